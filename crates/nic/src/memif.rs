@@ -1,0 +1,1 @@
+//! The memif driver.

@@ -1,0 +1,66 @@
+//! The interface between the stack and every driver.
+
+use sidestep_shm::{Foreign, ForeignMut};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a link can and vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Longest frame in bytes, link-layer header included, without frame check sequence.
+    pub frame_bytes_max: usize,
+    /// Frames arrive as they were sent: checksums of received packets need no verification.
+    pub rx_checksum_vouched: bool,
+    /// The other end does not look at checksums: packets may leave with them unfinished.
+    pub tx_checksum_unneeded: bool,
+}
+
+/// What a driver counts; plain data, in the stack's memory.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PortStats {
+    /// Frames and bytes received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Received descriptors that made no sense: out of bounds, too long, a broken chain. Their frames are dropped.
+    pub rx_malformed: u64,
+    /// Times that there was no room to send.
+    pub tx_full: u64,
+    /// Wake-ups sent to the other end.
+    pub tx_doorbells: u64,
+}
+
+/// One end of a link. Calls come from the holder of the stack's lock only.
+pub trait Port {
+    /// What the link can.
+    fn caps(&self) -> Caps;
+
+    /// Lends up to `frames_max` received frames, oldest first, each for one call of `on_frame`, and gives their
+    /// buffers back to the link afterwards. Returns how many there were. Frames lie in memory that the other end
+    /// may still write: copy, check, use.
+    fn rx_batch(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) -> usize;
+
+    /// Whether a frame is waiting, as cheaply as can be told.
+    fn rx_pending(&self) -> bool;
+
+    /// How many frames could be sent now.
+    fn tx_room(&mut self) -> usize;
+
+    /// Sends a frame of `bytes` (at most `frame_bytes_max`), written by `fill`. False, without a call of `fill`,
+    /// when there is no room. The frame may be held back until [`tx_flush`](Self::tx_flush).
+    fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool;
+
+    /// Hands the frames written so far to the other end, and wakes it if it sleeps.
+    fn tx_flush(&mut self);
+
+    /// Asks for the wake-up on the next frame (`true`), or for none while we poll (`false`). After asking, look at
+    /// [`rx_pending`](Self::rx_pending) once more before sleeping.
+    fn rx_wakeups(&mut self, wanted: bool);
+
+    /// The driver's counters.
+    fn stats(&self) -> PortStats;
+}

@@ -1,0 +1,278 @@
+//! Buffers for the bytes of sockets: fixed-size chunks from one pool, linked into queues by index.
+//!
+//! ```text
+//! ChunkQueue        head ──┐                    tail ──┐
+//!                          ▼                           ▼
+//! ChunkMeta[i]      start,len,next ─▶ start,len,next ─▶ start,len,NONE
+//! data[i]           ░░████████████    ██████████████    ██████░░░░░░░░     CHUNK_BYTES each; █ = bytes in the queue
+//! ```
+//! A chunk belongs to one queue at a time. All of it is guarded by the stack's lock.
+
+use crate::{Foreign, ForeignMut, FreeList, NONE};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes in a chunk.
+pub const CHUNK_BYTES: usize = 2048;
+
+/// Index of a chunk in its pool.
+pub type ChunkId = u32;
+
+/// What is known of a chunk. `tag` is the owner's: a sequence number, a datagram's length.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChunkMeta {
+    /// The next chunk of the queue (or of the free list), [`NONE`] at the end.
+    pub next: ChunkId,
+    /// Whatever the owner of the queue keeps for a chunk.
+    pub tag: u32,
+    /// Where the bytes in use begin.
+    pub start: u16,
+    /// How many bytes are in use; `start + len` is at most [`CHUNK_BYTES`].
+    pub len: u16,
+    /// Whatever the owner of the queue keeps for a chunk.
+    pub aux: u32,
+}
+
+/// The pool's bookkeeping, in shared memory.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PoolHead {
+    free: FreeList,
+    /// How often there was no chunk left.
+    pub exhausted: u64,
+}
+
+/// The pool: exclusive slices over its tables, which live in a region or in plain memory.
+pub struct ChunkPool<'m> {
+    head: &'m mut PoolHead,
+    meta: &'m mut [ChunkMeta],
+    data: &'m mut [[u8; CHUNK_BYTES]],
+}
+
+impl<'m> ChunkPool<'m> {
+    /// A pool over zeroed tables, or over those of a pool that others use too. The shorter table is the capacity.
+    pub fn new(head: &'m mut PoolHead, meta: &'m mut [ChunkMeta], data: &'m mut [[u8; CHUNK_BYTES]]) -> Self {
+        Self { head, meta, data }
+    }
+
+    /// Takes a chunk: empty, unlinked. None when the pool is exhausted, which is counted.
+    #[inline]
+    pub fn alloc(&mut self) -> Option<ChunkId> {
+        let capacity = self.capacity();
+        let meta = &*self.meta;
+        let Some(id) = self.head.free.take(capacity, |id| meta[id as usize].next) else {
+            self.head.exhausted += 1;
+            return None;
+        };
+        self.meta[id as usize] = ChunkMeta { next: NONE, tag: 0, start: 0, len: 0, aux: 0 };
+        Some(id)
+    }
+
+    /// Gives a chunk back.
+    #[inline]
+    pub fn free(&mut self, id: ChunkId) {
+        self.meta[id as usize].next = self.head.free.give(id);
+    }
+
+    /// How many chunks there are.
+    pub fn capacity(&self) -> usize {
+        self.meta.len().min(self.data.len())
+    }
+
+    /// How many chunks are in use.
+    pub const fn used(&self) -> u32 {
+        self.head.free.used()
+    }
+
+    /// How often [`alloc`](Self::alloc) found nothing.
+    pub const fn exhausted(&self) -> u64 {
+        self.head.exhausted
+    }
+
+    /// Bookkeeping of a chunk.
+    #[inline]
+    pub fn meta(&self, id: ChunkId) -> &ChunkMeta {
+        &self.meta[id as usize]
+    }
+
+    /// Bookkeeping of a chunk.
+    #[inline]
+    pub fn meta_mut(&mut self, id: ChunkId) -> &mut ChunkMeta {
+        &mut self.meta[id as usize]
+    }
+
+    /// All bytes of a chunk, in use or not.
+    #[inline]
+    pub fn data_mut(&mut self, id: ChunkId) -> &mut [u8; CHUNK_BYTES] {
+        &mut self.data[id as usize]
+    }
+
+    /// The bytes of a chunk that are in use.
+    #[inline]
+    pub fn bytes(&self, id: ChunkId) -> &[u8] {
+        let m = &self.meta[id as usize];
+        &self.data[id as usize][usize::from(m.start)..][..usize::from(m.len)]
+    }
+
+    /// Appends to the bytes in use of a chunk what still fits; returns how many.
+    #[inline]
+    pub fn fill(&mut self, id: ChunkId, src: Foreign<'_>) -> usize {
+        let m = &mut self.meta[id as usize];
+        let n = src.copy_to(&mut self.data[id as usize][usize::from(m.start) + usize::from(m.len)..]);
+        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
+        {
+            m.len += n as u16;
+        }
+        n
+    }
+}
+
+/// A queue of bytes in chunks. Zeroed memory is not an empty queue; begin with [`ChunkQueue::EMPTY`].
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChunkQueue {
+    head: ChunkId,
+    tail: ChunkId,
+    bytes: u32,
+    chunks: u32,
+}
+
+impl ChunkQueue {
+    /// Nothing queued.
+    pub const EMPTY: Self = Self { head: NONE, tail: NONE, bytes: 0, chunks: 0 };
+
+    /// Bytes queued.
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Whether nothing is queued.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The first chunk, [`NONE`] if there is none.
+    #[inline]
+    pub const fn head(&self) -> ChunkId {
+        self.head
+    }
+
+    /// The last chunk, [`NONE`] if there is none.
+    #[inline]
+    pub const fn tail(&self) -> ChunkId {
+        self.tail
+    }
+
+    /// Chunks in the queue.
+    #[inline]
+    pub const fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// Appends `src`, filling the last chunk before taking new ones. Returns how many bytes were taken: fewer than
+    /// there are when the pool is exhausted.
+    pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>) -> usize {
+        let mut rest = src;
+        if self.tail != NONE {
+            let n = pool.fill(self.tail, rest);
+            self.grow(n);
+            rest = rest.skip(n);
+        }
+        while !rest.is_empty() {
+            let Some(id) = pool.alloc() else { break };
+            let n = pool.fill(id, rest);
+            self.push_chunk(pool, id);
+            rest = rest.skip(n);
+        }
+        src.len() - rest.len()
+    }
+
+    /// Appends a chunk with what it holds; the queue owns it from here on.
+    #[inline]
+    pub fn push_chunk(&mut self, pool: &mut ChunkPool<'_>, id: ChunkId) {
+        pool.meta_mut(id).next = NONE;
+        if self.tail == NONE {
+            self.head = id;
+        } else {
+            pool.meta_mut(self.tail).next = id;
+        }
+        self.tail = id;
+        self.chunks += 1;
+        self.grow(usize::from(pool.meta(id).len));
+    }
+
+    /// Takes the first chunk off with what it holds; the caller owns it from here on.
+    pub fn pop_chunk(&mut self, pool: &mut ChunkPool<'_>) -> Option<ChunkId> {
+        let id = (self.head != NONE).then_some(self.head)?;
+        let meta = *pool.meta(id);
+        self.head = meta.next;
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        self.chunks -= 1;
+        self.bytes -= u32::from(meta.len);
+        Some(id)
+    }
+
+    /// Drops `n` bytes from the front; all of them where there are fewer.
+    pub fn consume(&mut self, pool: &mut ChunkPool<'_>, n: usize) {
+        let mut rest = n.min(self.len());
+        while rest > 0 && self.head != NONE {
+            let meta = pool.meta_mut(self.head);
+            let here = usize::from(meta.len);
+            if rest < here {
+                #[expect(clippy::cast_possible_truncation, reason = "less than a chunk")]
+                let step = rest as u16;
+                meta.start += step;
+                meta.len -= step;
+                self.bytes -= u32::from(step);
+                return;
+            }
+            if let Some(id) = self.pop_chunk(pool) {
+                pool.free(id);
+            }
+            rest -= here;
+        }
+    }
+
+    /// Copies from `offset` bytes into the queue on, as far as `dst` and the queue reach. Returns how many bytes.
+    pub fn copy_out(&self, pool: &ChunkPool<'_>, offset: usize, dst: &mut ForeignMut<'_>) -> usize {
+        let (mut id, mut skip, mut done) = (self.head, offset, 0);
+        while id != NONE && done < dst.len() {
+            let bytes = pool.bytes(id);
+            if skip < bytes.len() {
+                done += dst.skip(done).copy_from(&bytes[skip..]);
+                skip = 0;
+            } else {
+                skip -= bytes.len();
+            }
+            id = pool.meta(id).next;
+        }
+        done
+    }
+
+    /// Copies to `dst` from the front and drops what was copied. Returns how many bytes.
+    pub fn read(&mut self, pool: &mut ChunkPool<'_>, dst: &mut ForeignMut<'_>) -> usize {
+        let n = self.copy_out(pool, 0, dst);
+        self.consume(pool, n);
+        n
+    }
+
+    /// Gives all chunks back.
+    pub fn clear(&mut self, pool: &mut ChunkPool<'_>) {
+        while let Some(id) = self.pop_chunk(pool) {
+            pool.free(id);
+        }
+        *self = Self::EMPTY;
+    }
+
+    #[inline]
+    fn grow(&mut self, n: usize) {
+        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
+        {
+            self.bytes += n as u32;
+        }
+    }
+}

@@ -1,2 +1,33 @@
-//! Placeholder.
-fn main() {}
+//! The `sidestep` command. One file a subcommand; this one reads the command line and turns errors into messages.
+
+mod output;
+mod pingpong;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Network programs without the kernel in their data path.
+#[derive(Debug, Parser)]
+#[command(name = "sidestep", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Pingpong(pingpong::Pingpong),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Pingpong(args) => pingpong::main(&args).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        if error.is::<output::ReaderGone>() {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("sidestep: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -36,6 +36,7 @@ fn play(listen: &str, words: &[&str]) -> (anyhow::Result<()>, anyhow::Result<()>
         listen: address,
         once: true,
         affinity: None,
+        with_parent: false,
     };
     let server = std::thread::spawn(move || server::serve(&args));
     let load = load(words);

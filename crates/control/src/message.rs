@@ -1,0 +1,254 @@
+//! Requests and replies: what they mean, how they are encoded, and their bounds.
+//!
+//! A message is one packet, in postcard's encoding, of at most [`MESSAGE_BYTES_MAX`] bytes. Descriptors travel beside
+//! it in the order that the request names. Every request gets exactly one reply, in order.
+
+use serde::{Deserialize, Serialize};
+use sidestep_wire::{Address, Endpoint};
+
+/// The version of this protocol. Both ends must speak the same one.
+pub const VERSION: u16 = 1;
+/// Longest message, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4608;
+/// Most descriptors beside a message.
+pub const FDS_MAX: usize = 32;
+/// Most addresses in one [`Request::Addresses`].
+pub const ADDRESSES_MAX: usize = 256;
+/// Most bytes of a wire's geometry.
+pub const GEOMETRY_BYTES_MAX: usize = 256;
+
+/// Names a stack for its whole life, across agents: a random number that its creator chose.
+pub type StackId = u64;
+
+/// An endpoint that a stack serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// IP protocol number: 6 or 17.
+    pub protocol: u8,
+    /// The local address, IPv4 as IPv4-mapped IPv6; unspecified for a wildcard.
+    pub address: [u8; 16],
+    /// The local port.
+    pub port: u16,
+    /// An IPv6 socket that does not take IPv4 (`IPV6_V6ONLY`).
+    pub v6_only: bool,
+    /// Other stacks may serve the same endpoint (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+}
+
+impl Publication {
+    /// A publication of `endpoint`.
+    pub const fn new(protocol: u8, endpoint: Endpoint, v6_only: bool, reuse_port: bool) -> Self {
+        let (address, port) = (endpoint.addr.0, endpoint.port);
+        Self {
+            protocol,
+            address,
+            port,
+            v6_only,
+            reuse_port,
+        }
+    }
+
+    /// The local endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::new(Address(self.address), self.port)
+    }
+}
+
+/// What a program asks of its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// The first message of a connection. Answered by [`Reply::Welcome`] with the directory's descriptor.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+        /// The program's name, for people to read.
+        name: &'a str,
+    },
+    /// The addresses of the sender's network namespace, 16 bytes each.
+    Addresses {
+        /// The namespace, as [`crate::namespace::network`] tells it.
+        netns: u64,
+        /// The list begins anew: what was known of this namespace is forgotten.
+        first: bool,
+        /// At most [`ADDRESSES_MAX`] addresses of 16 bytes, IPv4 as IPv4-mapped IPv6.
+        list: &'a [u8],
+    },
+    /// Makes a stack known, or known again to a new agent; the sender holds `slot` in it.
+    /// Descriptors: the stack's memory, its doorbell, then its further wake-ups in the order of its table.
+    RegisterStack {
+        /// The stack.
+        stack: StackId,
+        /// The network namespace of its sockets.
+        netns: u64,
+        /// The sender's client slot.
+        slot: u32,
+    },
+    /// The sender (a forked child) holds `slot` in a stack that is known.
+    AttachSlot {
+        /// The stack.
+        stack: StackId,
+        /// The sender's client slot.
+        slot: u32,
+    },
+    /// The sender has left the stack in good order: its slot is free, its sockets are closed.
+    DetachSlot {
+        /// The stack.
+        stack: StackId,
+        /// The slot that it held.
+        slot: u32,
+    },
+    /// Asks for the descriptors that [`Request::RegisterStack`] gave. Answered by [`Reply::Done`] with them.
+    MapStack {
+        /// The stack.
+        stack: StackId,
+    },
+    /// The stack serves an endpoint from now on. May be said several times; each needs its own [`Request::Withdraw`].
+    Publish {
+        /// The stack.
+        stack: StackId,
+        /// What it serves.
+        what: Publication,
+    },
+    /// Takes a publication back.
+    Withdraw {
+        /// The stack.
+        stack: StackId,
+        /// What it served.
+        what: Publication,
+    },
+    /// Asks for a wire from one stack to another; answered by [`Reply::Wire`] when both stacks have it.
+    OpenWire {
+        /// The sender's stack.
+        from: StackId,
+        /// The other stack; may be the same.
+        to: StackId,
+    },
+    /// Asks for what it takes to use a wire. Answered by [`Reply::Mapped`].
+    MapWire {
+        /// The stack.
+        stack: StackId,
+        /// Index in that stack's table of wires.
+        wire: u32,
+    },
+    /// Tells a new agent of a wire that an earlier one made. Descriptor: the wire's memory.
+    RestoreWire {
+        /// The stack.
+        stack: StackId,
+        /// Index in that stack's table of wires.
+        wire: u32,
+        /// The stack at the other end.
+        peer: StackId,
+    },
+    /// Asks for a report. Answered by [`Reply::Report`] with a descriptor to read it from.
+    Ps,
+    /// Ends the agent. Established connections go on.
+    Stop,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply<'a> {
+    /// It is done.
+    Done,
+    /// It was not done.
+    Refused(Fault),
+    /// Answers [`Request::Hello`]; descriptor: the directory.
+    Welcome {
+        /// The agent's process.
+        pid: u32,
+        /// Which agent this is; differs from those before and after it.
+        generation: u64,
+    },
+    /// Answers [`Request::OpenWire`].
+    Wire {
+        /// Index in the asking stack's table of wires.
+        index: u32,
+    },
+    /// Answers [`Request::MapWire`]. Descriptors: the wire's memory, the doorbell of the stack at its other end.
+    Mapped {
+        /// The stack at the other end.
+        peer: StackId,
+        /// This end's role, as the driver encodes it.
+        role: u8,
+        /// The driver's geometry, as it lies in memory.
+        geometry: &'a [u8],
+    },
+    /// Answers [`Request::Ps`]; descriptor: a memory file that holds JSON.
+    Report {
+        /// Length of the JSON.
+        bytes: u64,
+    },
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Fault {
+    /// Other [`VERSION`].
+    #[error("the agent is of another version; stop it with `sidestep agent stop`")]
+    Version,
+    /// Not a message of this protocol, or without the descriptors that belong to it. The connection is closed.
+    #[error("the agent did not understand the message")]
+    Malformed,
+    /// Something came before [`Request::Hello`].
+    #[error("the connection was not introduced")]
+    NoHello,
+    /// No such stack, or it is gone.
+    #[error("no such stack")]
+    UnknownStack,
+    /// No such wire in this stack.
+    #[error("no such wire")]
+    UnknownWire,
+    /// The stack of the sender, or that of its peer, was given up.
+    #[error("the stack was given up")]
+    Retired,
+    /// The sender holds no slot in this stack.
+    #[error("the stack belongs to another process")]
+    NotYours,
+    /// Another stack serves this endpoint, and not both allow that.
+    #[error("another stack serves this endpoint")]
+    InUse,
+    /// The two stacks are in different network namespaces.
+    #[error("the stacks are in different network namespaces")]
+    OtherNamespace,
+    /// The directory is full.
+    #[error("the directory of endpoints is full")]
+    DirectoryFull,
+    /// A stack has no room for another wire.
+    #[error("no room for another wire")]
+    WiresFull,
+    /// The agent serves as many programs or stacks as it can.
+    #[error("the agent serves as many programs as it can")]
+    AgentFull,
+    /// Memory or descriptors are exhausted.
+    #[error("the agent is out of memory or descriptors")]
+    Exhausted,
+    /// What came as the stack's memory is none.
+    #[error("this is not the memory of a stack")]
+    NotAStack,
+    /// This agent does not do that.
+    #[error("the agent does not support this")]
+    Unsupported,
+}
+
+/// The bytes were no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this protocol")]
+pub struct Garbage;
+
+/// Encodes a message into `buffer`; the bytes used.
+pub fn encode<'b, M: Serialize>(message: &M, buffer: &'b mut [u8]) -> Result<&'b [u8], Garbage> {
+    postcard::to_slice(message, buffer)
+        .map(|used| &*used)
+        .map_err(|_| Garbage)
+}
+
+/// Decodes a message that fills `bytes` exactly.
+pub fn decode<'b, M: Deserialize<'b>>(bytes: &'b [u8]) -> Result<M, Garbage> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(Garbage),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,15 @@
 
 use crate::Address;
 
+/// Whether a parser looks at a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A wrong checksum is an error.
+    Verify,
+    /// The link vouches for what it delivers.
+    Vouched,
+}
+
 /// Bytes that the inner loop takes at a time.
 const STEP_BYTES: usize = 64;
 const LANES: usize = STEP_BYTES / 8;

@@ -7,12 +7,25 @@
 //! Integers in a `Repr` are in host order. Nothing here allocates, and no input makes a `parse` panic.
 #![forbid(unsafe_code)]
 
-mod address;
+pub mod address;
+pub mod arp;
 pub mod checksum;
-mod seq;
+pub mod ethernet;
+pub mod icmp;
+pub mod icmp4;
+pub mod icmp6;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
+pub mod seq;
 pub mod tcp;
+pub mod udp;
+pub mod vlan;
 
 pub use address::{Address, Endpoint};
+pub use ethernet::{EtherType, Mac};
+pub use ip::Protocol;
 pub use seq::Seq;
 
 /// Why bytes are not a packet of the format they were parsed as.

@@ -1,0 +1,212 @@
+//! Access to a ring in memory that another process writes at the same time. The only unsafe code of the driver.
+#![expect(
+    unsafe_code,
+    reason = "turns checked parts of a mapping into references to atomics"
+)]
+
+use super::layout::{
+    COOKIE, Desc, DescCell, Direction, LOG2_SLOTS_MAX, LOG2_SLOTS_MIN, RING_MASK_INTERRUPT,
+    RingHeader, RingPlace, Role,
+};
+use core::ptr::NonNull;
+use sidestep_shm::Region;
+use sidestep_shm::atomic::{AtomicU16, Ordering};
+use std::io;
+use std::sync::Arc;
+
+/// A ring, mapped. Everything in it is atomic, so that a peer that writes at the wrong moment gives us a wrong
+/// value and nothing worse.
+pub(super) struct Ring {
+    header: NonNull<RingHeader>,
+    descs: NonNull<DescCell>,
+    mask: u16,
+    /// Whether this end writes head, the other one tail; else the reverse.
+    owns_head: bool,
+    /// Keeps both pointers mapped.
+    _region: Arc<Region>,
+}
+
+// SAFETY: the pointers lead to atomics in a mapping that lives as long as the value.
+unsafe impl Send for Ring {}
+// SAFETY: as for Send.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    /// The ring at `place` of `region`, as the end of that role uses it.
+    pub(super) fn at(region: &Arc<Region>, place: RingPlace, role: Role) -> io::Result<Self> {
+        let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        if !(LOG2_SLOTS_MIN..=LOG2_SLOTS_MAX).contains(&place.log2_slots) {
+            return Err(wrong("a ring of impossible size"));
+        }
+        let start = region
+            .at(place.offset as usize, RingPlace::bytes(place.log2_slots))
+            .ok_or_else(|| wrong("a ring outside of its region"))?;
+        let header = NonNull::new(start.cast::<RingHeader>()).filter(|header| header.is_aligned());
+        let header = header.ok_or_else(|| wrong("a ring that is not on a cache line"))?;
+        // SAFETY: the ring's length, checked above, covers the header and the descriptors behind it.
+        let descs = unsafe { header.add(1) }.cast();
+        let mask = (1 << place.log2_slots) - 1;
+        Ok(Self {
+            header,
+            descs,
+            mask,
+            owns_head: role == Role::Slave,
+            _region: Arc::clone(region),
+        })
+    }
+
+    /// Makes an empty ring of zeroed memory, as the slave does before anybody else looks: cookie and indices.
+    pub(super) fn lay_out(&self, direction: Direction) {
+        let header = self.header();
+        header.head.store(0, Ordering::Relaxed);
+        header.tail.0.store(0, Ordering::Relaxed);
+        if direction == Direction::MasterToSlave {
+            header.head.store(self.slots(), Ordering::Relaxed);
+        }
+        header.flags.store(0, Ordering::Relaxed);
+        header.cookie.store(COOKIE, Ordering::Release);
+    }
+
+    /// Whether the ring begins as one should.
+    pub(super) fn has_cookie(&self) -> bool {
+        self.header().cookie.load(Ordering::Acquire) == COOKIE
+    }
+
+    /// How many slots there are.
+    #[inline]
+    pub(super) const fn slots(&self) -> u16 {
+        self.mask + 1
+    }
+
+    #[inline]
+    const fn header(&self) -> &RingHeader {
+        // SAFETY: checked in `at`: in bounds, aligned, and mapped as long as self; made of atomics.
+        unsafe { self.header.as_ref() }
+    }
+
+    #[inline]
+    fn cell(&self, index: u16) -> &DescCell {
+        // SAFETY: masked, so one of the descriptors that `at` found in bounds.
+        let cell = unsafe { self.descs.add(usize::from(index & self.mask)) };
+        // SAFETY: mapped as long as self, aligned as the header is; made of atomics.
+        unsafe { cell.as_ref() }
+    }
+
+    /// A private copy of a slot's descriptor.
+    #[inline]
+    pub(super) fn desc(&self, index: u16) -> Desc {
+        let cell = self.cell(index);
+        let words = [
+            cell.first.load(Ordering::Relaxed),
+            cell.second.load(Ordering::Relaxed),
+        ];
+        zerocopy::transmute!(words)
+    }
+
+    /// Writes a slot's descriptor. It reaches the other end with the next [`publish`](Self::publish).
+    #[inline]
+    pub(super) fn set_desc(&self, index: u16, desc: Desc) {
+        let cell = self.cell(index);
+        let [first, second]: [u64; 2] = zerocopy::transmute!(desc);
+        cell.first.store(first, Ordering::Relaxed);
+        cell.second.store(second, Ordering::Relaxed);
+    }
+
+    #[inline]
+    const fn own(&self) -> &AtomicU16 {
+        if self.owns_head {
+            &self.header().head
+        } else {
+            &self.header().tail.0
+        }
+    }
+
+    #[inline]
+    const fn peers(&self) -> &AtomicU16 {
+        if self.owns_head {
+            &self.header().tail.0
+        } else {
+            &self.header().head
+        }
+    }
+
+    /// The index that the other end writes; whatever it wrote before that is visible after this.
+    #[inline]
+    pub(super) fn peer_index(&self) -> u16 {
+        // SYNC POINT: pairs with the peer's `publish`.
+        self.peers().load(Ordering::Acquire)
+    }
+
+    /// Moves our index: everything written so far belongs to the other end.
+    #[inline]
+    pub(super) fn publish(&self, index: u16) {
+        // SYNC POINT: pairs with the peer's `peer_index`.
+        self.own().store(index, Ordering::Release);
+    }
+
+    /// As receiver: whether the sender should ring the doorbell.
+    pub(super) fn set_wakeups(&self, wanted: bool) {
+        let flags = if wanted { 0 } else { RING_MASK_INTERRUPT };
+        self.header().flags.store(flags, Ordering::Relaxed);
+        if wanted {
+            // SYNC POINT: pairs with the fence in `peer_wants_wakeup`: either the sender sees that we want the
+            // wake-up, or we see its index when we look once more.
+            sidestep_shm::atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    /// As sender, after `publish`: whether the receiver sleeps, or may be about to.
+    #[inline]
+    pub(super) fn peer_wants_wakeup(&self) -> bool {
+        // SYNC POINT: pairs with the fence in `set_wakeups`.
+        sidestep_shm::atomic::fence(Ordering::SeqCst);
+        self.header().flags.load(Ordering::Relaxed) & RING_MASK_INTERRUPT == 0
+    }
+
+    /// Fetches a slot's descriptor, to write it.
+    #[inline]
+    pub(super) fn prefetch_desc_to_write(&self, index: u16) {
+        prefetch_write(core::ptr::from_ref(self.cell(index)).cast());
+    }
+}
+
+/// Starts to fetch the cache line at `offset` of a region, to read it. Beyond the end: does nothing.
+#[inline]
+pub(super) fn prefetch(region: &Region, offset: usize) {
+    if let Some(line) = region.at(offset, 1) {
+        prefetch_read(line);
+    }
+}
+
+/// Starts to fetch the cache line at `offset` of a region, to write it. Beyond the end: does nothing.
+#[inline]
+pub(super) fn prefetch_to_write(region: &Region, offset: usize) {
+    if let Some(line) = region.at(offset, 1) {
+        prefetch_write(line);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch_read(line: *const u8) {
+    // SAFETY: a hint; it faults at no address and changes nothing but caches.
+    unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch_write(line: *const u8) {
+    // SAFETY: a hint; it faults at no address, changes nothing but caches, and is a no-operation on processors
+    // that do not know it.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch_read(_line: *const u8) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch_write(_line: *const u8) {}

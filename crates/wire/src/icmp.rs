@@ -167,3 +167,6 @@ impl Head {
 pub(crate) fn echo_rest(ident: u16, seq: u16) -> [u8; 4] {
     (u32::from(ident) << 16 | u32::from(seq)).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! A sum in progress is a `u64` of which only the value modulo 2¹⁶ − 1 matters, kept in the byte order of memory:
 //! the sum does not depend on byte order (RFC 1071 section 2 B), so bytes are swapped once, at the end.
 
-use crate::Address;
+use crate::{Address, bytes_at};
 
 /// Whether a parser looks at a checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,7 @@ pub enum Check {
 }
 
 /// Bytes that the inner loop takes at a time.
-const STEP_BYTES: usize = 64;
-const LANES: usize = STEP_BYTES / 8;
+const STEP_BYTES: usize = 32;
 
 /// Adds with end-around carry.
 #[inline]
@@ -28,45 +27,54 @@ const fn add(a: u64, b: u64) -> u64 {
 /// Adds `bytes` to a sum. Every block but the last of a packet must be of even length.
 #[inline]
 pub fn sum(acc: u64, bytes: &[u8]) -> u64 {
-    let (mut acc, rest) = if bytes.len() >= STEP_BYTES {
-        sum_steps(acc, bytes)
-    } else {
-        (acc, bytes)
-    };
+    // Two accumulators so that the processor adds to one while the other's carry is under way; wide ones, so that
+    // carries need no care until the end.
+    let (mut even, mut odd) = (u128::from(acc), 0);
+    let (steps, rest) = bytes.as_chunks::<STEP_BYTES>();
+    for step in steps {
+        even += word(step, 0);
+        odd += word(step, 8);
+        even += word(step, 16);
+        odd += word(step, 24);
+    }
     let (words, tail) = rest.as_chunks::<8>();
-    for word in words {
-        acc = add(acc, u64::from_ne_bytes(*word));
+    for bytes in words {
+        even += u128::from(u64::from_ne_bytes(*bytes));
     }
-    if !tail.is_empty() {
-        let mut word = [0; 8];
-        word[..tail.len()].copy_from_slice(tail);
-        acc = add(acc, u64::from_ne_bytes(word));
+    let total = even + odd;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "takes the lower half and adds the upper"
+    )]
+    let acc = add(total as u64, (total >> 64) as u64);
+    if tail.is_empty() {
+        acc
+    } else {
+        sum_tail(acc, tail)
     }
-    acc
 }
 
-/// Adds all whole steps; returns the sum and the bytes that are left.
-///
-/// For each lane it keeps the wrapping sum of its words and the sum of their upper halves, which makes three vector
-/// instructions a word and no carries. The sum of the lower halves follows from both.
-fn sum_steps(acc: u64, bytes: &[u8]) -> (u64, &[u8]) {
-    let (steps, rest) = bytes.as_chunks::<STEP_BYTES>();
-    let (mut wrapped, mut upper) = ([0_u64; LANES], [0_u64; LANES]);
-    for step in steps {
-        let (words, _) = step.as_chunks::<8>();
-        for ((word, wrapped), upper) in words.iter().zip(&mut wrapped).zip(&mut upper) {
-            let word = u64::from_ne_bytes(*word);
-            *wrapped = wrapped.wrapping_add(word);
-            *upper = upper.wrapping_add(word >> 32);
-        }
+#[inline]
+fn word(step: &[u8; STEP_BYTES], at: usize) -> u128 {
+    u128::from(u64::from_ne_bytes(bytes_at(step, at)))
+}
+
+/// Adds the last few bytes, fewer than eight. An odd one is followed by a zero (RFC 1071 section 1).
+#[inline]
+fn sum_tail(mut acc: u64, mut tail: &[u8]) -> u64 {
+    if let Some((word, rest)) = tail.split_first_chunk::<4>() {
+        acc = add(acc, u64::from(u32::from_ne_bytes(*word)));
+        tail = rest;
     }
-    let mut acc = acc;
-    for (wrapped, upper) in wrapped.into_iter().zip(upper) {
-        // 2³² is 1 modulo 2¹⁶ − 1, so the halves may be added as they are.
-        acc = add(acc, wrapped.wrapping_sub(upper << 32));
-        acc = add(acc, upper);
+    if let Some((word, rest)) = tail.split_first_chunk::<2>() {
+        acc = add(acc, u64::from(u16::from_ne_bytes(*word)));
+        tail = rest;
     }
-    (acc, rest)
+    if let [byte] = tail {
+        add(acc, u64::from(u16::from_ne_bytes([*byte, 0])))
+    } else {
+        acc
+    }
 }
 
 /// The one's complement sum, in host order.

@@ -136,6 +136,12 @@ impl ForeignMut<'_> {
         ForeignMut { ptr: self.ptr, len: len.min(self.len), of: PhantomData }
     }
 
+    /// The same bytes, to read.
+    #[inline]
+    pub const fn as_foreign(&self) -> Foreign<'_> {
+        Foreign { ptr: self.ptr, len: self.len, of: PhantomData }
+    }
+
     /// Copies `src` in, as far as it fits; returns how many bytes.
     #[inline]
     pub fn copy_from(&mut self, src: &[u8]) -> usize {

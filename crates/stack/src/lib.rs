@@ -1,1 +1,73 @@
-//! Placeholder.
+//! One share-nothing network stack, in memory that several processes may share.
+//!
+//! Owns: the tables of a stack (client slots, wires, sockets, flows, ports, watches, timers, buffers), the way of
+//! a frame from a port to a socket and back, UDP, ICMP, and readiness. TCP's own rules are in `sidestep-tcp`,
+//! frames in `sidestep-nic`. It must not read a clock, make a system call, block, or know descriptors and errno: time
+//! and frames come in, frames and wake-ups go out. It runs on the thread that holds the stack's lock.
+#![forbid(unsafe_code)]
+
+mod config;
+mod counters;
+mod icmp;
+mod input;
+mod links;
+mod memory;
+mod output;
+mod ready;
+mod report;
+mod slots;
+mod socket;
+mod tables;
+mod tcp;
+mod timers;
+mod udp;
+mod wires;
+
+pub use config::Config;
+pub use counters::{Counters, Handover};
+pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private};
+pub use ready::{Ready, SetRef, WaitFor};
+pub use report::{SocketReport, StackReport, WireReport};
+pub use sidestep_wire::{Address, Endpoint};
+pub use socket::{Kind, SocketFlags, SocketRef};
+pub use tcp::{Accepted, ConnectState};
+pub use udp::Datagram;
+pub use wires::{WireSetup, WireState, WireToAttach};
+
+/// Why a call on the stack failed. The socket layer turns these into errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The socket is gone: closed, or its stack reused the entry.
+    Stale,
+    /// No free entry in the table of sockets, watches or sets.
+    TableFull,
+    /// No buffer left.
+    NoBuffers,
+    /// Another socket has this address and port.
+    AddressInUse,
+    /// Not in a state that allows this.
+    NotConnected,
+    /// Already connected, or connecting.
+    IsConnected,
+    /// Nothing there now; ask again when the socket is ready.
+    WouldBlock,
+    /// The sending side was shut down.
+    Pipe,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer refused the connection or the datagram.
+    Refused,
+    /// The peer did not answer.
+    TimedOut,
+    /// A message longer than the protocol allows.
+    MessageSize,
+    /// The host, or its network, cannot be reached.
+    Unreachable,
+    /// The connection was given up on our side.
+    Aborted,
+    /// Not for this kind of socket.
+    WrongKind,
+}
+
+/// What calls on the stack return.
+pub type Result<T> = core::result::Result<T, Error>;

@@ -1,0 +1,40 @@
+//! How large the tables of a stack are. Fixed when it is created; memory is taken as it is first touched.
+
+/// Capacities and defaults of a new stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What `ps` calls the stack: the program's name, cut to 31 bytes.
+    pub name: String,
+    /// The stack's identity, random, the same for all its processes.
+    pub id: u64,
+    /// Inode of the network namespace that its addresses belong to.
+    pub netns: u64,
+    /// Sockets, listening, connected, closing and in TIME-WAIT together.
+    pub sockets_max: usize,
+    /// Data buffers of `CHUNK_BYTES`.
+    pub chunks_max: usize,
+    /// Secret that hashes and initial sequence numbers are made from.
+    pub secret: u64,
+    /// Bytes that a TCP socket buffers to send.
+    pub snd_buf_bytes: u32,
+    /// Bytes that a TCP socket buffers for the reader.
+    pub rcv_buf_bytes: u32,
+    /// Compute and verify checksums even on wires that vouch for their frames.
+    pub checksums: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            id: 0,
+            netns: 0,
+            sockets_max: 65_536,
+            chunks_max: 65_536,
+            secret: 0,
+            snd_buf_bytes: 1 << 20,
+            rcv_buf_bytes: 1 << 20,
+            checksums: false,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a stack counts. Every way in which a frame or a socket can be lost has a counter of its own.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
+        /// Counters of a stack, from its creation on.
+        #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct Counters {
+            $($(#[doc = $doc])* pub $name: u64,)*
+            /// Sockets left to the kernel, by reason: see [`Handover`].
+            pub handed_over: [u64; Handover::COUNT],
+        }
+
+        impl Counters {
+            /// All plain counters with their names, in the order of declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames taken from ports.
+    rx_frames,
+    /// Frames given to ports.
+    tx_frames,
+    /// Frames that no parser could make sense of.
+    rx_malformed,
+    /// Packets whose checksum was wrong.
+    rx_checksum_bad,
+    /// Frames of protocols that are not ours.
+    rx_other_protocol,
+    /// IP fragments, which the stack does not reassemble.
+    rx_fragments,
+    /// TCP segments received.
+    tcp_rx_segments,
+    /// TCP segments sent, retransmissions included.
+    tcp_tx_segments,
+    /// TCP payload bytes received in segments.
+    tcp_rx_bytes,
+    /// TCP payload bytes sent in segments.
+    tcp_tx_bytes,
+    /// Connections that this side opened.
+    tcp_connects,
+    /// Connections accepted by the program.
+    tcp_accepts,
+    /// Connection requests dropped because the queue of the listening socket was full.
+    tcp_backlog_full,
+    /// Resets sent.
+    tcp_rx_no_socket,
+    /// Connections ended by a reset from the peer.
+    tcp_resets_received,
+    /// Connections given up because nothing was heard.
+    tcp_timeouts,
+    /// Sockets in TIME-WAIT that were recycled early because the table was full.
+    tcp_time_wait_recycled,
+    /// Datagrams received into a socket.
+    udp_rx_datagrams,
+    /// Datagrams sent.
+    udp_tx_datagrams,
+    /// Datagrams to a port without socket.
+    udp_rx_no_socket,
+    /// Datagrams dropped because the socket's queue or the pool was full.
+    udp_rx_full,
+    /// Datagrams dropped because the link had no room.
+    udp_tx_full,
+    /// ICMP errors received.
+    icmp_rx_errors,
+    /// Echo requests answered.
+    icmp_echo_replies,
+    /// Times the table of sockets was full.
+    sockets_exhausted,
+}
+
+/// Why a socket was left to the kernel, or one of its destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Handover {
+    /// The destination is not this host.
+    OtherHost,
+    /// No accelerated program serves the destination.
+    NotServed,
+    /// The agent could not be reached or started.
+    NoAgent,
+    /// The wire to the other stack could not be made.
+    NoWire,
+    /// A table of the stack was full.
+    Full,
+    /// The socket was bound to one interface, or another option asked for the kernel.
+    Option,
+    /// The stack was given up because a process died inside it.
+    Retired,
+    /// Switched off by configuration.
+    Configured,
+}
+
+impl Handover {
+    /// Number of reasons.
+    pub const COUNT: usize = 8;
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::OtherHost,
+        Self::NotServed,
+        Self::NoAgent,
+        Self::NoWire,
+        Self::Full,
+        Self::Option,
+        Self::Retired,
+        Self::Configured,
+    ];
+
+    /// The reason as a sentence for people.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::OtherHost => "the destination is not on this host",
+            Self::NotServed => "no accelerated program serves the destination",
+            Self::NoAgent => "the agent could not be reached",
+            Self::NoWire => "no wire to the other program could be made",
+            Self::Full => "a table of the stack is full",
+            Self::Option => "a socket option asks for the kernel",
+            Self::Retired => "the stack was given up after a process died inside it",
+            Self::Configured => "acceleration is switched off",
+        }
+    }
+}

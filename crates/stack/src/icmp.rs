@@ -1,0 +1,181 @@
+//! ICMP of both families: echo, port unreachable, and errors for our sockets.
+
+use crate::input::Packet;
+use crate::memory::Core;
+use crate::output::{Path, REPLY_BYTES, put_checksum};
+use crate::socket::{Kind, SocketFlags};
+use crate::{Error, Ready};
+use sidestep_tcp::{Env, IcmpError};
+use sidestep_wire::icmp::{CHECKSUM_OFFSET, ErrorKind, Offending, Repr};
+use sidestep_wire::{Malformed, Protocol, checksum, icmp4, icmp6};
+
+/// Longest message that is looked at; echo requests up to this length are answered.
+const MESSAGE_BYTES: usize = 512;
+/// How much of an offending packet an error quotes.
+const QUOTED_BYTES: usize = 128;
+
+impl Core<'_> {
+    pub(crate) fn on_icmp(&mut self, packet: &Packet<'_>) -> Result<(), Malformed> {
+        let mut bytes = [0; MESSAGE_BYTES];
+        let len = packet.body.copy_to(&mut bytes);
+        let message = &bytes[..len];
+        let is_v4 = packet.ip.protocol == Protocol::ICMP;
+        if packet.verify && len == packet.body.len() {
+            let length = u32::try_from(len).map_err(|_| Malformed::Length)?;
+            let pseudo =
+                checksum::pseudo_header(packet.ip.src, packet.ip.dst, packet.ip.protocol.0, length);
+            let first = if is_v4 { 0 } else { pseudo };
+            if checksum::finish(checksum::sum(first, message)) != 0 {
+                return Err(Malformed::Checksum);
+            }
+        }
+        match if is_v4 {
+            icmp4::parse(message)?
+        } else {
+            icmp6::parse(message)?
+        } {
+            Repr::EchoRequest { ident, seq } if len == packet.body.len() => {
+                self.answer_echo(
+                    packet,
+                    ident,
+                    seq,
+                    &message[sidestep_wire::icmp::HEADER_BYTES..],
+                );
+            }
+            Repr::EchoRequest { .. } | Repr::EchoReply { .. } => {}
+            Repr::Error {
+                kind,
+                packet: offending,
+            } => {
+                self.counters.icmp_rx_errors += 1;
+                self.on_icmp_error(packet.wire, kind, &Offending::parse(offending)?, is_v4);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_echo(&mut self, packet: &Packet<'_>, ident: u16, seq: u16, data: &[u8]) {
+        let mut out = [0; MESSAGE_BYTES];
+        let reply = Repr::EchoReply { ident, seq };
+        let is_v4 = packet.ip.dst.is_v4();
+        let head = if is_v4 {
+            icmp4::emit(&reply, &mut out)
+        } else {
+            icmp6::emit(&reply, &mut out)
+        };
+        let len = head + data.len();
+        out[head..len].copy_from_slice(data);
+        self.counters.icmp_echo_replies += 1;
+        self.send_icmp(packet, &mut out[..len]);
+    }
+
+    /// Tells the sender of a datagram that nobody takes it (RFC 1122 section 4.1.3.1).
+    pub(crate) fn reply_port_unreachable(&mut self, packet: &Packet<'_>) {
+        if packet.ip.dst.is_multicast() || packet.ip.dst.is_broadcast() {
+            return;
+        }
+        let mut quoted = [0; QUOTED_BYTES];
+        let head = packet.ip.emit(&mut quoted);
+        let n = packet.body.copy_to(&mut quoted[head..]);
+        let is_v4 = packet.ip.dst.is_v4();
+        let code = if is_v4 {
+            icmp4::code::PORT
+        } else {
+            icmp6::code::PORT
+        };
+        let error = Repr::Error {
+            kind: ErrorKind::Unreachable { code },
+            packet: &quoted[..head + n],
+        };
+        let mut out = [0; MESSAGE_BYTES];
+        let len = if is_v4 {
+            icmp4::emit(&error, &mut out)
+        } else {
+            icmp6::emit(&error, &mut out)
+        };
+        self.send_icmp(packet, &mut out[..len]);
+    }
+
+    fn send_icmp(&mut self, cause: &Packet<'_>, message: &mut [u8]) {
+        debug_assert!(message.len() < REPLY_BYTES, "bounded by MESSAGE_BYTES");
+        let path = Path {
+            src: cause.ip.dst,
+            dst: cause.ip.src,
+            hop_limit: 64,
+            tos: 0,
+        };
+        if cause.ip.dst.is_v4() {
+            let sum = checksum::finish(checksum::sum(0, message));
+            message[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&sum.to_be_bytes());
+            self.reply(&path, Protocol::ICMP, message);
+        } else {
+            put_checksum(message, CHECKSUM_OFFSET, &path, Protocol::ICMPV6, 0, 0);
+            self.reply(&path, Protocol::ICMPV6, message);
+        }
+    }
+
+    /// An error about a packet that we are said to have sent: it must belong to a socket of ours on the same wire.
+    fn on_icmp_error(&mut self, wire: u32, kind: ErrorKind, offending: &Offending, is_v4: bool) {
+        match offending.protocol {
+            Protocol::TCP => {
+                let Some(index) = self.find_flow(&offending.src, &offending.dst) else {
+                    return;
+                };
+                let (Some(seq), Some(error)) = (offending.seq, tcp_error(kind, is_v4)) else {
+                    return;
+                };
+                if self.at(index).wire == wire {
+                    let now = self.now();
+                    let socket = &mut self.sockets[index as usize];
+                    let events = socket.tcb.on_icmp(
+                        &mut Env {
+                            now,
+                            pool: &mut self.pool,
+                        },
+                        error,
+                        seq,
+                    );
+                    self.on_events(index, events);
+                }
+            }
+            Protocol::UDP => {
+                self.forget_route(&offending.dst);
+                let Some(index) = self.find_port(Kind::Datagram, &offending.src, &offending.dst)
+                else {
+                    return;
+                };
+                let socket = self.at(index);
+                // As in Linux, only a connected socket hears of it.
+                if socket.has(SocketFlags::CONNECTED) && socket.wire == wire {
+                    socket.fail(udp_error(kind, is_v4));
+                    self.notify(index, Ready::ERR | Ready::IN | Ready::OUT);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn tcp_error(kind: ErrorKind, is_v4: bool) -> Option<IcmpError> {
+    match kind {
+        ErrorKind::Unreachable { code } if is_port(code, is_v4) => Some(IcmpError::PortUnreachable),
+        ErrorKind::Unreachable { .. } => Some(IcmpError::HostUnreachable),
+        _ => None,
+    }
+}
+
+fn udp_error(kind: ErrorKind, is_v4: bool) -> Error {
+    match kind {
+        ErrorKind::Unreachable { code } if is_port(code, is_v4) => Error::Refused,
+        ErrorKind::PacketTooBig { .. } => Error::MessageSize,
+        _ => Error::Unreachable,
+    }
+}
+
+const fn is_port(code: u8, is_v4: bool) -> bool {
+    if is_v4 {
+        code == icmp4::code::PORT
+    } else {
+        code == icmp6::code::PORT
+    }
+}

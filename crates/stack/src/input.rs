@@ -1,0 +1,171 @@
+//! A frame's way from a port to its socket.
+
+use crate::Endpoint;
+use crate::memory::Core;
+use crate::output::back;
+use crate::socket::Kind;
+use sidestep_shm::Foreign;
+use sidestep_tcp::{listen, reset_for};
+use sidestep_wire::checksum::{self, Check};
+use sidestep_wire::{EtherType, Malformed, Protocol, ethernet, ip, tcp, udp};
+
+/// What is copied of every frame before anything is believed: longest Ethernet, IP and TCP headers together.
+const HEAD_BYTES: usize = 160;
+
+/// A received packet, as far as the IP header tells.
+#[derive(Clone, Copy)]
+pub(crate) struct Packet<'f> {
+    pub(crate) wire: u32,
+    pub(crate) ip: ip::Repr,
+    /// All that follows the IP header, in the frame.
+    pub(crate) body: Foreign<'f>,
+    /// Whether checksums are to be verified.
+    pub(crate) verify: bool,
+}
+
+impl Core<'_> {
+    /// Works a received frame in.
+    pub(crate) fn on_frame(&mut self, wire: u32, frame: Foreign<'_>, verify: bool) {
+        self.counters.rx_frames += 1;
+        if let Err(malformed) = self.parse_frame(wire, frame, verify) {
+            match malformed {
+                Malformed::Checksum => self.counters.rx_checksum_bad += 1,
+                Malformed::Unsupported => self.counters.rx_other_protocol += 1,
+                _ => self.counters.rx_malformed += 1,
+            }
+        }
+    }
+
+    fn parse_frame(
+        &mut self,
+        wire: u32,
+        frame: Foreign<'_>,
+        verify: bool,
+    ) -> Result<(), Malformed> {
+        let mut head = [0; HEAD_BYTES];
+        let copied = frame.copy_to(&mut head);
+        let head = &head[..copied];
+        let link = ethernet::Repr::parse(head)?;
+        if link.ethertype != EtherType::IPV4 && link.ethertype != EtherType::IPV6 {
+            return Err(Malformed::Unsupported);
+        }
+        let at = ethernet::HEADER_BYTES;
+        let check = if verify {
+            Check::Verify
+        } else {
+            Check::Vouched
+        };
+        let (ip, ip_len) = ip::Repr::parse(&head[at..], frame.len() - at, check)?;
+        if ip.fragment.is_some() {
+            self.counters.rx_fragments += 1;
+            return Ok(());
+        }
+        let at = at + ip_len;
+        let body = frame.skip(at).first(ip.payload_len);
+        let packet = Packet {
+            wire,
+            ip,
+            body,
+            verify,
+        };
+        let head = &head[at..];
+        let head = &head[..head.len().min(ip.payload_len)];
+        match ip.protocol {
+            Protocol::TCP => self.on_tcp(&packet, head),
+            Protocol::UDP => self.on_udp(&packet, head),
+            Protocol::ICMP | Protocol::ICMPV6 => self.on_icmp(&packet),
+            _ => Err(Malformed::Unsupported),
+        }
+    }
+
+    fn on_tcp(&mut self, packet: &Packet<'_>, head: &[u8]) -> Result<(), Malformed> {
+        let (segment, header_len) = tcp::Repr::parse(head)?;
+        let payload = packet.body.skip(header_len);
+        packet.verify_checksum(&head[..header_len], payload)?;
+        self.counters.tcp_rx_segments += 1;
+        self.counters.tcp_rx_bytes += payload.len() as u64;
+        let local = Endpoint::new(packet.ip.dst, segment.dst_port);
+        let remote = Endpoint::new(packet.ip.src, segment.src_port);
+        if let Some(index) = self.find_flow(&local, &remote) {
+            // A peer speaks for its own wire only.
+            if self.at(index).wire == packet.wire && !self.recycle_time_wait(index, &segment) {
+                self.on_segment(index, &segment, payload);
+                return Ok(());
+            }
+        }
+        let listener = self.find_port(Kind::Listener, &local, &remote);
+        let answer = match listener {
+            None => reset_for(&segment, payload.len()),
+            Some(listener) => match listen::on_segment(&segment, payload.len()) {
+                listen::Disposition::Ignore => None,
+                listen::Disposition::Reset(reset) => Some(reset),
+                listen::Disposition::Syn => {
+                    self.on_syn(listener, packet.wire, local, remote, &segment);
+                    None
+                }
+            },
+        };
+        if let Some(reset) = answer {
+            self.counters.tcp_rx_no_socket += 1;
+            self.reply_tcp(&local, &remote, &reset);
+        }
+        Ok(())
+    }
+
+    /// Answers with a segment that belongs to no connection.
+    fn reply_tcp(&mut self, local: &Endpoint, remote: &Endpoint, segment: &tcp::Repr) {
+        let mut bytes = [0; 64];
+        let len = segment.emit(&mut bytes);
+        let path = back(local, remote);
+        crate::output::put_checksum(
+            &mut bytes[..len],
+            tcp::CHECKSUM_OFFSET,
+            &path,
+            Protocol::TCP,
+            0,
+            0,
+        );
+        self.reply(&path, Protocol::TCP, &bytes[..len]);
+    }
+
+    fn on_udp(&mut self, packet: &Packet<'_>, head: &[u8]) -> Result<(), Malformed> {
+        let header = udp::Repr::parse(head, packet.ip.payload_len)?;
+        let payload = packet
+            .body
+            .skip(udp::HEADER_BYTES)
+            .first(header.payload_len);
+        if header.has_checksum {
+            packet.verify_checksum(&head[..udp::HEADER_BYTES], payload)?;
+        } else if packet.verify && !packet.ip.dst.is_v4() {
+            return Err(Malformed::Checksum);
+        }
+        let local = Endpoint::new(packet.ip.dst, header.dst_port);
+        let remote = Endpoint::new(packet.ip.src, header.src_port);
+        match self.find_port(Kind::Datagram, &local, &remote) {
+            Some(index) => self.on_datagram(index, packet, local, remote, payload),
+            None => {
+                self.counters.udp_rx_no_socket += 1;
+                self.reply_port_unreachable(packet);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Packet<'_> {
+    /// Verifies a transport checksum over the private copy of its header and the payload in the frame.
+    fn verify_checksum(&self, header: &[u8], payload: Foreign<'_>) -> Result<(), Malformed> {
+        if !self.verify {
+            return Ok(());
+        }
+        let len = u32::try_from(header.len() + payload.len()).map_err(|_| Malformed::Length)?;
+        let pseudo = checksum::pseudo_header(self.ip.src, self.ip.dst, self.ip.protocol.0, len);
+        let sum = checksum::sum(pseudo, header);
+        let sum = payload.fold(sum, checksum::sum);
+        if checksum::finish(sum) == 0 {
+            Ok(())
+        } else {
+            Err(Malformed::Checksum)
+        }
+    }
+}

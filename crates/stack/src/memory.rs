@@ -1,0 +1,374 @@
+//! The memory of a stack: what lies in it, in which order, and how a process gets at it.
+//!
+//! ```text
+//!  0        LockWord                      everybody, by compare-and-swap
+//!  64       Header, Counters              ┐
+//!           Slot       [SLOTS]            │
+//!           Wire       [WIRES_MAX]        │ only the holder of the lock reads or writes
+//!           Waiter     [WAITERS]          │
+//!           EpollSet   [SETS_MAX]         │
+//!           TimerSlot  [..]               │
+//!           flow and port buckets         │
+//!           Watch      [watches_max]      │
+//!           Socket     [sockets_max]      │
+//!           ChunkMeta, chunks             ┘
+//! ```
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::links::Links;
+use crate::output::{Pending, Reply};
+use crate::ready::{EpollSet, Waiter, Watch};
+use crate::slots::Slot;
+use crate::socket::Socket;
+use crate::timers::{TIMER_SLOTS, TimerWheel};
+use crate::udp::RouteHint;
+use crate::wires::Wire;
+use sidestep_shm::{
+    CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, Nanos, PoolHead, Region,
+    Span,
+};
+use std::io;
+use std::os::fd::OwnedFd;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Processes that can have one stack mapped at a time.
+pub(crate) const SLOTS: usize = 64;
+/// The slot number that the agent locks with; it holds no sockets.
+pub const AGENT_SLOT: u32 = 64;
+/// Wires of a stack.
+pub(crate) const WIRES_MAX: usize = 256;
+/// Threads that can be woken singly; each has an eventfd.
+pub const WAITERS: usize = 32;
+/// Epoll sets with accelerated members.
+pub(crate) const SETS_MAX: usize = 1024;
+/// Remembered ways to UDP peers.
+pub(crate) const ROUTE_HINTS: usize = 1024;
+
+const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
+const VERSION: u32 = 1;
+
+/// The first table: identity, capacities, and the small state of everything.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: u64,
+    pub(crate) version: u32,
+    pub(crate) sockets_max: u32,
+    pub(crate) chunks_max: u32,
+    pub(crate) checksums: u32,
+    pub(crate) snd_buf_bytes: u32,
+    pub(crate) rcv_buf_bytes: u32,
+    pub(crate) id: u64,
+    pub(crate) netns: u64,
+    pub(crate) secret: u64,
+    pub(crate) name: [u8; 32],
+    /// The latest time that the stack has seen; it never runs backwards.
+    pub(crate) now: Nanos,
+    /// Counts changes to the table of wires, so that each process attaches what is new.
+    pub(crate) wire_changes: u32,
+    /// Wires in use lie below this index.
+    pub(crate) wires_end: u32,
+    /// Slot + 1 of the process that spins in the stack; 0 for none.
+    pub(crate) spinner: u32,
+    /// Threads that sleep on the stack's doorbell.
+    pub(crate) sleepers: u32,
+    /// Waiter + 1 of the sleeping thread that wakes for the stack's timers; 0 for none.
+    pub(crate) timekeeper: u32,
+    pub(crate) isn_count: u32,
+    /// Oldest and newest socket in TIME-WAIT that nobody holds.
+    pub(crate) time_wait_head: u32,
+    pub(crate) time_wait_tail: u32,
+    pub(crate) sockets: FreeList,
+    pub(crate) watches: FreeList,
+    pub(crate) timers: TimerWheel,
+}
+
+/// A process's view of a stack's tables. Only the lock's holder has it.
+pub struct Stack<'m> {
+    pub(crate) wires: &'m mut [Wire],
+    pub(crate) core: Core<'m>,
+    /// What this process has mapped of the wires. Not shared.
+    pub(crate) links: Links,
+}
+
+/// All tables but the wires: what a frame that came from a wire is worked into.
+pub(crate) struct Core<'m> {
+    pub(crate) header: &'m mut Header,
+    pub(crate) counters: &'m mut Counters,
+    pub(crate) slots: &'m mut [Slot],
+    pub(crate) waiters: &'m mut [Waiter],
+    pub(crate) sets: &'m mut [EpollSet],
+    pub(crate) timer_slots: &'m mut [u32],
+    pub(crate) routes: &'m mut [RouteHint],
+    pub(crate) pending: &'m mut [Pending],
+    /// Longest frame of each wire, as its port said when it was attached.
+    pub(crate) frame_bytes: &'m mut [u32],
+    pub(crate) flows: &'m mut [u32],
+    pub(crate) ports: &'m mut [u32],
+    pub(crate) watches: &'m mut [Watch],
+    pub(crate) sockets: &'m mut [Socket],
+    pub(crate) pool: ChunkPool<'m>,
+    /// Waiters to wake when the lock is given back. Not shared: each holder takes care of its own.
+    pub(crate) wake: u64,
+    /// Packets that answer without a socket, until the wire in hand is flushed. Not shared.
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// A stack in memory that others may share.
+pub type SharedStack = Locked<Stack<'static>>;
+
+struct Tables {
+    header: Span<Header>,
+    counters: Span<Counters>,
+    slots: Span<Slot>,
+    wires: Span<Wire>,
+    waiters: Span<Waiter>,
+    sets: Span<EpollSet>,
+    timer_slots: Span<u32>,
+    routes: Span<RouteHint>,
+    pending: Span<Pending>,
+    frame_bytes: Span<u32>,
+    flows: Span<u32>,
+    ports: Span<u32>,
+    watches: Span<Watch>,
+    sockets: Span<Socket>,
+    pool_head: Span<PoolHead>,
+    chunk_meta: Span<ChunkMeta>,
+    chunks: Span<[u8; CHUNK_BYTES]>,
+    bytes: usize,
+}
+
+fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
+    let mut layout: Layout = SharedStack::layout();
+    let buckets = (sockets_max * 2).next_power_of_two();
+    let header = layout.table(1);
+    let counters = layout.table(1);
+    let slots = layout.table(SLOTS);
+    let wires = layout.table(WIRES_MAX);
+    let waiters = layout.table(WAITERS);
+    let sets = layout.table(SETS_MAX);
+    let timer_slots = layout.table(TIMER_SLOTS);
+    let routes = layout.table(ROUTE_HINTS);
+    let pending = layout.table(WIRES_MAX);
+    let frame_bytes = layout.table(WIRES_MAX);
+    let flows = layout.table(buckets);
+    let ports = layout.table(buckets.min(8192));
+    let watches = layout.table(sockets_max * 2);
+    let sockets = layout.table(sockets_max);
+    let pool_head = layout.table(1);
+    let chunk_meta = layout.table(chunks_max);
+    let chunks = layout.table(chunks_max);
+    Tables {
+        header,
+        counters,
+        slots,
+        wires,
+        waiters,
+        sets,
+        timer_slots,
+        routes,
+        pending,
+        frame_bytes,
+        flows,
+        ports,
+        watches,
+        sockets,
+        pool_head,
+        chunk_meta,
+        chunks,
+        bytes: layout.bytes(),
+    }
+}
+
+/// A new stack in shared memory.
+pub fn create(config: &Config) -> io::Result<SharedStack> {
+    let bytes = tables(config.sockets_max, config.chunks_max).bytes;
+    initialise(Region::create("sidestep-stack", bytes)?, config)
+}
+
+/// A new stack in memory of this process alone, for tests.
+pub fn create_private(config: &Config) -> io::Result<SharedStack> {
+    let bytes = tables(config.sockets_max, config.chunks_max).bytes;
+    initialise(Region::private(bytes)?, config)
+}
+
+/// Maps a stack that another process made. Fails where the memory is not one of this version.
+pub fn attach(fd: OwnedFd) -> io::Result<SharedStack> {
+    let region = Region::attach(fd)?;
+    let mut layout: Layout = SharedStack::layout();
+    let place: Span<Header> = layout.table(1);
+    let mut bytes = vec![0; size_of::<Header>()];
+    let no_stack = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not the memory of a stack of this version",
+        )
+    };
+    region
+        .foreign(place.offset(), bytes.len())
+        .ok_or_else(no_stack)?
+        .copy_to(&mut bytes);
+    let header = Header::read_from_bytes(&bytes).map_err(|_| no_stack())?;
+    let (sockets, chunks) = (header.sockets_max as usize, header.chunks_max as usize);
+    let plausible = header.magic == MAGIC
+        && header.version == VERSION
+        && sockets > 0
+        && sockets < 1 << 24
+        && chunks < 1 << 24;
+    if !plausible || tables(sockets, chunks).bytes != region.bytes() {
+        return Err(no_stack());
+    }
+    let tables = tables(sockets, chunks);
+    Locked::new(region, |carver| carve(carver, &tables))
+}
+
+fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
+    let header = carver.one(t.header)?;
+    let counters = carver.one(t.counters)?;
+    let slots = carver.table(t.slots)?;
+    let wires = carver.table(t.wires)?;
+    let waiters = carver.table(t.waiters)?;
+    let sets = carver.table(t.sets)?;
+    let timer_slots = carver.table(t.timer_slots)?;
+    let routes = carver.table(t.routes)?;
+    let pending = carver.table(t.pending)?;
+    let frame_bytes = carver.table(t.frame_bytes)?;
+    let flows = carver.table(t.flows)?;
+    let ports = carver.table(t.ports)?;
+    let watches = carver.table(t.watches)?;
+    let sockets = carver.table(t.sockets)?;
+    let pool_head = carver.one(t.pool_head)?;
+    let pool = ChunkPool::new(
+        pool_head,
+        carver.table(t.chunk_meta)?,
+        carver.table(t.chunks)?,
+    );
+    let core = Core {
+        header,
+        counters,
+        slots,
+        waiters,
+        sets,
+        timer_slots,
+        routes,
+        pending,
+        frame_bytes,
+        flows,
+        ports,
+        watches,
+        sockets,
+        pool,
+        wake: 0,
+        replies: Vec::new(),
+    };
+    Ok(Stack {
+        wires,
+        core,
+        links: Links::new(),
+    })
+}
+
+fn initialise(region: Region, config: &Config) -> io::Result<SharedStack> {
+    let tables = tables(config.sockets_max, config.chunks_max);
+    let narrow = |n: usize| {
+        u32::try_from(n).map_err(|_| io::Error::other("a stack of such a size is not possible"))
+    };
+    let (sockets_max, chunks_max) = (narrow(config.sockets_max)?, narrow(config.chunks_max)?);
+    Locked::new(region, |carver| {
+        let stack = carve(carver, &tables)?;
+        let h = &mut *stack.core.header;
+        h.magic = MAGIC;
+        h.version = VERSION;
+        h.sockets_max = sockets_max;
+        h.chunks_max = chunks_max;
+        h.checksums = u32::from(config.checksums);
+        h.snd_buf_bytes = config.snd_buf_bytes;
+        h.rcv_buf_bytes = config.rcv_buf_bytes;
+        h.id = config.id;
+        h.netns = config.netns;
+        h.secret = config.secret;
+        let name = config.name.as_bytes();
+        let n = name.len().min(h.name.len() - 1);
+        h.name[..n].copy_from_slice(&name[..n]);
+        h.time_wait_head = sidestep_shm::NONE;
+        h.time_wait_tail = sidestep_shm::NONE;
+        Ok(stack)
+    })
+}
+
+impl Stack<'_> {
+    /// The stack's identity.
+    pub const fn id(&self) -> u64 {
+        self.core.header.id
+    }
+
+    /// The network namespace that its addresses belong to.
+    pub const fn netns(&self) -> u64 {
+        self.core.header.netns
+    }
+
+    /// Counters since the stack was created.
+    pub const fn counters(&self) -> &Counters {
+        self.core.counters
+    }
+
+    /// Counts a socket, or a destination, that was left to the kernel.
+    pub const fn count_handover(&mut self, why: crate::Handover) {
+        self.core.counters.handed_over[why as usize] += 1;
+    }
+
+    /// Whether any process has the stack mapped.
+    pub fn has_clients(&self) -> bool {
+        self.core.has_clients()
+    }
+
+    /// When the stack was last worked on.
+    pub const fn last_polled(&self) -> Nanos {
+        self.core.header.now
+    }
+
+    /// The waiters to wake, one bit each, now that the lock is given back. Take them before that.
+    #[inline]
+    pub const fn take_wakes(&mut self) -> u64 {
+        core::mem::replace(&mut self.core.wake, 0)
+    }
+
+    /// The only spinning process, as its slot.
+    pub fn spinner(&self) -> Option<u32> {
+        self.core.header.spinner.checked_sub(1)
+    }
+
+    /// Claims the right to spin for `slot`; false while another process has it.
+    pub fn claim_spin(&mut self, slot: u32) -> bool {
+        let free = self.core.header.spinner == 0;
+        if free {
+            self.core.header.spinner = slot + 1;
+        }
+        free
+    }
+
+    /// Gives the right to spin back.
+    pub fn release_spin(&mut self, slot: u32) {
+        if self.core.header.spinner == slot + 1 {
+            self.core.header.spinner = 0;
+        }
+    }
+}
+
+impl Core<'_> {
+    /// Moves the stack's time on; it never runs backwards.
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Nanos) -> Nanos {
+        if now > self.header.now {
+            self.header.now = now;
+        }
+        self.header.now
+    }
+
+    /// The stack's time.
+    #[inline]
+    pub(crate) const fn now(&self) -> Nanos {
+        self.header.now
+    }
+}

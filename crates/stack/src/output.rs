@@ -1,0 +1,363 @@
+//! Building frames and handing them to ports.
+//!
+//! A socket with something to send stands on its wire's pending list. The list is worked off while the port has
+//! room; a wire whose other end does not read holds up nobody but itself.
+
+use crate::memory::{Core, Stack};
+use crate::socket::SocketFlags;
+use crate::{Address, Endpoint, Links};
+use sidestep_nic::{Caps, Port};
+use sidestep_shm::{Foreign, ForeignMut, NONE};
+use sidestep_tcp::Env;
+use sidestep_wire::{EtherType, Mac, Protocol, checksum, ethernet, ip, tcp, udp};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Longest headers that we build: Ethernet 14, IPv6 40, TCP 60.
+pub(crate) const HEADERS_MAX: usize = 128;
+/// Segments sent for one socket before the next on the list has its turn.
+const BURST: usize = 64;
+/// Turns of sockets in one flush; the rest follows with the next poll.
+const SOCKETS_A_FLUSH: usize = 1024;
+
+/// A packet that answers without any socket: a reset, or an ICMP message. Kept until its wire is flushed.
+#[derive(Clone, Copy)]
+pub(crate) struct Reply {
+    pub(crate) len: usize,
+    pub(crate) bytes: [u8; REPLY_BYTES],
+}
+
+/// Longest reply: headers and what an ICMP message quotes.
+pub(crate) const REPLY_BYTES: usize = 640;
+/// Replies kept in one round; more are dropped, as any router would.
+const REPLIES_MAX: usize = 64;
+
+/// The wire's two Ethernet addresses: both ends know them, nobody asks.
+const OUR_MAC: Mac = Mac([0x02, 0x53, 0x53, 0, 0, 1]);
+const PEER_MAC: Mac = Mac([0x02, 0x53, 0x53, 0, 0, 2]);
+
+/// An IP packet's addresses and what goes into its header.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    pub(crate) src: Address,
+    pub(crate) dst: Address,
+    pub(crate) hop_limit: u8,
+    pub(crate) tos: u8,
+}
+
+/// Writes Ethernet and IP headers for `payload_len` bytes of `protocol`. Returns their length.
+#[inline]
+pub(crate) fn emit_ip(
+    out: &mut [u8; HEADERS_MAX],
+    path: &Path,
+    protocol: Protocol,
+    payload_len: usize,
+) -> usize {
+    let ethertype = if path.dst.is_v4() {
+        EtherType::IPV4
+    } else {
+        EtherType::IPV6
+    };
+    let link = ethernet::Repr {
+        dst: PEER_MAC,
+        src: OUR_MAC,
+        ethertype,
+    }
+    .emit(&mut out[..]);
+    let packet = ip::Repr {
+        src: path.src,
+        dst: path.dst,
+        protocol,
+        hop_limit: path.hop_limit,
+        tos: path.tos,
+        ident: 0,
+        dont_fragment: true,
+        fragment: None,
+        payload_len,
+    };
+    link + packet.emit(&mut out[link..])
+}
+
+/// Sockets of one wire with something to send, as index + 1, first and last; linked by `pending_next`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Pending {
+    head: u32,
+    tail: u32,
+}
+
+impl Stack<'_> {
+    /// Sends what is due on a wire, as far as there is room.
+    pub(crate) fn flush_wire(&mut self, index: u32) {
+        let Some(wire) = self.wires.get_mut(index as usize) else {
+            return;
+        };
+        if !wire.is_open() {
+            return;
+        }
+        let Some(mut port) = self.links.port(index, wire) else {
+            return;
+        };
+        let core = &mut self.core;
+        core.send_replies(&mut port);
+        for _ in 0..SOCKETS_A_FLUSH {
+            if core.pending[index as usize].head == 0 || port.tx_room() == 0 {
+                break;
+            }
+            let Some(socket) = core.pop_pending(index) else {
+                break;
+            };
+            if core.transmit(socket, &mut port) {
+                core.queue_output(socket);
+            }
+            core.after_output(socket);
+        }
+        port.tx_flush();
+    }
+
+    /// Sends what one socket has due, now if nobody stands before it.
+    pub(crate) fn flush_socket(&mut self, socket: u32) {
+        let wire = self.core.at(socket).wire;
+        self.core.queue_output(socket);
+        self.flush_wire(wire);
+    }
+}
+
+impl Core<'_> {
+    /// Puts a socket on its wire's pending list.
+    pub(crate) fn queue_output(&mut self, socket: u32) {
+        let s = &mut self.sockets[socket as usize];
+        let Some(list) = self.pending.get_mut(s.wire as usize) else {
+            return;
+        };
+        if s.has(SocketFlags::PENDING) {
+            return;
+        }
+        s.set(SocketFlags::PENDING, true);
+        s.pending_next = NONE;
+        let tail = core::mem::replace(&mut list.tail, socket + 1);
+        match tail.checked_sub(1) {
+            None => list.head = socket + 1,
+            Some(tail) => self.at(tail).pending_next = socket,
+        }
+    }
+
+    /// Whether any socket waits for room on a wire.
+    #[inline]
+    pub(crate) fn has_pending(&self, wire: u32) -> bool {
+        self.pending[wire as usize].head != 0
+    }
+
+    /// Takes the first socket off a wire's pending list.
+    fn pop_pending(&mut self, wire: u32) -> Option<u32> {
+        let socket = self.pending[wire as usize].head.checked_sub(1)?;
+        self.unlink_pending(wire, NONE, socket);
+        Some(socket)
+    }
+
+    /// Takes `socket`, which follows `before` (NONE if it is the first), off its wire's pending list.
+    fn unlink_pending(&mut self, wire: u32, before: u32, socket: u32) {
+        let s = self.at(socket);
+        s.set(SocketFlags::PENDING, false);
+        let next = core::mem::replace(&mut s.pending_next, NONE);
+        if before == NONE {
+            self.pending[wire as usize].head = next.wrapping_add(1);
+        } else {
+            self.at(before).pending_next = next;
+        }
+        if next == NONE {
+            self.pending[wire as usize].tail = before.wrapping_add(1);
+        }
+    }
+
+    /// Takes a socket that ends off the pending list, wherever it stands: rare, as output is drained first.
+    pub(crate) fn cancel_output(&mut self, socket: u32) {
+        let (wire, pending) = (
+            self.at(socket).wire,
+            self.at(socket).has(SocketFlags::PENDING),
+        );
+        if !pending || wire as usize >= self.pending.len() {
+            return;
+        }
+        let (mut before, mut at) = (NONE, self.pending[wire as usize].head.wrapping_sub(1));
+        while at != NONE && at != socket {
+            (before, at) = (at, self.at(at).pending_next);
+        }
+        if at == socket {
+            self.unlink_pending(wire, before, socket);
+        }
+    }
+
+    /// Sends segments of a connection. True when there is more, for which there was no room or no time.
+    fn transmit(&mut self, index: u32, port: &mut impl Port) -> bool {
+        let caps = port.caps();
+        let now = self.now();
+        for _ in 0..BURST {
+            let s = &mut self.sockets[index as usize];
+            if !s.tcb.wants_output() {
+                return false;
+            }
+            if port.tx_room() == 0 {
+                return true;
+            }
+            let Some(segment) = s.tcb.poll_transmit(&mut Env {
+                now,
+                pool: &mut self.pool,
+            }) else {
+                return false;
+            };
+            let path = Path {
+                src: s.local.addr,
+                dst: s.remote.addr,
+                hop_limit: s.hop_limit,
+                tos: s.tos,
+            };
+            let header_len = segment.repr.header_len();
+            let mut headers = [0; HEADERS_MAX];
+            let ip = emit_ip(
+                &mut headers,
+                &path,
+                Protocol::TCP,
+                header_len + segment.payload_len,
+            );
+            segment.repr.emit(&mut headers[ip..]);
+            let total = ip + header_len + segment.payload_len;
+            let unfinished = caps.tx_checksum_unneeded && self.header.checksums == 0;
+            let (tcb, pool) = (&s.tcb, &self.pool);
+            let sent = port.tx(total, |mut frame| {
+                let at = ip + header_len;
+                segment.copy_payload(tcb, pool, &mut frame.skip(at));
+                if !unfinished {
+                    let sum = payload_sum(&mut frame.skip(at), segment.payload_len);
+                    put_checksum(
+                        &mut headers[ip..at],
+                        tcp::CHECKSUM_OFFSET,
+                        &path,
+                        Protocol::TCP,
+                        segment.payload_len,
+                        sum,
+                    );
+                }
+                frame.copy_from(&headers[..at]);
+            });
+            debug_assert!(sent, "room was checked");
+            self.counters.tx_frames += 1;
+            self.counters.tcp_tx_segments += 1;
+            self.counters.tcp_tx_bytes += segment.payload_len as u64;
+        }
+        self.sockets[index as usize].tcb.wants_output()
+    }
+
+    /// Sends one datagram; false when the port has no room.
+    pub(crate) fn transmit_datagram(
+        &mut self,
+        port: &mut impl Port,
+        path: &Path,
+        ports: (u16, u16),
+        payload: &[Foreign<'_>],
+    ) -> bool {
+        let payload_len: usize = payload.iter().map(Foreign::len).sum();
+        let mut headers = [0; HEADERS_MAX];
+        let ip = emit_ip(
+            &mut headers,
+            path,
+            Protocol::UDP,
+            udp::HEADER_BYTES + payload_len,
+        );
+        udp::Repr {
+            src_port: ports.0,
+            dst_port: ports.1,
+            payload_len,
+            has_checksum: true,
+        }
+        .emit(&mut headers[ip..]);
+        let at = ip + udp::HEADER_BYTES;
+        let caps: Caps = port.caps();
+        let unfinished = caps.tx_checksum_unneeded && self.header.checksums == 0;
+        let sent = port.tx(at + payload_len, |mut frame| {
+            let mut done = at;
+            for part in payload {
+                done += frame.skip(done).copy_from_foreign(*part);
+            }
+            if !unfinished {
+                let sum = payload_sum(&mut frame.skip(at), payload_len);
+                put_checksum(
+                    &mut headers[ip..at],
+                    udp::CHECKSUM_OFFSET,
+                    path,
+                    Protocol::UDP,
+                    payload_len,
+                    sum,
+                );
+            }
+            frame.copy_from(&headers[..at]);
+        });
+        if sent {
+            self.counters.tx_frames += 1;
+            self.counters.udp_tx_datagrams += 1;
+        }
+        sent
+    }
+
+    /// Keeps a packet that answers without a socket until the wire it came from is flushed.
+    pub(crate) fn reply(&mut self, path: &Path, protocol: Protocol, transport: &[u8]) {
+        if self.replies.len() >= REPLIES_MAX || transport.len() + HEADERS_MAX > REPLY_BYTES {
+            return;
+        }
+        let mut headers = [0; HEADERS_MAX];
+        let ip = emit_ip(&mut headers, path, protocol, transport.len());
+        let mut reply = Reply {
+            len: ip + transport.len(),
+            bytes: [0; REPLY_BYTES],
+        };
+        reply.bytes[..ip].copy_from_slice(&headers[..ip]);
+        reply.bytes[ip..reply.len].copy_from_slice(transport);
+        self.replies.push(reply);
+    }
+
+    fn send_replies(&mut self, port: &mut impl Port) {
+        for reply in self.replies.drain(..) {
+            if port.tx(reply.len, |mut frame| {
+                frame.copy_from(&reply.bytes[..reply.len]);
+            }) {
+                self.counters.tx_frames += 1;
+            }
+        }
+    }
+}
+
+/// The sum over a payload as it lies in the frame.
+fn payload_sum(payload: &mut ForeignMut<'_>, len: usize) -> u64 {
+    payload.first(len).as_foreign().fold(0, checksum::sum)
+}
+
+/// Finishes the checksum of a transport header, given the sum over its payload.
+pub(crate) fn put_checksum(
+    header: &mut [u8],
+    offset: usize,
+    path: &Path,
+    protocol: Protocol,
+    payload_len: usize,
+    payload_sum: u64,
+) {
+    let len = u32::try_from(header.len() + payload_len).unwrap_or(0);
+    let pseudo = checksum::pseudo_header(path.src, path.dst, protocol.0, len);
+    let header_sum = checksum::sum(pseudo, header);
+    let folded = u64::from(checksum::fold(payload_sum));
+    let value = checksum::finish(header_sum + folded);
+    let field = if protocol == Protocol::UDP {
+        udp::checksum_field(value)
+    } else {
+        value.to_be_bytes()
+    };
+    header[offset..offset + 2].copy_from_slice(&field);
+}
+
+/// The addresses of an answer to what came from `remote` to `local`.
+pub(crate) const fn back(local: &Endpoint, remote: &Endpoint) -> Path {
+    Path {
+        src: local.addr,
+        dst: remote.addr,
+        hop_limit: 64,
+        tos: 0,
+    }
+}

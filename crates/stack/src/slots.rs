@@ -1,0 +1,90 @@
+//! Client slots: which processes have the stack mapped, so that what one of them held can be told when it is gone.
+
+use crate::memory::{Core, SLOTS, Stack};
+use crate::{Error, Links, Result};
+use sidestep_shm::Nanos;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A process that has the stack mapped.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Slot {
+    /// 0 while the slot is free or reserved for a child that has not begun yet.
+    pub(crate) pid: u32,
+    /// Not 0 while the slot is taken.
+    pub(crate) taken: u32,
+}
+
+impl Stack<'_> {
+    /// Takes a slot for process `pid` (0: for a child about to be forked). Fails when all are taken.
+    pub fn take_slot(&mut self, pid: u32) -> Result<u32> {
+        let slots = &mut self.core.slots;
+        let free = slots
+            .iter()
+            .position(|s| s.taken == 0)
+            .ok_or(Error::TableFull)?;
+        slots[free] = Slot { pid, taken: 1 };
+        u32::try_from(free).map_err(|_| Error::TableFull)
+    }
+
+    /// Names the process in a slot.
+    pub fn name_slot(&mut self, slot: u32, pid: u32) {
+        if let Some(s) = self.core.slots.get_mut(slot as usize) {
+            s.pid = pid;
+        }
+    }
+
+    /// The taken slots with their processes.
+    pub fn slots(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        (0..)
+            .zip(self.core.slots.iter())
+            .filter(|(_, s)| s.taken != 0)
+            .map(|(i, s)| (i, s.pid))
+    }
+
+    /// Lets slot `heir` hold all that slot `from` holds: the child of a fork, before either goes on.
+    pub fn inherit(&mut self, from: u32, heir: u32) {
+        let (has, gets) = (bit(from), bit(heir));
+        for i in 0..self.core.header.sockets.fresh() as usize {
+            let holders = &mut self.core.sockets[i].holders;
+            *holders |= if *holders & has != 0 { gets } else { 0 };
+        }
+        for set in &mut *self.core.sets {
+            set.holders |= if set.holders & has != 0 { gets } else { 0 };
+        }
+    }
+
+    /// The process in `slot` is gone: what only it held is closed as TCP would, its waits are forgotten, the slot is free.
+    pub fn on_slot_dead(&mut self, now: Nanos, slot: u32) {
+        self.core.advance(now);
+        self.core.forget_waits_of(slot);
+        for index in 0..self.core.header.sockets.fresh() {
+            if self.core.sockets[index as usize].holders & bit(slot) != 0 {
+                self.let_go(index, slot);
+            }
+        }
+        for index in 0..self.core.sets.len() {
+            self.core.let_go_of_set(index, slot);
+        }
+        if self.core.header.spinner == slot + 1 {
+            self.core.header.spinner = 0;
+        }
+        if let Some(s) = self.core.slots.get_mut(slot as usize) {
+            *s = Slot { pid: 0, taken: 0 };
+        }
+        // Whoever sleeps may have waited for a wake-up that the dead process owed.
+        self.core.wake = u64::MAX;
+    }
+}
+
+impl Core<'_> {
+    /// Whether any process has the stack mapped, by its slots.
+    pub(crate) fn has_clients(&self) -> bool {
+        self.slots.iter().any(|s| s.taken != 0)
+    }
+}
+
+/// The bit of a slot in a set of holders.
+pub(crate) const fn bit(slot: u32) -> u64 {
+    if slot as usize >= SLOTS { 0 } else { 1 << slot }
+}

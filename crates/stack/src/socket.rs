@@ -1,0 +1,222 @@
+//! The entry of a socket in the stack's table.
+
+use crate::memory::Core;
+use crate::udp::UdpQueue;
+use crate::{Endpoint, Error, Result};
+use bitflags::bitflags;
+use sidestep_shm::{NONE, Nanos};
+use sidestep_tcp::Tcb;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// What a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Entry not in use.
+    Free = 0,
+    /// A TCP socket, from creation to TIME-WAIT.
+    Stream = 1,
+    /// A TCP socket in LISTEN.
+    Listener = 2,
+    /// A UDP socket.
+    Datagram = 3,
+}
+
+bitflags! {
+    /// Small facts of a socket.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SocketFlags: u32 {
+        /// Calls do not block (O_NONBLOCK of the open file).
+        const NONBLOCK = 1;
+        /// An IPv6 socket that serves no IPv4 peers.
+        const V6ONLY = 1 << 1;
+        /// May share its address (SO_REUSEADDR, SO_REUSEPORT).
+        const REUSE = 1 << 2;
+        /// Has a local port.
+        const BOUND = 1 << 3;
+        /// Made by socket(AF_INET6, …).
+        const INET6 = 1 << 4;
+        /// A UDP socket with a fixed peer.
+        const CONNECTED = 1 << 5;
+        /// In the flow table.
+        const IN_FLOWS = 1 << 6;
+        /// In the port table.
+        const IN_PORTS = 1 << 7;
+        /// On its wire's list of sockets that have something to send.
+        const PENDING = 1 << 8;
+        /// Child of a listening socket that was not accepted yet.
+        const CHILD = 1 << 9;
+        /// A child whose handshake is complete.
+        const ACCEPTABLE = 1 << 10;
+        /// Receiving side shut down by the program.
+        const SHUT_READ = 1 << 11;
+        /// Sending side shut down by the program.
+        const SHUT_WRITE = 1 << 12;
+        /// On the list of recyclable TIME-WAIT sockets.
+        const TIME_WAIT = 1 << 13;
+        /// Was established at some time.
+        const WAS_CONNECTED = 1 << 14;
+    }
+}
+
+/// Names a socket: its index, and which of the entry's lives is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketRef {
+    /// Index in the table.
+    pub index: u32,
+    /// The entry's life.
+    pub generation: u32,
+}
+
+/// An entry. Every field is written by the holder of the stack's lock only.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Socket {
+    // What a received segment looks at.
+    pub(crate) kind: u8,
+    _reserved: [u8; 3],
+    pub(crate) flags: u32,
+    pub(crate) generation: u32,
+    pub(crate) wire: u32,
+    pub(crate) flow_next: u32,
+    pub(crate) watches: u32,
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    // What a socket call looks at.
+    pub(crate) holders: u64,
+    /// When the timer wheel looks at the socket next; NEVER while it is in no slot.
+    pub(crate) timer_at: Nanos,
+    pub(crate) timer_prev: u32,
+    pub(crate) timer_next: u32,
+    pub(crate) pending_next: u32,
+    pub(crate) port_next: u32,
+    /// Links of the list that the socket is on: children of a listener, or TIME-WAIT.
+    pub(crate) prev: u32,
+    pub(crate) next: u32,
+    /// The listening socket of a child.
+    pub(crate) parent: u32,
+    /// A listener's children whose handshake is not complete, and those ready to be accepted.
+    pub(crate) embryo_head: u32,
+    pub(crate) ready_head: u32,
+    pub(crate) ready_tail: u32,
+    pub(crate) children: u32,
+    pub(crate) ready_children: u32,
+    pub(crate) backlog: u32,
+    /// The error that the next call reports (SO_ERROR), as `Error` + 1; 0 for none.
+    pub(crate) error: u32,
+    /// Process-independent name of the kernel socket behind (SO_COOKIE); 0 if not asked for yet.
+    pub(crate) cookie: u64,
+    /// SO_RCVTIMEO and SO_SNDTIMEO; zero for none.
+    pub(crate) rcv_timeout: Nanos,
+    pub(crate) snd_timeout: Nanos,
+    /// Bytes that the socket may buffer, as set by SO_RCVBUF and SO_SNDBUF.
+    pub(crate) rcv_buf_bytes: u32,
+    pub(crate) snd_buf_bytes: u32,
+    /// SO_LINGER: seconds + 1, 0 for off.
+    pub(crate) linger: u32,
+    /// SO_RCVLOWAT.
+    pub(crate) rcv_low: u32,
+    pub(crate) hop_limit: u8,
+    pub(crate) tos: u8,
+    _reserved2: [u8; 6],
+    pub(crate) udp: UdpQueue,
+    pub(crate) tcb: Tcb,
+}
+
+impl Socket {
+    pub(crate) fn kind(&self) -> Kind {
+        match self.kind {
+            1 => Kind::Stream,
+            2 => Kind::Listener,
+            3 => Kind::Datagram,
+            _ => Kind::Free,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flags: SocketFlags) -> bool {
+        self.flags & flags.bits() == flags.bits()
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flags: SocketFlags, on: bool) {
+        if on {
+            self.flags |= flags.bits();
+        } else {
+            self.flags &= !flags.bits();
+        }
+    }
+
+    /// Keeps the first error until somebody asks.
+    pub(crate) fn fail(&mut self, error: Error) {
+        if self.error == 0 {
+            self.error = error as u32 + 1;
+        }
+    }
+
+    /// Takes the pending error.
+    pub(crate) fn take_error(&mut self) -> Option<Error> {
+        decode_error(core::mem::take(&mut self.error))
+    }
+
+    /// Begins a life of the entry.
+    pub(crate) fn reset(&mut self, kind: Kind) {
+        let generation = self.generation;
+        self.zero();
+        self.generation = generation;
+        self.kind = kind as u8;
+        self.wire = NONE;
+        self.flow_next = NONE;
+        self.watches = NONE;
+        self.timer_at = Nanos::NEVER;
+        self.timer_prev = NONE;
+        self.timer_next = NONE;
+        self.pending_next = NONE;
+        self.port_next = NONE;
+        self.prev = NONE;
+        self.next = NONE;
+        self.parent = NONE;
+        self.embryo_head = NONE;
+        self.ready_head = NONE;
+        self.ready_tail = NONE;
+        self.rcv_low = 1;
+        self.hop_limit = 64;
+        self.udp = UdpQueue::EMPTY;
+    }
+}
+
+fn decode_error(code: u32) -> Option<Error> {
+    const SOME: [Error; 7] = [
+        Error::Pipe,
+        Error::Reset,
+        Error::Refused,
+        Error::TimedOut,
+        Error::MessageSize,
+        Error::Unreachable,
+        Error::Aborted,
+    ];
+    SOME.into_iter().find(|e| *e as u32 + 1 == code)
+}
+
+impl Core<'_> {
+    /// The socket that `r` names, if it still lives.
+    #[inline]
+    pub(crate) fn socket(&mut self, r: SocketRef) -> Result<&mut Socket> {
+        match self.sockets.get_mut(r.index as usize) {
+            Some(s) if s.generation == r.generation && s.kind != Kind::Free as u8 => Ok(s),
+            _ => Err(Error::Stale),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn at(&mut self, index: u32) -> &mut Socket {
+        &mut self.sockets[index as usize]
+    }
+
+    pub(crate) fn reference(&self, index: u32) -> SocketRef {
+        SocketRef {
+            index,
+            generation: self.sockets[index as usize].generation,
+        }
+    }
+}

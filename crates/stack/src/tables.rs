@@ -1,0 +1,256 @@
+//! Finding sockets: free entries, the flow table of connections, and the port table of listeners and UDP sockets.
+//!
+//! Both hash tables hold index + 1, so that zeroed memory is empty, and chain through the sockets.
+
+use crate::memory::Core;
+use crate::socket::{Kind, SocketFlags};
+use crate::{Address, Endpoint, Error, Result};
+use sidestep_shm::NONE;
+
+/// Most sockets looked at for one port; more on one port share the rest by chance.
+const PORT_CHAIN_MAX: usize = 4096;
+
+impl Core<'_> {
+    /// A fresh entry, recycling the oldest in TIME-WAIT when the table is full.
+    pub(crate) fn alloc_socket(&mut self, kind: Kind) -> Result<u32> {
+        let index = match self.take_entry() {
+            Some(index) => index,
+            None => {
+                if self.header.time_wait_head == NONE {
+                    self.counters.sockets_exhausted += 1;
+                    return Err(Error::TableFull);
+                }
+                self.counters.tcp_time_wait_recycled += 1;
+                self.free_socket(self.header.time_wait_head);
+                self.take_entry().ok_or(Error::TableFull)?
+            }
+        };
+        self.at(index).reset(kind);
+        Ok(index)
+    }
+
+    fn take_entry(&mut self) -> Option<u32> {
+        let sockets = &*self.sockets;
+        self.header
+            .sockets
+            .take(sockets.len(), |i| sockets[i as usize].next)
+    }
+
+    /// Ends the life of an entry: off every list, its buffers given back.
+    pub(crate) fn free_socket(&mut self, index: u32) {
+        self.forget_socket(index);
+        let core = &mut *self;
+        let socket = &mut core.sockets[index as usize];
+        socket.tcb.release(&mut core.pool);
+        socket.udp.clear(&mut core.pool);
+        socket.kind = Kind::Free as u8;
+        socket.generation = socket.generation.wrapping_add(1);
+        socket.next = core.header.sockets.give(index);
+    }
+
+    /// Takes a socket off every list it may be on, but for the free list.
+    fn forget_socket(&mut self, index: u32) {
+        self.remove_flow(index);
+        self.remove_port(index);
+        self.cancel_timer(index);
+        self.cancel_output(index);
+        self.drop_watches(index);
+        if self.at(index).has(SocketFlags::TIME_WAIT) {
+            self.leave_time_wait(index);
+        }
+        if self.at(index).has(SocketFlags::CHILD) {
+            self.orphan_child(index);
+        }
+    }
+
+    /// The connection of these endpoints.
+    #[inline]
+    pub(crate) fn find_flow(&self, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
+        let mut at = self.flows[self.flow_bucket(local, remote)];
+        while at != 0 {
+            let socket = self.sockets.get(at as usize - 1)?;
+            if socket.local == *local && socket.remote == *remote {
+                return Some(at - 1);
+            }
+            at = socket.flow_next.wrapping_add(1);
+        }
+        None
+    }
+
+    /// Puts a connection into the flow table. Fails when there is one of the same endpoints.
+    pub(crate) fn insert_flow(&mut self, index: u32) -> Result<()> {
+        let (local, remote) = (self.at(index).local, self.at(index).remote);
+        if self.find_flow(&local, &remote).is_some() {
+            return Err(Error::AddressInUse);
+        }
+        let bucket = self.flow_bucket(&local, &remote);
+        let head = self.flows[bucket];
+        self.at(index).flow_next = head.wrapping_sub(1);
+        self.at(index).set(SocketFlags::IN_FLOWS, true);
+        self.flows[bucket] = index + 1;
+        Ok(())
+    }
+
+    pub(crate) fn remove_flow(&mut self, index: u32) {
+        if !self.at(index).has(SocketFlags::IN_FLOWS) {
+            return;
+        }
+        self.at(index).set(SocketFlags::IN_FLOWS, false);
+        let (local, remote, next) = {
+            let s = self.at(index);
+            (s.local, s.remote, s.flow_next)
+        };
+        let bucket = self.flow_bucket(&local, &remote);
+        if self.flows[bucket] == index + 1 {
+            self.flows[bucket] = next.wrapping_add(1);
+            return;
+        }
+        let mut at = self.flows[bucket].wrapping_sub(1);
+        while at != NONE {
+            let following = self.at(at).flow_next;
+            if following == index {
+                self.at(at).flow_next = next;
+                return;
+            }
+            at = following;
+        }
+    }
+
+    /// The listener or UDP socket that takes what comes to `local` from `remote`: the most particular one; of equals,
+    /// which may share a port by SO_REUSEPORT, one chosen by the flow's hash.
+    pub(crate) fn find_port(&self, kind: Kind, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
+        let mut at = self.ports[self.port_bucket(kind, local.port)];
+        let (mut best, mut best_score, mut equals) = (None, 0, 0);
+        for _ in 0..PORT_CHAIN_MAX {
+            let Some(socket) = at.checked_sub(1).and_then(|i| self.sockets.get(i as usize)) else {
+                break;
+            };
+            let score = if socket.kind == kind as u8 && socket.local.port == local.port {
+                score(&socket.local.addr, socket, local, remote)
+            } else {
+                0
+            };
+            if score > best_score {
+                (best, best_score, equals) = (Some(at - 1), score, 1);
+            } else if score > 0 && score == best_score {
+                equals += 1;
+                if self.flow_hash(local, remote) % equals == 0 {
+                    best = Some(at - 1);
+                }
+            }
+            at = socket.port_next.wrapping_add(1);
+        }
+        best
+    }
+
+    /// Puts a bound socket into the port table.
+    pub(crate) fn insert_port(&mut self, index: u32) {
+        if self.at(index).has(SocketFlags::IN_PORTS) {
+            return;
+        }
+        let (kind, port) = (self.at(index).kind(), self.at(index).local.port);
+        let bucket = self.port_bucket(kind, port);
+        let head = self.ports[bucket];
+        self.at(index).port_next = head.wrapping_sub(1);
+        self.at(index).set(SocketFlags::IN_PORTS, true);
+        self.ports[bucket] = index + 1;
+    }
+
+    pub(crate) fn remove_port(&mut self, index: u32) {
+        if !self.at(index).has(SocketFlags::IN_PORTS) {
+            return;
+        }
+        self.at(index).set(SocketFlags::IN_PORTS, false);
+        let (kind, port, next) = {
+            let s = self.at(index);
+            (s.kind(), s.local.port, s.port_next)
+        };
+        let bucket = self.port_bucket(kind, port);
+        if self.ports[bucket] == index + 1 {
+            self.ports[bucket] = next.wrapping_add(1);
+            return;
+        }
+        let mut at = self.ports[bucket].wrapping_sub(1);
+        while at != NONE {
+            let following = self.at(at).port_next;
+            if following == index {
+                self.at(at).port_next = next;
+                return;
+            }
+            at = following;
+        }
+    }
+
+    fn flow_bucket(&self, local: &Endpoint, remote: &Endpoint) -> usize {
+        self.flow_hash(local, remote) as usize & (self.flows.len() - 1)
+    }
+
+    fn port_bucket(&self, kind: Kind, port: u16) -> usize {
+        (usize::from(port) ^ ((kind as usize) << 6)) & (self.ports.len() - 1)
+    }
+
+    /// Keyed by the stack's secret, so that a peer cannot choose ports that collide.
+    pub(crate) fn flow_hash(&self, local: &Endpoint, remote: &Endpoint) -> u32 {
+        let (a, b) = halves(&local.addr);
+        let (c, d) = halves(&remote.addr);
+        let ports = u64::from(local.port) << 16 | u64::from(remote.port);
+        let secret = self.header.secret;
+        let h = mix(a ^ c.rotate_left(17) ^ secret, b ^ 0x9e37_79b9_7f4a_7c15);
+        let h = mix(
+            h ^ d,
+            ports ^ secret.rotate_left(32) ^ 0xd6e8_feb8_6659_fd93,
+        );
+        #[expect(clippy::cast_possible_truncation, reason = "folded")]
+        {
+            (h ^ (h >> 32)) as u32
+        }
+    }
+}
+
+/// How well a bound socket fits: 0 not at all.
+fn score(
+    bound: &Address,
+    socket: &crate::socket::Socket,
+    local: &Endpoint,
+    remote: &Endpoint,
+) -> u32 {
+    let address = if *bound == local.addr {
+        4
+    } else if !bound.is_unspecified() {
+        return 0;
+    } else if socket.has(SocketFlags::INET6) {
+        if local.addr.is_v4() && socket.has(SocketFlags::V6ONLY) {
+            return 0;
+        }
+        1
+    } else if local.addr.is_v4() {
+        2
+    } else {
+        return 0;
+    };
+    if socket.has(SocketFlags::CONNECTED) {
+        if socket.remote == *remote {
+            address + 8
+        } else {
+            0
+        }
+    } else {
+        address
+    }
+}
+
+fn halves(address: &Address) -> (u64, u64) {
+    let (a, b) = address.0.split_at(8);
+    let half = |h: &[u8]| h.iter().fold(0, |acc, b| acc << 8 | u64::from(*b));
+    (half(a), half(b))
+}
+
+/// The folded 128-bit product: the mixing step of wyhash.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "both halves of the product are used"
+)]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}

@@ -1,0 +1,777 @@
+//! TCP sockets: what joins connections to tables, listeners, wires and readiness. TCP's own rules are in
+//! `sidestep-tcp`.
+
+use crate::memory::{Core, Stack};
+use crate::slots::bit;
+use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::{Endpoint, Error, Links, Ready, Result};
+use sidestep_nic::Port;
+use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
+use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
+use sidestep_wire::{Seq, tcp::Repr};
+use std::hash::{DefaultHasher, Hasher};
+
+/// How long TIME-WAIT lasts on a wire. Its two rings deliver every frame once and in order, so no old duplicate can
+/// arrive later; the state is kept only to answer a peer that missed our last ACK for want of buffers.
+const TIME_WAIT: Nanos = Nanos::from_secs(1);
+/// Link, network and transport headers of a full segment without options.
+const HEADERS_V4: usize = 14 + 20 + 20;
+const HEADERS_V6: usize = 14 + 40 + 20;
+
+/// A connection taken from a listener's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub socket: SocketRef,
+    /// Our end.
+    pub local: Endpoint,
+    /// The peer's.
+    pub remote: Endpoint,
+}
+
+/// How far an outgoing connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectState {
+    /// Not begun.
+    Idle,
+    /// Waiting for the peer.
+    Connecting,
+    /// Established, or was.
+    Connected,
+}
+
+impl Stack<'_> {
+    /// A new TCP socket held by `slot`.
+    pub fn new_stream(&mut self, flags: SocketFlags, slot: u32) -> Result<SocketRef> {
+        let index = self.core.alloc_socket(Kind::Stream)?;
+        let (rcv, snd) = (
+            self.core.header.rcv_buf_bytes,
+            self.core.header.snd_buf_bytes,
+        );
+        let s = self.core.at(index);
+        s.set(flags, true);
+        s.holders = bit(slot);
+        (s.rcv_buf_bytes, s.snd_buf_bytes) = (rcv, snd);
+        Ok(self.core.reference(index))
+    }
+
+    /// Gives a socket its local address, which its kernel socket has reserved.
+    pub fn bind(&mut self, r: SocketRef, local: Endpoint) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.local = local;
+        s.set(SocketFlags::BOUND, true);
+        if s.kind() == Kind::Datagram {
+            self.core.remove_port(r.index);
+            self.core.insert_port(r.index);
+        }
+        Ok(())
+    }
+
+    /// Makes a bound socket listen, or changes its backlog.
+    pub fn listen(&mut self, r: SocketRef, backlog: u32) -> Result<()> {
+        let s = self.core.socket(r)?;
+        match s.kind() {
+            Kind::Stream
+                if s.tcb.state() == State::Closed && !s.has(SocketFlags::WAS_CONNECTED) =>
+            {
+                s.kind = Kind::Listener as u8;
+                s.backlog = backlog.max(1);
+                self.core.insert_port(r.index);
+                Ok(())
+            }
+            Kind::Listener => {
+                s.backlog = backlog.max(1);
+                Ok(())
+            }
+            _ => Err(Error::IsConnected),
+        }
+    }
+
+    /// Begins to open a connection over `wire`.
+    pub fn connect(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        ends: (Endpoint, Endpoint),
+        wire: u32,
+    ) -> Result<()> {
+        let now = self.core.advance(now);
+        let (local, remote) = ends;
+        if self.core.socket(r)?.tcb.state() != State::Closed {
+            return Err(Error::IsConnected);
+        }
+        let entry = self
+            .wires
+            .get_mut(wire as usize)
+            .filter(|w| w.is_open())
+            .ok_or(Error::Unreachable)?;
+        let frame_bytes_max = self
+            .links
+            .port(wire, entry)
+            .ok_or(Error::Unreachable)?
+            .caps()
+            .frame_bytes_max;
+        let core = &mut self.core;
+        let (iss, ts_offset) = core.secrets(&local, &remote);
+        let settings = core.settings(r.index, frame_bytes_max, &remote);
+        let s = core.at(r.index);
+        (s.local, s.remote, s.wire) = (local, remote, wire);
+        s.set(SocketFlags::BOUND, true);
+        core.insert_flow(r.index)?;
+        core.counters.tcp_connects += 1;
+        let s = &mut core.sockets[r.index as usize];
+        let mut env = Env {
+            now,
+            pool: &mut core.pool,
+        };
+        s.tcb
+            .connect(&mut env, &settings, local.port, remote.port, iss, ts_offset);
+        self.flush_socket(r.index);
+        Ok(())
+    }
+
+    /// How far a connection is; an error that ended it is taken.
+    pub fn connect_state(&mut self, r: SocketRef) -> Result<ConnectState> {
+        let s = self.core.socket(r)?;
+        if let Some(error) = s.take_error() {
+            return Err(error);
+        }
+        Ok(match s.tcb.state() {
+            State::SynSent | State::SynReceived => ConnectState::Connecting,
+            State::Closed if !s.has(SocketFlags::WAS_CONNECTED) => ConnectState::Idle,
+            _ => ConnectState::Connected,
+        })
+    }
+
+    /// Whether a connection waits to be accepted.
+    #[inline]
+    pub fn acceptable(&mut self, r: SocketRef) -> Result<bool> {
+        Ok(self.core.socket(r)?.ready_children > 0)
+    }
+
+    /// Takes the oldest complete connection; `slot` holds it.
+    pub fn accept(&mut self, r: SocketRef, slot: u32) -> Result<Accepted> {
+        let core = &mut self.core;
+        let listener = core.socket(r)?;
+        if listener.kind() != Kind::Listener {
+            return Err(Error::WrongKind);
+        }
+        let child = listener.ready_head;
+        if child == NONE {
+            return Err(Error::WouldBlock);
+        }
+        core.unlink_child(child);
+        core.counters.tcp_accepts += 1;
+        let s = core.at(child);
+        s.holders = bit(slot);
+        let (local, remote) = (s.local, s.remote);
+        Ok(Accepted {
+            socket: core.reference(child),
+            local,
+            remote,
+        })
+    }
+
+    /// Queues bytes to send, and sends what may go now. `more`: the program says that more follows at once.
+    pub fn send(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        parts: &[Foreign<'_>],
+        more: bool,
+    ) -> Result<usize> {
+        let now = self.core.advance(now);
+        let core = &mut self.core;
+        let s = core.socket(r)?;
+        if let Some(error) = s.take_error() {
+            return Err(error);
+        }
+        if s.has(SocketFlags::SHUT_WRITE) {
+            return Err(Error::Pipe);
+        }
+        match s.tcb.state() {
+            State::Established | State::CloseWait => {}
+            State::SynSent | State::SynReceived => return Err(Error::WouldBlock),
+            _ if s.has(SocketFlags::WAS_CONNECTED) => return Err(Error::Pipe),
+            _ => return Err(Error::NotConnected),
+        }
+        let s = &mut core.sockets[r.index as usize];
+        let mut queued = 0;
+        for (i, part) in parts.iter().enumerate() {
+            let push = !more && i + 1 == parts.len();
+            let n = s.tcb.send(
+                &mut Env {
+                    now,
+                    pool: &mut core.pool,
+                },
+                *part,
+                push,
+            );
+            queued += n;
+            if n < part.len() {
+                break;
+            }
+        }
+        let wanted = parts.iter().any(|p| !p.is_empty());
+        if s.tcb.wants_output() {
+            self.flush_socket(r.index);
+        }
+        if queued == 0 && wanted {
+            Err(Error::WouldBlock)
+        } else {
+            Ok(queued)
+        }
+    }
+
+    /// Takes received bytes; 0 at the end of the stream.
+    pub fn recv(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        parts: &mut [ForeignMut<'_>],
+        peek: bool,
+    ) -> Result<usize> {
+        let now = self.core.advance(now);
+        let core = &mut self.core;
+        core.socket(r)?;
+        let s = &mut core.sockets[r.index as usize];
+        if s.kind() != Kind::Stream {
+            return Err(Error::NotConnected);
+        }
+        if s.tcb.recv_len() > 0 && !s.has(SocketFlags::SHUT_READ) {
+            let mut done = 0;
+            let mut env = Env {
+                now,
+                pool: &mut core.pool,
+            };
+            for part in parts {
+                let n = if peek {
+                    s.tcb.peek(&env, done, part)
+                } else {
+                    s.tcb.recv(&mut env, part, false)
+                };
+                done += n;
+                if n < part.len() {
+                    break;
+                }
+            }
+            if s.tcb.wants_output() {
+                self.flush_socket(r.index);
+            }
+            return Ok(done);
+        }
+        if let Some(error) = s.take_error() {
+            return Err(error);
+        }
+        if s.has(SocketFlags::SHUT_READ) || s.tcb.at_eof() {
+            return Ok(0);
+        }
+        match s.tcb.state() {
+            State::Closed if !s.has(SocketFlags::WAS_CONNECTED) => Err(Error::NotConnected),
+            State::Closed => Ok(0),
+            _ => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Bytes that can be read at once: FIONREAD.
+    pub fn recv_len(&mut self, r: SocketRef) -> Result<usize> {
+        let core = &mut self.core;
+        core.socket(r)?;
+        let s = &core.sockets[r.index as usize];
+        Ok(if s.kind() == Kind::Datagram {
+            s.udp.first_len(&core.pool)
+        } else {
+            s.tcb.recv_len()
+        })
+    }
+
+    /// Ends one or both directions.
+    pub fn shutdown(&mut self, now: Nanos, r: SocketRef, read: bool, write: bool) -> Result<()> {
+        let now = self.core.advance(now);
+        let core = &mut self.core;
+        core.socket(r)?;
+        let s = &mut core.sockets[r.index as usize];
+        match s.kind() {
+            Kind::Stream => {
+                if matches!(s.tcb.state(), State::Closed | State::SynSent) {
+                    return Err(Error::NotConnected);
+                }
+                if write && !s.has(SocketFlags::SHUT_WRITE) {
+                    s.set(SocketFlags::SHUT_WRITE, true);
+                    s.tcb.shutdown_write(&mut Env {
+                        now,
+                        pool: &mut core.pool,
+                    });
+                }
+            }
+            Kind::Listener if read => {
+                // As in Linux: no more connections, but the socket stays.
+                core.abort_children(r.index);
+                core.remove_port(r.index);
+                core.at(r.index).kind = Kind::Stream as u8;
+            }
+            Kind::Datagram if !s.has(SocketFlags::CONNECTED) => return Err(Error::NotConnected),
+            _ => s.set(
+                SocketFlags::SHUT_WRITE,
+                write || s.has(SocketFlags::SHUT_WRITE),
+            ),
+        }
+        if read {
+            core.at(r.index).set(SocketFlags::SHUT_READ, true);
+        }
+        core.notify(r.index, Ready::IN | Ready::OUT | Ready::RDHUP);
+        self.flush_socket(r.index);
+        Ok(())
+    }
+
+    /// `slot` lets go of a socket; when the last one does, it is closed as its protocol wants.
+    pub fn close(&mut self, now: Nanos, r: SocketRef, slot: u32) {
+        self.core.advance(now);
+        if self.core.socket(r).is_ok() {
+            self.let_go(r.index, slot);
+        }
+    }
+
+    pub(crate) fn let_go(&mut self, index: u32, slot: u32) {
+        let s = self.core.at(index);
+        s.holders &= !bit(slot);
+        if s.holders != 0 {
+            return;
+        }
+        match s.kind() {
+            Kind::Free => {}
+            Kind::Datagram => self.core.free_socket(index),
+            Kind::Listener => {
+                let wires = self.core.abort_children(index);
+                self.core.free_socket(index);
+                for wire in wires {
+                    self.flush_wire(wire);
+                }
+            }
+            Kind::Stream => {
+                let wire = self.core.at(index).wire;
+                self.core.drop_watches(index);
+                self.core.end_connection(index);
+                self.flush_wire(wire);
+            }
+        }
+    }
+
+    /// Works on the connection itself: options and information.
+    pub fn tcb(&mut self, r: SocketRef) -> Result<&mut Tcb> {
+        self.core.socket(r).map(|s| &mut s.tcb)
+    }
+
+    /// Sends what a change of options made due.
+    pub fn flush(&mut self, now: Nanos, r: SocketRef) {
+        self.core.advance(now);
+        if self.core.socket(r).is_ok_and(|s| s.tcb.wants_output()) {
+            self.flush_socket(r.index);
+        }
+    }
+}
+
+impl Core<'_> {
+    /// A segment for a connection.
+    #[inline]
+    pub(crate) fn on_segment(&mut self, index: u32, segment: &Repr, payload: Foreign<'_>) {
+        let now = self.now();
+        let socket = &mut self.sockets[index as usize];
+        let events = socket.tcb.on_segment(
+            &mut Env {
+                now,
+                pool: &mut self.pool,
+            },
+            segment,
+            payload,
+        );
+        let due = socket.tcb.next_timeout();
+        if due < socket.timer_at {
+            self.schedule(index, due);
+        }
+        if !events.is_empty() {
+            self.on_events(index, events);
+        }
+    }
+
+    /// What a connection's change means for tables and watchers.
+    pub(crate) fn on_events(&mut self, index: u32, events: Events) {
+        if events.contains(Events::OUTPUT) {
+            self.queue_output(index);
+        }
+        if events.contains(Events::CONNECTED) {
+            self.on_connected(index);
+        }
+        if events.intersects(Events::RESET | Events::REFUSED | Events::TIMED_OUT) {
+            self.counters.tcp_resets_received += u64::from(events.contains(Events::RESET));
+            self.counters.tcp_timeouts += u64::from(events.contains(Events::TIMED_OUT));
+            let s = self.at(index);
+            if let Some(error) = s.tcb.error() {
+                s.fail(from_tcp(error));
+            }
+        }
+        let mut ready = Ready::empty();
+        if events.intersects(Events::READABLE | Events::PEER_CLOSED) {
+            ready |= Ready::IN | Ready::RDNORM;
+        }
+        if events.contains(Events::PEER_CLOSED) {
+            ready |= Ready::RDHUP | Ready::HUP;
+        }
+        if events.intersects(Events::WRITABLE | Events::CONNECTED) {
+            ready |= Ready::OUT | Ready::WRNORM;
+        }
+        if events.intersects(Events::CLOSED | Events::RESET | Events::REFUSED | Events::TIMED_OUT) {
+            ready = Ready::from_bits_retain(0xffff);
+        }
+        if !ready.is_empty() {
+            self.notify(index, ready);
+        }
+        if events.contains(Events::TIME_WAIT) && self.at(index).holders == 0 {
+            self.enter_time_wait(index);
+        }
+        if events.contains(Events::CLOSED) {
+            self.on_closed(index);
+        }
+    }
+
+    fn on_connected(&mut self, index: u32) {
+        let s = self.at(index);
+        s.set(SocketFlags::WAS_CONNECTED, true);
+        if !s.has(SocketFlags::CHILD) {
+            return;
+        }
+        let parent = s.parent;
+        self.unlink_child(index);
+        self.link_child(parent, index, true);
+        self.notify(parent, Ready::IN | Ready::RDNORM);
+    }
+
+    /// The connection is CLOSED: out of the flow table, and gone if nobody holds it and nothing is to be sent.
+    fn on_closed(&mut self, index: u32) {
+        self.remove_flow(index);
+        let s = self.at(index);
+        if s.has(SocketFlags::CHILD) && !s.has(SocketFlags::ACCEPTABLE) {
+            self.unlink_child(index);
+        }
+        self.free_if_done(index);
+    }
+
+    /// After output: timers anew, and the end of a connection that only had its RST to send.
+    pub(crate) fn after_output(&mut self, index: u32) {
+        let due = self.at(index).tcb.next_timeout();
+        self.schedule(index, due);
+        self.free_if_done(index);
+    }
+
+    fn free_if_done(&mut self, index: u32) {
+        let s = self.at(index);
+        let held = s.holders != 0 || s.has(SocketFlags::CHILD);
+        if !held
+            && s.kind() == Kind::Stream
+            && s.tcb.state() == State::Closed
+            && !s.tcb.wants_output()
+        {
+            self.free_socket(index);
+        }
+    }
+
+    /// Looks at a socket whose time has come; returns the wire to flush if it has something to send.
+    pub(crate) fn on_timer(&mut self, index: u32) -> Option<u32> {
+        let now = self.now();
+        let s = &mut self.sockets[index as usize];
+        if s.kind() != Kind::Stream {
+            return None;
+        }
+        let generation = s.generation;
+        let events = s.tcb.on_timer(&mut Env {
+            now,
+            pool: &mut self.pool,
+        });
+        let due = s.tcb.next_timeout();
+        self.schedule(index, due);
+        self.on_events(index, events);
+        let s = self.at(index);
+        (s.generation == generation && s.has(SocketFlags::PENDING)).then_some(s.wire)
+    }
+
+    /// Nobody holds a connection any more.
+    fn end_connection(&mut self, index: u32) {
+        let now = self.now();
+        let s = &mut self.sockets[index as usize];
+        let mut env = Env {
+            now,
+            pool: &mut self.pool,
+        };
+        // SO_LINGER with a time of zero asks for a reset.
+        let events = if s.linger == 1 {
+            s.tcb.abort(&mut env)
+        } else {
+            s.tcb.close(&mut env)
+        };
+        let due = s.tcb.next_timeout();
+        self.schedule(index, due);
+        let generation = self.at(index).generation;
+        self.on_events(index, events);
+        if self.at(index).generation != generation {
+            return;
+        }
+        match self.at(index).tcb.state() {
+            State::Closed => self.on_closed(index),
+            State::TimeWait => self.enter_time_wait(index),
+            _ => {}
+        }
+    }
+
+    /// A connection is lost without a word to the peer, who is not there any more.
+    pub(crate) fn drop_connection(&mut self, index: u32) {
+        let s = &mut self.sockets[index as usize];
+        s.tcb.release(&mut self.pool);
+        s.tcb = Tcb::new();
+        self.cancel_timer(index);
+        self.notify(index, Ready::from_bits_retain(0xffff));
+        self.on_closed(index);
+    }
+
+    /// A SYN for a listener: a new child, unless its queue is full.
+    pub(crate) fn on_syn(
+        &mut self,
+        listener: u32,
+        wire: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        syn: &Repr,
+    ) {
+        let now = self.now();
+        let parent = &self.sockets[listener as usize];
+        if parent.children > parent.backlog {
+            self.counters.tcp_backlog_full += 1;
+            return;
+        }
+        let frame_bytes_max = self.frame_bytes[wire as usize] as usize;
+        let Ok(index) = self.alloc_socket(Kind::Stream) else {
+            return;
+        };
+        let (iss, ts_offset) = self.secrets(&local, &remote);
+        self.inherit_options(listener, index);
+        let s = self.at(index);
+        (s.local, s.remote, s.wire) = (local, remote, wire);
+        s.set(SocketFlags::BOUND, true);
+        if self.insert_flow(index).is_err() {
+            self.free_socket(index);
+            return;
+        }
+        let settings = self.settings(index, frame_bytes_max, &remote);
+        let s = &mut self.sockets[index as usize];
+        s.tcb.accept(
+            &mut Env {
+                now,
+                pool: &mut self.pool,
+            },
+            &settings,
+            syn,
+            iss,
+            ts_offset,
+        );
+        let due = s.tcb.next_timeout();
+        self.schedule(index, due);
+        self.link_child(listener, index, false);
+        self.queue_output(index);
+    }
+
+    fn inherit_options(&mut self, listener: u32, child: u32) {
+        let from = &self.sockets[listener as usize];
+        let (flags, rcv, snd) = (
+            from.flags & SocketFlags::INET6.bits(),
+            from.rcv_buf_bytes,
+            from.snd_buf_bytes,
+        );
+        let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
+        let (rcv_timeout, snd_timeout, rcv_low) =
+            (from.rcv_timeout, from.snd_timeout, from.rcv_low);
+        let s = self.at(child);
+        s.flags |= flags;
+        (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
+        (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
+        (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
+        s.tcb.inherit_options(&options);
+    }
+
+    /// Puts a child on one of its listener's lists.
+    fn link_child(&mut self, listener: u32, child: u32, ready: bool) {
+        let parent = &self.sockets[listener as usize];
+        let (prev, next) = if ready {
+            (parent.ready_tail, NONE)
+        } else {
+            (NONE, parent.embryo_head)
+        };
+        let s = self.at(child);
+        s.set(SocketFlags::CHILD, true);
+        s.set(SocketFlags::ACCEPTABLE, ready);
+        (s.parent, s.prev, s.next) = (listener, prev, next);
+        if prev != NONE {
+            self.at(prev).next = child;
+        }
+        if next != NONE {
+            self.at(next).prev = child;
+        }
+        let parent = self.at(listener);
+        parent.children += 1;
+        if ready {
+            parent.ready_children += 1;
+            parent.ready_tail = child;
+            if prev == NONE {
+                parent.ready_head = child;
+            }
+        } else {
+            parent.embryo_head = child;
+        }
+    }
+
+    fn unlink_child(&mut self, child: u32) {
+        let s = self.at(child);
+        let (parent, prev, next, ready) =
+            (s.parent, s.prev, s.next, s.has(SocketFlags::ACCEPTABLE));
+        s.set(SocketFlags::CHILD | SocketFlags::ACCEPTABLE, false);
+        (s.parent, s.prev, s.next) = (NONE, NONE, NONE);
+        if prev != NONE {
+            self.at(prev).next = next;
+        }
+        if next != NONE {
+            self.at(next).prev = prev;
+        }
+        let parent = self.at(parent);
+        parent.children -= 1;
+        if ready {
+            parent.ready_children -= 1;
+            if prev == NONE {
+                parent.ready_head = next;
+            }
+            if next == NONE {
+                parent.ready_tail = prev;
+            }
+        } else if prev == NONE {
+            parent.embryo_head = next;
+        }
+    }
+
+    /// A child that ends before it was accepted.
+    pub(crate) fn orphan_child(&mut self, child: u32) {
+        self.unlink_child(child);
+    }
+
+    /// Resets all connections that a listener has not handed out; returns the wires to flush.
+    fn abort_children(&mut self, listener: u32) -> Vec<u32> {
+        let now = self.now();
+        let mut wires = Vec::new();
+        loop {
+            let parent = self.at(listener);
+            let child = if parent.ready_head == NONE {
+                parent.embryo_head
+            } else {
+                parent.ready_head
+            };
+            if child == NONE {
+                return wires;
+            }
+            self.unlink_child(child);
+            let s = &mut self.sockets[child as usize];
+            if !wires.contains(&s.wire) {
+                wires.push(s.wire);
+            }
+            let events = s.tcb.abort(&mut Env {
+                now,
+                pool: &mut self.pool,
+            });
+            let generation = s.generation;
+            self.on_events(child, events);
+            if self.at(child).generation == generation {
+                self.free_if_done(child);
+            }
+        }
+    }
+
+    fn enter_time_wait(&mut self, index: u32) {
+        if self.at(index).has(SocketFlags::TIME_WAIT) {
+            return;
+        }
+        let tail = core::mem::replace(&mut self.header.time_wait_tail, index);
+        let s = self.at(index);
+        s.set(SocketFlags::TIME_WAIT, true);
+        (s.prev, s.next) = (tail, NONE);
+        if tail == NONE {
+            self.header.time_wait_head = index;
+        } else {
+            self.at(tail).next = index;
+        }
+    }
+
+    pub(crate) fn leave_time_wait(&mut self, index: u32) {
+        let s = self.at(index);
+        s.set(SocketFlags::TIME_WAIT, false);
+        let (prev, next) = (s.prev, s.next);
+        if prev == NONE {
+            self.header.time_wait_head = next;
+        } else {
+            self.at(prev).next = next;
+        }
+        if next == NONE {
+            self.header.time_wait_tail = prev;
+        } else {
+            self.at(next).prev = prev;
+        }
+    }
+
+    /// A SYN may reopen a connection that is in TIME-WAIT (RFC 6191): then the old one goes, and a listener sees it.
+    pub(crate) fn recycle_time_wait(&mut self, index: u32, segment: &Repr) -> bool {
+        let s = self.at(index);
+        if s.tcb.state() != State::TimeWait || s.holders != 0 || !s.tcb.may_reuse(segment) {
+            return false;
+        }
+        self.free_socket(index);
+        true
+    }
+
+    fn settings(&mut self, index: u32, frame_bytes_max: usize, remote: &Endpoint) -> Settings {
+        let headers = if remote.addr.is_v4() {
+            HEADERS_V4
+        } else {
+            HEADERS_V6
+        };
+        let s = self.at(index);
+        Settings {
+            mss: u16::try_from(frame_bytes_max.saturating_sub(headers).max(536))
+                .unwrap_or(u16::MAX),
+            rcv_buf_bytes: s.rcv_buf_bytes,
+            rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
+            snd_buf_bytes: s.snd_buf_bytes,
+            time_wait: TIME_WAIT,
+            ..Settings::default()
+        }
+    }
+
+    /// Initial sequence number (RFC 6528) and timestamp offset of a connection.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "hash and clock are cut to 32 bits on purpose"
+    )]
+    fn secrets(&self, local: &Endpoint, remote: &Endpoint) -> (Seq, u32) {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.header.secret);
+        hasher.write(&local.addr.0);
+        hasher.write(&remote.addr.0);
+        hasher.write_u32(u32::from(local.port) << 16 | u32::from(remote.port));
+        let hash = hasher.finish();
+        let clock = (self.now().0 / 4_000) as u32;
+        (Seq((hash as u32).wrapping_add(clock)), (hash >> 32) as u32)
+    }
+}
+
+fn from_tcp(error: tcp::Error) -> Error {
+    match error {
+        tcp::Error::Reset => Error::Reset,
+        tcp::Error::Refused => Error::Refused,
+        tcp::Error::TimedOut => Error::TimedOut,
+        tcp::Error::BrokenPipe => Error::Pipe,
+        _ => Error::Unreachable,
+    }
+}

@@ -1,0 +1,353 @@
+//! UDP: queues of datagrams, and the ways to peers.
+//!
+//! A queued datagram lies in a chain of chunks. The first begins with a [`Preamble`]; its `tag` links to the next
+//! datagram's first chunk, its `aux` is the payload's length.
+
+use crate::input::Packet;
+use crate::memory::{Core, ROUTE_HINTS, Stack};
+use crate::output::Path;
+use crate::slots::bit;
+use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::{Address, Endpoint, Error, Links, Ready, Result};
+use sidestep_nic::Port;
+use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Most bytes in a datagram's payload (IPv4).
+const PAYLOAD_BYTES_MAX: usize = 65_507;
+/// What a queued datagram counts for beside its payload, as the kernel counts its own buffers.
+const OVERHEAD_BYTES: usize = 512;
+
+/// What is known of a queued datagram.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Preamble {
+    source: Endpoint,
+    target: Address,
+    wire: u32,
+}
+
+/// Received datagrams that wait for the program.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct UdpQueue {
+    head: u32,
+    tail: u32,
+    datagrams: u32,
+    /// Payload and overhead of all.
+    bytes: u32,
+}
+
+/// A remembered way to a peer: the wire that its last datagram came over.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct RouteHint {
+    peer: Endpoint,
+    /// Index + 1; 0 for none.
+    wire: u32,
+}
+
+/// A datagram as it was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    /// Who sent it.
+    pub source: Endpoint,
+    /// The address that it was sent to.
+    pub target: Address,
+    /// Bytes copied out.
+    pub copied: usize,
+    /// Bytes that it had.
+    pub len: usize,
+}
+
+impl UdpQueue {
+    pub(crate) const EMPTY: Self = Self {
+        head: NONE,
+        tail: NONE,
+        datagrams: 0,
+        bytes: 0,
+    };
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.datagrams == 0
+    }
+
+    pub(crate) const fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// The payload's length of the first datagram.
+    pub(crate) fn first_len(&self, pool: &ChunkPool<'_>) -> usize {
+        if self.head == NONE {
+            0
+        } else {
+            pool.meta(self.head).aux as usize
+        }
+    }
+
+    fn push(
+        &mut self,
+        pool: &mut ChunkPool<'_>,
+        preamble: &Preamble,
+        payload: Foreign<'_>,
+    ) -> bool {
+        let Some(first) = pool.alloc() else {
+            return false;
+        };
+        pool.fill(first, preamble.as_bytes().into());
+        let mut rest = payload.skip(pool.fill(first, payload));
+        let mut last = first;
+        while !rest.is_empty() {
+            let Some(id) = pool.alloc() else {
+                free_chain(pool, first);
+                return false;
+            };
+            rest = rest.skip(pool.fill(id, rest));
+            pool.meta_mut(last).next = id;
+            last = id;
+        }
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let meta = pool.meta_mut(first);
+        (meta.tag, meta.aux) = (NONE, len);
+        if self.tail == NONE {
+            self.head = first;
+        } else {
+            pool.meta_mut(self.tail).tag = first;
+        }
+        self.tail = first;
+        self.datagrams += 1;
+        self.bytes += len + OVERHEAD_BYTES as u32;
+        true
+    }
+
+    /// Copies the first datagram out; takes it off the queue unless `peek`.
+    fn read(
+        &mut self,
+        pool: &mut ChunkPool<'_>,
+        parts: &mut [ForeignMut<'_>],
+        peek: bool,
+    ) -> Option<Datagram> {
+        let first = (self.head != NONE).then_some(self.head)?;
+        let meta = *pool.meta(first);
+        let (preamble, _) = Preamble::read_from_prefix(pool.bytes(first)).ok()?;
+        let mut copied = 0;
+        let (mut id, mut skip) = (first, size_of::<Preamble>());
+        let (mut part, mut filled) = (0, 0);
+        while id != NONE && part < parts.len() {
+            let bytes = &pool.bytes(id)[skip..];
+            let n = parts[part].skip(filled).copy_from(bytes);
+            copied += n;
+            filled += n;
+            skip += n;
+            if n == bytes.len() {
+                (id, skip) = (pool.meta(id).next, 0);
+            }
+            if filled == parts[part].len() {
+                (part, filled) = (part + 1, 0);
+            }
+        }
+        if !peek {
+            self.pop(pool);
+        }
+        let (source, target) = (preamble.source, preamble.target);
+        Some(Datagram {
+            source,
+            target,
+            copied,
+            len: meta.aux as usize,
+        })
+    }
+
+    fn pop(&mut self, pool: &mut ChunkPool<'_>) {
+        let meta = *pool.meta(self.head);
+        free_chain(pool, self.head);
+        self.head = meta.tag;
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        self.datagrams -= 1;
+        self.bytes -= meta.aux + OVERHEAD_BYTES as u32;
+    }
+
+    pub(crate) fn clear(&mut self, pool: &mut ChunkPool<'_>) {
+        while self.datagrams > 0 {
+            self.pop(pool);
+        }
+    }
+}
+
+fn free_chain(pool: &mut ChunkPool<'_>, first: u32) {
+    let mut id = first;
+    while id != NONE {
+        let next = pool.meta(id).next;
+        pool.free(id);
+        id = next;
+    }
+}
+
+impl Stack<'_> {
+    /// A new UDP socket held by `slot`.
+    pub fn new_datagram(&mut self, flags: SocketFlags, slot: u32) -> Result<SocketRef> {
+        let index = self.core.alloc_socket(Kind::Datagram)?;
+        let rcv_buf_bytes = self.core.header.rcv_buf_bytes;
+        let s = self.core.at(index);
+        s.set(flags, true);
+        s.holders = bit(slot);
+        s.rcv_buf_bytes = rcv_buf_bytes;
+        Ok(self.core.reference(index))
+    }
+
+    /// Fixes the peer of a UDP socket (`None`: no more), reached over `wire`.
+    pub fn connect_datagram(&mut self, r: SocketRef, peer: Option<(Endpoint, u32)>) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.set(SocketFlags::CONNECTED, peer.is_some());
+        (s.remote, s.wire) = peer.unwrap_or((Endpoint::new(Address::UNSPECIFIED_V6, 0), NONE));
+        Ok(())
+    }
+
+    /// The peer of a connected UDP socket, and the wire to it.
+    pub fn datagram_peer(&mut self, r: SocketRef) -> Result<Option<(Endpoint, u32)>> {
+        let s = self.core.socket(r)?;
+        Ok(s.has(SocketFlags::CONNECTED).then_some((s.remote, s.wire)))
+    }
+
+    /// Sends a datagram from `source` to `target` over `wire`. A link without room drops it, as networks do.
+    pub fn send_to(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        addresses: (Endpoint, Endpoint),
+        wire: u32,
+        payload: &[Foreign<'_>],
+    ) -> Result<usize> {
+        self.core.advance(now);
+        let s = self.core.socket(r)?;
+        if let Some(error) = s.take_error() {
+            return Err(error);
+        }
+        if s.has(SocketFlags::SHUT_WRITE) {
+            return Err(Error::Pipe);
+        }
+        let (source, target) = addresses;
+        let path = Path {
+            src: source.addr,
+            dst: target.addr,
+            hop_limit: s.hop_limit,
+            tos: s.tos,
+        };
+        let len: usize = payload.iter().map(Foreign::len).sum();
+        let entry = self
+            .wires
+            .get_mut(wire as usize)
+            .filter(|w| w.is_open())
+            .ok_or(Error::Unreachable)?;
+        let Some(mut port) = self.links.port(wire, entry) else {
+            return Err(Error::Unreachable);
+        };
+        if len > PAYLOAD_BYTES_MAX || len + crate::output::HEADERS_MAX > port.caps().frame_bytes_max
+        {
+            return Err(Error::MessageSize);
+        }
+        if !self
+            .core
+            .transmit_datagram(&mut port, &path, (source.port, target.port), payload)
+        {
+            self.core.counters.udp_tx_full += 1;
+        }
+        port.tx_flush();
+        Ok(len)
+    }
+
+    /// Takes the next datagram: what fits into `parts`, the rest is dropped.
+    pub fn recv_from(
+        &mut self,
+        r: SocketRef,
+        parts: &mut [ForeignMut<'_>],
+        peek: bool,
+    ) -> Result<Datagram> {
+        let core = &mut self.core;
+        let s = core.socket(r)?;
+        if let Some(error) = s.take_error() {
+            return Err(error);
+        }
+        let s = &mut core.sockets[r.index as usize];
+        match s.udp.read(&mut core.pool, parts, peek) {
+            Some(datagram) => Ok(datagram),
+            None if s.has(SocketFlags::SHUT_READ) => {
+                let nobody = Endpoint::new(Address::UNSPECIFIED_V6, 0);
+                Ok(Datagram {
+                    source: nobody,
+                    target: nobody.addr,
+                    copied: 0,
+                    len: 0,
+                })
+            }
+            None => Err(Error::WouldBlock),
+        }
+    }
+
+    /// The wire that the last datagram from `peer` came over.
+    pub fn route_hint(&self, peer: &Endpoint) -> Option<u32> {
+        let hint = &self.core.routes[self.core.route_place(peer)];
+        let wire = hint.wire.checked_sub(1).filter(|_| hint.peer == *peer)?;
+        self.wires
+            .get(wire as usize)
+            .filter(|w| w.is_open())
+            .map(|_| wire)
+    }
+}
+
+impl Core<'_> {
+    pub(crate) fn on_datagram(
+        &mut self,
+        index: u32,
+        packet: &Packet<'_>,
+        local: Endpoint,
+        remote: Endpoint,
+        payload: Foreign<'_>,
+    ) {
+        let place = self.route_place(&remote);
+        self.routes[place] = RouteHint {
+            peer: remote,
+            wire: packet.wire + 1,
+        };
+        let s = &mut self.sockets[index as usize];
+        let full =
+            s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES > s.rcv_buf_bytes as usize;
+        let preamble = Preamble {
+            source: remote,
+            target: local.addr,
+            wire: packet.wire,
+        };
+        if s.has(SocketFlags::SHUT_READ) || full || !s.udp.push(&mut self.pool, &preamble, payload)
+        {
+            self.counters.udp_rx_full += 1;
+            return;
+        }
+        self.counters.udp_rx_datagrams += 1;
+        self.notify(index, Ready::IN | Ready::RDNORM);
+    }
+
+    fn route_place(&self, peer: &Endpoint) -> usize {
+        self.flow_hash(&Endpoint::new(Address::UNSPECIFIED_V6, 0), peer) as usize % ROUTE_HINTS
+    }
+
+    /// A peer was found not to be there.
+    pub(crate) fn forget_route(&mut self, peer: &Endpoint) {
+        let place = self.route_place(peer);
+        if self.routes[place].peer == *peer {
+            self.routes[place].wire = 0;
+        }
+    }
+
+    /// A wire is gone, and the ways over it.
+    pub(crate) fn forget_routes_over(&mut self, wire: u32) {
+        for hint in &mut *self.routes {
+            if hint.wire == wire + 1 {
+                hint.wire = 0;
+            }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Preamble>() < CHUNK_BYTES / 2);

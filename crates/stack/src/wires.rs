@@ -1,0 +1,347 @@
+//! The wires of a stack: its ends of shared-memory links to other stacks, and what is queued for each.
+
+use crate::memory::{Core, Stack, WIRES_MAX};
+use crate::socket::{Kind, SocketFlags};
+use crate::{Error, Links, Ready, Result};
+use sidestep_nic::memif::{self, Geometry, Role};
+use sidestep_nic::{Port, PortStats};
+use sidestep_shm::{NONE, Nanos};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// Frames taken from one wire before others have their turn.
+const RX_BATCH: usize = 64;
+/// Most rounds over all wires in one poll, so that a flood does not keep the caller for ever.
+const ROUNDS_MAX: usize = 4;
+
+/// The life of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WireState {
+    /// Entry not in use.
+    Free = 0,
+    /// Carries frames.
+    Open = 1,
+    /// The other end is gone; connections over it are reset.
+    Closed = 2,
+}
+
+/// What is needed to add a wire to a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct WireSetup {
+    /// The wire's identity, the same at both ends.
+    pub id: u64,
+    /// The stack at the other end.
+    pub peer_stack: u64,
+    /// Where rings and buffers lie in the wire's memory.
+    pub geometry: Geometry,
+    /// Our part in the memif protocol.
+    pub role: Role,
+}
+
+/// An entry.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Wire {
+    pub(crate) id: u64,
+    pub(crate) peer_stack: u64,
+    pub(crate) state: u32,
+    pub(crate) generation: u32,
+    /// 1 for the slave, who allocated the memory.
+    pub(crate) is_slave: u32,
+    _reserved: u32,
+    pub(crate) geometry: Geometry,
+    pub(crate) memif: memif::State,
+}
+
+impl Wire {
+    pub(crate) const fn is_open(&self) -> bool {
+        self.state == WireState::Open as u32
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        if self.is_slave == 0 {
+            Role::Master
+        } else {
+            Role::Slave
+        }
+    }
+}
+
+/// What a process must attach to use a wire.
+#[derive(Clone, Copy, Debug)]
+pub struct WireToAttach {
+    /// Index in the table.
+    pub index: u32,
+    /// The entry's life.
+    pub generation: u32,
+    /// Identity of the wire.
+    pub id: u64,
+    /// Our part.
+    pub role: Role,
+    /// Its layout.
+    pub geometry: Geometry,
+}
+
+impl Stack<'_> {
+    /// Adds our end of a wire; each process attaches it when it next looks.
+    pub fn add_wire(&mut self, setup: &WireSetup) -> Result<u32> {
+        let free = self
+            .wires
+            .iter()
+            .position(|w| w.state == WireState::Free as u32)
+            .ok_or(Error::TableFull)?;
+        let wire = &mut self.wires[free];
+        let generation = wire.generation.wrapping_add(1);
+        wire.zero();
+        wire.generation = generation;
+        wire.id = setup.id;
+        wire.peer_stack = setup.peer_stack;
+        wire.state = WireState::Open as u32;
+        wire.is_slave = u32::from(setup.role == Role::Slave);
+        wire.geometry = setup.geometry;
+        wire.memif = memif::State::new(setup.role, &setup.geometry);
+        // Memory does not corrupt what it carries; `checksums` is looked at beside the port's word.
+        wire.memif.vouch_rx_checksums(true);
+        wire.memif.skip_tx_checksums(true);
+        let header = &mut self.core.header;
+        header.wires_end = header.wires_end.max(u32::try_from(free + 1).unwrap_or(0));
+        header.wire_changes = header.wire_changes.wrapping_add(1);
+        u32::try_from(free).map_err(|_| Error::TableFull)
+    }
+
+    /// The open wire to another stack. To itself a stack has two; the first is for those who connect.
+    pub fn wire_to(&self, peer_stack: u64) -> Option<u32> {
+        let end = self.wires_end();
+        (0..)
+            .zip(&self.wires[..end])
+            .find(|(_, w)| w.is_open() && w.peer_stack == peer_stack)
+            .map(|(i, _)| i)
+    }
+
+    /// All open wires: what to attach, and the stack at the other end.
+    pub fn open_wires(&self) -> impl Iterator<Item = (WireToAttach, u64)> + '_ {
+        let end = self.wires_end();
+        (0..)
+            .zip(&self.wires[..end])
+            .filter(|(_, w)| w.is_open())
+            .map(|(index, w)| {
+                let attach = WireToAttach {
+                    index,
+                    generation: w.generation,
+                    id: w.id,
+                    role: w.role(),
+                    geometry: w.geometry,
+                };
+                (attach, w.peer_stack)
+            })
+    }
+
+    /// The first open wire that this process is not attached to. Cheap when nothing changed.
+    pub fn unattached_wire(&mut self) -> Option<WireToAttach> {
+        if self.links.seen_changes == self.core.header.wire_changes {
+            return None;
+        }
+        let missing = self
+            .open_wires()
+            .map(|(w, _)| w)
+            .find(|w| !self.links.has(w.index, w.generation));
+        if missing.is_none() {
+            self.links.seen_changes = self.core.header.wire_changes;
+        }
+        missing
+    }
+
+    /// Whether some process changed the table of wires since this process last caught up.
+    #[inline]
+    pub const fn wires_changed(&self) -> bool {
+        self.links.seen_changes != self.core.header.wire_changes
+    }
+
+    /// The other end of a wire is gone: connections over it are reset, the entry is free.
+    pub fn close_wire(&mut self, index: u32) {
+        let Some(wire) = self.wires.get_mut(index as usize) else {
+            return;
+        };
+        wire.state = WireState::Free as u32;
+        self.core.header.wire_changes = self.core.header.wire_changes.wrapping_add(1);
+        for socket in 0..self.core.header.sockets.fresh() {
+            let s = self.core.at(socket);
+            if s.wire == index && s.kind() != Kind::Free && s.kind() != Kind::Listener {
+                self.core.cancel_output(socket);
+                self.core.on_wire_lost(socket);
+            }
+        }
+        self.core.forget_routes_over(index);
+        // Threads that sleep look at the wires anew.
+        self.core.wake = u64::MAX;
+    }
+
+    /// Keeps this process's attachment of a wire, as it is in its `generation`.
+    pub fn attach_wire(&mut self, index: u32, generation: u32, attachment: memif::Attachment) {
+        self.links.attach(index, generation, attachment);
+    }
+
+    /// Lets go of this process's attachments of wires that are no more.
+    pub fn detach_closed(&mut self) {
+        for index in 0..WIRES_MAX {
+            if !self.wires[index].is_open() {
+                self.links.detach(u32::try_from(index).unwrap_or(NONE));
+            }
+        }
+    }
+
+    /// Takes what came in, serves timers, sends what is due. Call often. Returns how many frames came in.
+    pub fn poll(&mut self, now: Nanos) -> usize {
+        self.core.advance(now);
+        let mut frames = 0;
+        for _ in 0..ROUNDS_MAX {
+            let mut more = false;
+            for index in 0..self.wires_end() {
+                let taken = self.poll_wire(index);
+                frames += taken;
+                more |= taken == RX_BATCH;
+            }
+            if !more {
+                break;
+            }
+        }
+        self.serve_timers();
+        frames
+    }
+
+    fn poll_wire(&mut self, index: usize) -> usize {
+        let wire = &mut self.wires[index];
+        if !wire.is_open() {
+            return 0;
+        }
+        let number = u32::try_from(index).unwrap_or(NONE);
+        let Some(mut port) = self.links.port(number, wire) else {
+            return 0;
+        };
+        let caps = port.caps();
+        self.core.frame_bytes[index] = u32::try_from(caps.frame_bytes_max).unwrap_or(u32::MAX);
+        let verify = !caps.rx_checksum_vouched || self.core.header.checksums != 0;
+        let core = &mut self.core;
+        let taken = port.rx_batch(RX_BATCH, |frame| core.on_frame(number, frame, verify));
+        let broken = port.is_broken();
+        if taken > 0 || self.core.has_pending(number) {
+            self.flush_wire(number);
+        }
+        if broken {
+            self.close_wire(number);
+        }
+        taken
+    }
+
+    /// Serves the timers that are due.
+    fn serve_timers(&mut self) {
+        while let Some(index) = self.core.pop_due() {
+            let wire = self.core.on_timer(index);
+            if let Some(wire) = wire {
+                self.flush_wire(wire);
+            }
+        }
+    }
+
+    /// A time before which no timer is due.
+    pub fn next_timer(&self) -> Nanos {
+        self.core.next_timer()
+    }
+
+    /// Whether frames wait on a wire that this process is attached to.
+    #[inline]
+    pub fn rx_pending(&mut self) -> bool {
+        (0..self.wires_end()).any(|i| {
+            let wire = &mut self.wires[i];
+            wire.is_open()
+                && self
+                    .links
+                    .port(u32::try_from(i).unwrap_or(NONE), wire)
+                    .is_some_and(|p| p.rx_pending())
+        })
+    }
+
+    /// Asks the other ends for wake-ups, as somebody is about to sleep; true when frames wait already.
+    pub fn arm(&mut self) -> bool {
+        self.core.header.sleepers += 1;
+        self.each_port(|port| port.rx_wakeups(true));
+        self.rx_pending()
+    }
+
+    /// Somebody who slept is back. Wake-ups end with the last.
+    pub fn disarm(&mut self) {
+        self.core.header.sleepers = self.core.header.sleepers.saturating_sub(1);
+        if self.core.header.sleepers == 0 {
+            self.each_port(|port| port.rx_wakeups(false));
+        }
+    }
+
+    /// Forgets all sleepers: after the death of a process that may have been one.
+    pub fn reset_sleepers(&mut self) {
+        self.core.header.sleepers = 0;
+    }
+
+    fn each_port(&mut self, mut f: impl FnMut(&mut memif::Memif<'_>)) {
+        for index in 0..self.wires_end() {
+            let wire = &mut self.wires[index];
+            if wire.is_open() {
+                if let Some(mut port) = self.links.port(u32::try_from(index).unwrap_or(NONE), wire)
+                {
+                    f(&mut port);
+                }
+            }
+        }
+    }
+
+    /// The waiter that wakes for the stack's timers becomes `waiter`, unless another is.
+    pub fn keep_time(&mut self, waiter: u32) -> bool {
+        let h = &mut self.core.header;
+        let free = h.timekeeper == 0 || h.timekeeper == waiter + 1;
+        if free {
+            h.timekeeper = waiter + 1;
+        }
+        free
+    }
+
+    /// `waiter` no longer wakes for the stack's timers.
+    pub fn leave_time(&mut self, waiter: u32) {
+        if self.core.header.timekeeper == waiter + 1 {
+            self.core.header.timekeeper = 0;
+        }
+    }
+
+    /// Counters of a wire's port.
+    pub fn wire_stats(&self, index: u32) -> Option<PortStats> {
+        self.wires
+            .get(index as usize)
+            .filter(|w| w.is_open())
+            .map(|w| w.memif.stats())
+    }
+
+    pub(crate) fn wires_end(&self) -> usize {
+        (self.core.header.wires_end as usize).min(WIRES_MAX)
+    }
+}
+
+impl Core<'_> {
+    /// The wire that a socket used is gone.
+    fn on_wire_lost(&mut self, index: u32) {
+        let s = self.at(index);
+        if s.kind() == Kind::Datagram {
+            if s.has(SocketFlags::CONNECTED) {
+                s.wire = NONE;
+                s.fail(Error::Refused);
+                self.notify(index, Ready::ERR);
+            }
+            return;
+        }
+        let connected = s.has(SocketFlags::WAS_CONNECTED);
+        s.wire = NONE;
+        s.fail(if connected {
+            Error::Reset
+        } else {
+            Error::Refused
+        });
+        self.drop_connection(index);
+    }
+}

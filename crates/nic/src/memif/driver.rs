@@ -42,7 +42,6 @@ impl<'a> Memif<'a> {
 
     /// As the slave of a stranger, when it has answered CONNECTED: posts the empty buffers. (The strangers' masters
     /// zero both indices of both rings when they connect.)
-    #[expect(dead_code, reason = "for links to strangers")]
     pub(super) fn open(&mut self) {
         if self.state.role() == Role::Slave {
             self.at.tx.publish(self.state.tx.next);

@@ -14,6 +14,7 @@
 //! [is broken](Memif::is_broken) for good.
 
 mod attach;
+pub mod control;
 
 mod driver;
 mod layout;

@@ -1,0 +1,43 @@
+//! Every case, in the order of the report.
+
+mod call_cost;
+mod flow_lookup;
+mod idle_memory;
+mod nginx;
+mod raw_memif;
+mod redis;
+mod rtt;
+mod smoltcp_rtt;
+mod stream;
+
+use crate::case::Case;
+use crate::model::Contender;
+use std::time::Duration;
+
+/// The two sides of most cases.
+const BESIDE_KERNEL: &[Contender] = &[Contender::Kernel, Contender::Sidestep];
+
+/// Longest that any client may take.
+const CLIENT_SPAN: Duration = Duration::from_secs(20);
+
+/// All of them.
+pub(crate) fn all() -> Vec<Box<dyn Case>> {
+    vec![
+        Box::new(rtt::Rtt::tcp_spin()),
+        Box::new(rtt::Rtt::tcp_blocking()),
+        Box::new(rtt::Rtt::udp_spin()),
+        Box::new(raw_memif::RawMemif),
+        Box::new(call_cost::CallCost),
+        Box::new(call_cost::CallInstructions),
+        Box::new(redis::Redis::new(1)),
+        Box::new(redis::Redis::new(50)),
+        Box::new(nginx::Nginx::keepalive()),
+        Box::new(nginx::Nginx::connections()),
+        Box::new(stream::Stream),
+        Box::new(idle_memory::IdleMemory),
+        Box::new(flow_lookup::FlowLookup),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The table for the terminal.
+
+use super::{Report, bars, note};
+use crate::stats::Summary;
+use crate::targets::{Row, Target, Verdict};
+use std::fmt::Write as _;
+
+/// The whole report as text.
+pub(super) fn render(report: &Report) -> String {
+    let mut out = String::new();
+    for line in report.machine.lines() {
+        let _ = writeln!(out, "# {line}");
+    }
+    out += "\nFigures: median over the rounds (least to greatest)\n";
+    for case in &report.cases {
+        let _ = writeln!(out, "\n{}: {}", case.case, case.title);
+        for &metric in case.metrics {
+            for bar in bars(case, metric) {
+                let moved = if bar.rounds_moved > 0 {
+                    format!("   placement moved in {}", bar.rounds_moved)
+                } else {
+                    String::new()
+                };
+                let said = match bar.figure {
+                    Ok(s) => format!(
+                        "{:>14}  ({} to {}){moved}",
+                        metric.unit.show(s.median),
+                        metric.unit.show(s.min),
+                        metric.unit.show(s.max)
+                    ),
+                    Err(why) => format!("{:>14}  {why}", "-"),
+                };
+                let _ = writeln!(out, "  {:<28}{:<11}{said}", metric.name, bar.name);
+            }
+        }
+    }
+    out += "\nTargets: round by round, over rounds whose placement did not move\n\n";
+    out += &targets(&report.rows);
+    out
+}
+
+/// One row a target, in aligned columns.
+fn targets(rows: &[Row]) -> String {
+    let head = [
+        "what",
+        "subject",
+        "reference",
+        "value",
+        "spread",
+        "at least",
+        "aim",
+        "verdict",
+        "note",
+    ];
+    let mut lines = vec![head.map(str::to_owned)];
+    lines.extend(rows.iter().map(columns));
+    let mut widths = [0; 9];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for line in &lines {
+        let cells = line
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    out
+}
+
+fn columns(row: &Row) -> [String; 9] {
+    let t: &Target = &row.target;
+    let figure = |s: Option<Summary>| s.map_or_else(|| "-".into(), |s| t.unit.show(s.median));
+    let remark = match &row.verdict {
+        Verdict::NoFigure(problem) => problem.show(),
+        _ => note(row),
+    };
+    [
+        t.what.to_owned(),
+        figure(row.subject),
+        figure(row.reference),
+        row.value.map_or_else(|| "-".into(), |v| t.show(v.median)),
+        row.value.map_or_else(
+            || "-".into(),
+            |v| format!("{} to {}", t.show(v.min), t.show(v.max)),
+        ),
+        t.show_threshold(t.at_least),
+        t.aim.map_or_else(String::new, |aim| t.show_threshold(aim)),
+        row.verdict.word().to_owned(),
+        remark,
+    ]
+}

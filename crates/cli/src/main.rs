@@ -1,7 +1,10 @@
 //! The `sidestep` command. One file a subcommand; this one reads the command line and turns errors into messages.
 
+mod agent;
+mod library;
 mod output;
 mod pingpong;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -16,11 +19,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
     Pingpong(pingpong::Pingpong),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(args) => Ok(run::main(&args)),
         Command::Pingpong(args) => pingpong::main(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

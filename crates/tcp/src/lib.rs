@@ -1,1 +1,57 @@
-//! Placeholder.
+//! One TCP connection, sans-IO: segments, calls and time go in; segments and events come out.
+//!
+//! A [`Tcb`] is plain data of fixed size for a table in shared memory; zeroed memory is a CLOSED connection. The
+//! bytes it holds for the program lie in chunks of the stack's pool. This crate never reads a clock, entropy or a
+//! socket, does not look at addresses and computes no checksum: whoever owns the connection table (the stack)
+//! finds the right `Tcb`, tells the time in [`Env`], and
+//!
+//! 1. gives it what arrives ([`Tcb::on_segment`], [`Tcb::on_icmp`]), what the program asks for ([`Tcb::send`],
+//!    [`Tcb::recv`], [`Tcb::close`], …) and time ([`Tcb::on_timer`], due at [`Tcb::next_timeout`]),
+//! 2. then, where [`Tcb::wants_output`], calls [`Tcb::poll_transmit`] until it has nothing more,
+//! 3. and acts on the [`Events`] that came back. After [`Events::CLOSED`], once output is drained and the program
+//!    has let go of it, [`Tcb::release`] gives the buffers back and the entry can be used anew.
+//!
+//! One RFC concept has one file:
+//!
+//! | file | of |
+//! | --- | --- |
+//! | `tcb`, `state` | the connection's variables and states (RFC 9293 3.3) |
+//! | `open`, [`listen`] | opening, active, passive and simultaneous (3.5) |
+//! | `segment`, `validate`, `ack` | a segment arrives (3.10.7, RFC 5961, PAWS of RFC 7323) |
+//! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
+//! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
+//! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
+//! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
+//! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
+//! | `options`, `info` | what a program may set and see |
+#![forbid(unsafe_code)]
+
+mod ack;
+mod close;
+mod congestion;
+mod info;
+mod keepalive;
+pub mod listen;
+mod open;
+mod options;
+mod output;
+mod recovery;
+mod recv_queue;
+mod rtt;
+mod segment;
+mod send_queue;
+mod state;
+mod tcb;
+mod timer;
+mod validate;
+mod window;
+
+pub use close::Reuse;
+pub use congestion::Algorithm;
+pub use info::{Counters, Info};
+pub use listen::reset_for;
+pub use options::{IcmpError, KeepAlive};
+pub use output::Transmit;
+pub use recovery::Phase;
+pub use state::{Error, Events, State};
+pub use tcb::{Env, Settings, Tcb};

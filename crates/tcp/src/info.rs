@@ -1,0 +1,153 @@
+//! What can be seen of a connection: TCP_INFO, statistics.
+
+use crate::congestion::Algorithm;
+use crate::recovery::Phase;
+use crate::state::State;
+use crate::tcb::{Marks, Tcb};
+use crate::timer::Timer;
+use sidestep_shm::Nanos;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a connection counts.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Counters {
+    /// Bytes of text received in order.
+    pub bytes_received: u64,
+    /// Bytes of text acknowledged by the peer.
+    pub bytes_acked: u64,
+    /// Segments received.
+    pub segments_in: u32,
+    /// Segments sent.
+    pub segments_out: u32,
+    /// Segments with text, SYN or FIN sent again.
+    pub retransmits: u32,
+    /// Losses found by duplicate acknowledgements.
+    pub fast_retransmits: u32,
+    /// Retransmission timeouts.
+    pub timeouts: u32,
+    /// Segments received ahead of a hole.
+    pub segments_ahead: u32,
+    /// Segments dropped, in part at least, because there was no buffer.
+    pub dropped_no_buffer: u32,
+    /// Acknowledgements that were not sent because of their rate (RFC 5961 section 7).
+    pub challenges_suppressed: u32,
+    /// Window and keepalive probes sent.
+    pub probes: u32,
+    /// Keeps the size a multiple of the alignment.
+    pub _reserved: u32,
+}
+
+/// What TCP_INFO needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The state.
+    pub state: State,
+    /// Where loss recovery stands.
+    pub phase: Phase,
+    /// The congestion control in use.
+    pub algorithm: Algorithm,
+    /// Timeouts in a row without progress.
+    pub retransmits: u8,
+    /// Window or keepalive probes in a row without an answer.
+    pub probes: u8,
+    /// Doublings of the timeout.
+    pub backoff: u8,
+    /// Timestamps are in use.
+    pub timestamps: bool,
+    /// The peer permits SACK.
+    pub sack: bool,
+    /// Shift counts of the windows that we receive and send, if scaled.
+    pub window_scale: Option<(u8, u8)>,
+    /// The retransmission timeout.
+    pub rto: Nanos,
+    /// The smoothed round-trip time, 0 if unknown.
+    pub rtt: Nanos,
+    /// Its variation.
+    pub rttvar: Nanos,
+    /// The least round-trip time seen, 0 if unknown.
+    pub rtt_min: Nanos,
+    /// Largest payload sent in a segment, the estimate of the peer's, and the MSS that we announced.
+    pub snd_mss: u16,
+    /// Estimate of the payload in the peer's full segments.
+    pub rcv_mss: u16,
+    /// The MSS announced.
+    pub adv_mss: u16,
+    /// Congestion window in bytes.
+    pub snd_cwnd_bytes: u32,
+    /// Slow start threshold in bytes; `u32::MAX` before the first loss.
+    pub snd_ssthresh_bytes: u32,
+    /// The peer's window in bytes.
+    pub snd_wnd_bytes: u32,
+    /// Our window in bytes, as announced.
+    pub rcv_wnd_bytes: u32,
+    /// Bytes sent and not acknowledged.
+    pub unacked_bytes: u32,
+    /// Bytes queued and not sent.
+    pub unsent_bytes: u32,
+    /// Bytes received that wait for the reader.
+    pub unread_bytes: u32,
+    /// Bytes received that wait behind a hole.
+    pub ahead_bytes: u32,
+    /// Size of the receive buffer.
+    pub rcv_space_bytes: u32,
+    /// When data was last sent, data last received, anything last received.
+    pub last_data_sent: Nanos,
+    /// When data was last received.
+    pub last_data_received: Nanos,
+    /// When a valid segment was last received.
+    pub last_received: Nanos,
+    /// Counters.
+    pub counters: Counters,
+}
+
+impl Tcb {
+    /// All that can be told.
+    pub fn info(&self) -> Info {
+        let idle = !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
+        Info {
+            state: self.state(),
+            phase: self.phase(),
+            algorithm: self.congestion.algorithm(),
+            retransmits: if idle { 0 } else { self.retries },
+            probes: if idle { self.retries } else { self.keep_probes },
+            backoff: self.backoff,
+            timestamps: self.is(Marks::TIMESTAMPS),
+            sack: self.is(Marks::SACK_PERMITTED),
+            window_scale: self
+                .is(Marks::WINDOW_SCALE)
+                .then_some((self.snd_wscale, self.rcv_wscale)),
+            rto: self.rtt.rto(self.backoff),
+            rtt: Nanos(self.rtt.srtt_ns),
+            rttvar: Nanos(self.rtt.rttvar_ns),
+            rtt_min: Nanos(if self.rtt.srtt_ns == 0 {
+                0
+            } else {
+                self.rtt.min_ns
+            }),
+            snd_mss: self.mss,
+            rcv_mss: self.rcv_mss,
+            adv_mss: self.adv_mss,
+            snd_cwnd_bytes: self.congestion.cwnd,
+            snd_ssthresh_bytes: self.congestion.ssthresh,
+            snd_wnd_bytes: self.snd_wnd,
+            rcv_wnd_bytes: self.rcv_wnd(),
+            unacked_bytes: self.snd_max.0.wrapping_sub(self.snd_una.0),
+            unsent_bytes: self.unsent_bytes(),
+            unread_bytes: self.rcv.len(),
+            ahead_bytes: self.rcv.ahead_bytes(),
+            rcv_space_bytes: self.rcv_buf_bytes,
+            last_data_sent: self.last_tx,
+            last_data_received: self.last_data_rx,
+            last_received: self.last_rx,
+            counters: self.counters,
+        }
+    }
+
+    /// The counters.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}

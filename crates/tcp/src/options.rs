@@ -1,0 +1,192 @@
+//! What a program may set, and what ICMP tells.
+
+use crate::state::{Error, Events, State};
+use crate::tcb::{Env, Marks, Tcb};
+use sidestep_shm::Nanos;
+use sidestep_wire::Seq;
+
+/// SO_KEEPALIVE's parameters; 0 stands for the default (7200 s, 75 s, 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Seconds of silence before the first probe (TCP_KEEPIDLE).
+    pub idle_s: u16,
+    /// Seconds between probes (TCP_KEEPINTVL).
+    pub interval_s: u16,
+    /// Probes without an answer before the connection is given up (TCP_KEEPCNT).
+    pub count: u8,
+}
+
+/// What an ICMP error says about a segment of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpError {
+    /// Nobody listens at the port.
+    PortUnreachable,
+    /// The host does not speak TCP.
+    ProtocolUnreachable,
+    /// No way to the host.
+    HostUnreachable,
+    /// No way to the network.
+    NetUnreachable,
+    /// The path carries segments with at most this much payload, without options (RFC 1191, RFC 8201).
+    TooBig {
+        /// The new limit in bytes.
+        mss: u16,
+    },
+}
+
+impl Marks {
+    /// What stays when a connection is opened.
+    pub(crate) const SET_BY_PROGRAM: Self = Self::NODELAY
+        .union(Self::CORK)
+        .union(Self::KEEPALIVE)
+        .union(Self::QUICKACK);
+}
+
+/// The least segment size that a path may force upon us (RFC 1191: 576 bytes of packet and all options).
+const PATH_MSS_MIN: u16 = 512;
+
+impl Tcb {
+    /// TCP_NODELAY. Setting it sends what Nagle's algorithm holds.
+    pub fn set_nodelay(&mut self, on: bool) {
+        self.marks.set(Marks::NODELAY, on);
+        self.marks.insert(Marks::SEND_DUE);
+    }
+
+    /// TCP_CORK. Clearing it sends what was held.
+    pub fn set_cork(&mut self, on: bool) {
+        self.marks.set(Marks::CORK, on);
+        if !on {
+            self.marks.remove(Marks::MORE);
+            if self.unsent_bytes() > 0 {
+                self.marks.insert(Marks::UNCORKED);
+            }
+            self.marks.insert(Marks::SEND_DUE);
+        }
+    }
+
+    /// TCP_QUICKACK: off delays acknowledgements from now on; on sends one that is pending and delays none.
+    pub fn set_quickack(&mut self, on: bool) {
+        self.marks.set(Marks::QUICKACK, on);
+        self.marks.set(Marks::PINGPONG, !on);
+        if on && self.is(Marks::ACK_PENDING) {
+            self.marks.insert(Marks::ACK_NOW);
+        }
+    }
+
+    /// SO_KEEPALIVE.
+    pub fn set_keepalive(&mut self, on: bool, now: Nanos) {
+        self.marks.set(Marks::KEEPALIVE, on);
+        self.keep_probes = 0;
+        self.start_keepalive(now);
+    }
+
+    /// TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT.
+    pub fn set_keepalive_parameters(&mut self, parameters: KeepAlive, now: Nanos) {
+        self.keep_idle_s = parameters.idle_s;
+        self.keep_interval_s = parameters.interval_s;
+        self.keep_count = parameters.count;
+        self.start_keepalive(now);
+    }
+
+    /// TCP_USER_TIMEOUT in milliseconds, 0 for none.
+    pub fn set_user_timeout(&mut self, ms: u32) {
+        self.user_timeout_ms = ms;
+    }
+
+    /// SO_RCVBUF. What was announced already stays accepted.
+    pub fn set_rcv_buf(&mut self, bytes: u32) {
+        self.rcv_buf_bytes = bytes;
+    }
+
+    /// SO_SNDBUF.
+    pub fn set_snd_buf(&mut self, bytes: u32) {
+        self.snd_buf_bytes = bytes;
+    }
+
+    /// TCP_NODELAY as set.
+    pub const fn nodelay(&self) -> bool {
+        self.marks.contains(Marks::NODELAY)
+    }
+
+    /// TCP_CORK as set.
+    pub const fn cork(&self) -> bool {
+        self.marks.contains(Marks::CORK)
+    }
+
+    /// TCP_QUICKACK: whether acknowledgements are sent at once now.
+    pub const fn quickack(&self) -> bool {
+        self.marks.contains(Marks::QUICKACK) || !self.marks.contains(Marks::PINGPONG)
+    }
+
+    /// SO_KEEPALIVE as set.
+    pub const fn keepalive(&self) -> bool {
+        self.marks.contains(Marks::KEEPALIVE)
+    }
+
+    /// The keepalive parameters in force.
+    pub fn keepalive_parameters(&self) -> KeepAlive {
+        KeepAlive {
+            idle_s: self.keepalive_idle_s(),
+            interval_s: self.keepalive_interval_s(),
+            count: self.keepalive_count(),
+        }
+    }
+
+    /// TCP_USER_TIMEOUT as set.
+    pub const fn user_timeout(&self) -> u32 {
+        self.user_timeout_ms
+    }
+
+    /// SO_RCVBUF in bytes.
+    pub const fn rcv_buf(&self) -> u32 {
+        self.rcv_buf_bytes
+    }
+
+    /// SO_SNDBUF in bytes.
+    pub const fn snd_buf(&self) -> u32 {
+        self.snd_buf_bytes
+    }
+
+    /// An ICMP error came for a segment of ours that began at `seq`. One that is not about anything in flight is
+    /// ignored (RFC 5927 4.1). It ends a connection that is not established; else it is only remembered
+    /// (RFC 1122 4.2.3.9, RFC 5461).
+    pub fn on_icmp(&mut self, env: &mut Env<'_, '_>, error: IcmpError, seq: Seq) -> Events {
+        let in_flight = seq.ge(self.snd_una) && seq.lt(self.snd_max);
+        if self.state() == State::Closed || !in_flight {
+            return self.events(Events::empty());
+        }
+        let kind = match error {
+            IcmpError::TooBig { mss } => {
+                self.on_path_limit(mss);
+                return self.events(Events::empty());
+            }
+            IcmpError::PortUnreachable => Error::Refused,
+            IcmpError::ProtocolUnreachable => Error::ProtocolUnreachable,
+            IcmpError::HostUnreachable => Error::HostUnreachable,
+            IcmpError::NetUnreachable => Error::NetUnreachable,
+        };
+        if matches!(self.state(), State::SynSent | State::SynReceived) {
+            self.fail(env, kind);
+            return self.events(Events::REFUSED | Events::CLOSED);
+        }
+        self.soft_error = kind as u8;
+        self.events(Events::empty())
+    }
+
+    /// The path carries less than we send: smaller segments, and the first one again at once.
+    fn on_path_limit(&mut self, mss: u16) {
+        let mss = mss.max(PATH_MSS_MIN);
+        if mss < self.adv_mss && self.mss > mss {
+            let before = self.adv_mss;
+            self.adv_mss = mss;
+            self.set_segment_size();
+            // We can still receive what we announced.
+            self.adv_mss = before;
+            if self.state().is_synchronized() && self.is_outstanding() {
+                self.snd_nxt = self.snd_una;
+                self.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
+                self.marks.remove(Marks::RTT_TIMED);
+            }
+        }
+    }
+}

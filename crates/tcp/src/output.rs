@@ -1,0 +1,374 @@
+//! What to send next: new data as the windows, Nagle's algorithm and the cork allow, retransmissions, probes,
+//! acknowledgements, resets (RFC 9293 3.7.4, 3.8.6.2.1).
+
+use crate::send_queue::{Place, SendQueue};
+use crate::state::State;
+use crate::tcb::{Env, Marks, Tcb};
+use crate::timer::{CORK_MAX, DELAYED_ACK, Timer};
+use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
+use sidestep_wire::Seq;
+use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
+
+/// A segment to send. It counts as sent once it was taken from [`Tcb::poll_transmit`].
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit {
+    /// Its header.
+    pub repr: Repr,
+    /// Bytes of payload.
+    pub payload_len: usize,
+    place: Place,
+}
+
+impl Transmit {
+    /// Writes the payload from the send queue into `dst`. To be called before anything else is done with the
+    /// connection. Returns how many bytes; `payload_len` if `dst` holds as many.
+    #[inline]
+    pub fn copy_payload(
+        &self,
+        _tcb: &Tcb,
+        pool: &ChunkPool<'_>,
+        dst: &mut ForeignMut<'_>,
+    ) -> usize {
+        SendQueue::copy_from(pool, self.place, &mut dst.first(self.payload_len))
+    }
+}
+
+impl Tcb {
+    /// Queues bytes to send. Returns how many: as many as the buffer and the pool have room for, none where the state
+    /// does not allow to send. `push` is false where the program says that more follows (MSG_MORE).
+    #[inline]
+    pub fn send(&mut self, env: &mut Env<'_, '_>, src: Foreign<'_>, push: bool) -> usize {
+        if !self.can_send() {
+            return 0;
+        }
+        let bytes = self.snd.append(env.pool, src.first(self.send_space()));
+        if bytes < src.len() {
+            self.marks.insert(Marks::NO_SPACE);
+        }
+        self.marks.set(Marks::MORE, !push);
+        self.marks.insert(Marks::SEND_DUE);
+        bytes
+    }
+
+    /// Whether the state allows the program to send.
+    #[inline]
+    pub fn can_send(&self) -> bool {
+        self.state().can_send() && !self.is(Marks::FIN_QUEUED)
+    }
+
+    /// Bytes that [`send`](Self::send) would take, if the pool has them.
+    #[inline]
+    pub const fn send_space(&self) -> usize {
+        self.snd_buf_bytes.saturating_sub(self.snd.len()) as usize
+    }
+
+    /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free.
+    #[inline]
+    pub const fn writable(&self) -> bool {
+        self.send_space() >= (self.snd.len() / 2) as usize && self.send_space() > 0
+    }
+
+    /// Asks for [`Events::WRITABLE`](crate::Events::WRITABLE) when there is room again, as a write that found none does.
+    pub fn want_space(&mut self) {
+        self.marks.insert(Marks::NO_SPACE);
+    }
+
+    /// Bytes queued and not yet acknowledged (SIOCOUTQ).
+    pub const fn send_len(&self) -> usize {
+        self.snd.len() as usize
+    }
+
+    /// Bytes queued and not yet sent (SIOCOUTQNSD).
+    pub const fn unsent_len(&self) -> usize {
+        self.unsent_bytes() as usize
+    }
+
+    /// The next segment to send; call until there is none. Taking it counts as sending: sequence numbers and timers
+    /// move on.
+    #[inline]
+    pub fn poll_transmit(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
+        if !self.wants_output() {
+            return None;
+        }
+        let transmit = self.next_segment(env);
+        if transmit.is_some() {
+            self.counters.segments_out += 1;
+        } else {
+            self.marks.remove(Marks::OUTPUT);
+        }
+        transmit
+    }
+
+    fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
+        if self.is(Marks::RST_DUE) {
+            return Some(self.reset_segment());
+        }
+        match self.state() {
+            State::Closed | State::Listen => return None,
+            State::SynSent | State::SynReceived => return self.handshake_segment(env),
+            _ => {}
+        }
+        if self.is(Marks::RETRANSMIT) {
+            self.marks.remove(Marks::RETRANSMIT);
+            if self.is_outstanding() {
+                return Some(self.retransmit(env));
+            }
+        }
+        if self.is(Marks::SEND_DUE) {
+            if let Some((len, fin)) = self.plan_segment(env.now) {
+                return Some(self.data_segment(env, self.snd_nxt, len, fin));
+            }
+            self.marks.remove(Marks::SEND_DUE);
+        }
+        if self.is(Marks::PROBE_DUE) {
+            self.marks.remove(Marks::PROBE_DUE);
+            return Some(self.probe_segment(env));
+        }
+        self.is(Marks::ACK_NOW)
+            .then(|| self.bare_segment(self.snd_nxt, Flags::ACK, env.now))
+    }
+
+    /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
+    #[inline]
+    fn plan_segment(&mut self, now: Nanos) -> Option<(u32, bool)> {
+        let flight = self.flight_bytes();
+        let unsent = self.unsent_bytes();
+        let fin = self.fin_is_unsent();
+        if unsent == 0 && !fin {
+            return None;
+        }
+        self.restart_after_idle(now);
+        let mss = u32::from(self.mss);
+        let window = self.snd_wnd.saturating_sub(flight);
+        let congestion = self.send_window_bytes().saturating_sub(flight);
+        let len = unsent.min(mss).min(window).min(congestion);
+        if len < unsent && len < mss {
+            self.marks.set(Marks::CWND_LIMITED, congestion < window);
+            return self.plan_squeezed(len, window <= congestion, now);
+        }
+        if window <= len && fin && unsent == 0 {
+            // A lone FIN takes room in the peer's window, too.
+            return self.plan_squeezed(0, true, now);
+        }
+        let whole = len == unsent;
+        let fin = fin && whole && window > len;
+        if whole && len < mss && !fin && self.holds_partial(now) {
+            return None;
+        }
+        self.marks.remove(Marks::CWND_LIMITED);
+        Some((len, fin))
+    }
+
+    /// A window leaves room for part of a segment only: sent if that is much of what the peer ever offered
+    /// (RFC 9293 3.8.6.2.1), else held; and the persist timer sees to it that it is not held for ever.
+    fn plan_squeezed(&mut self, len: u32, by_peer: bool, now: Nanos) -> Option<(u32, bool)> {
+        if by_peer && len > 0 && len >= self.snd_wnd_max / 2 {
+            return Some((len, false));
+        }
+        if !self.is_outstanding() {
+            if self.deadlines.at(Timer::Retransmit) == Nanos::NEVER {
+                self.stalled_since = now;
+            }
+            let at = self.retransmit_at(now);
+            self.deadlines.set_if_idle(Timer::Retransmit, at);
+        }
+        None
+    }
+
+    /// Whether a partial segment at the end of the queue waits for more: under a cork for 200 ms at most, by Nagle's
+    /// algorithm while another partial one is unacknowledged (Minshall's variant, as Linux).
+    #[inline]
+    fn holds_partial(&mut self, now: Nanos) -> bool {
+        if self.is(Marks::CORK | Marks::MORE) && !self.is(Marks::UNCORKED) {
+            self.deadlines.set_if_idle(Timer::Cork, now + CORK_MAX);
+            return true;
+        }
+        !self.is(Marks::NODELAY | Marks::UNCORKED) && self.snd_sml.gt(self.snd_una)
+    }
+
+    /// Forgets a congestion window that was not used for long (RFC 5681 4.1).
+    #[inline]
+    fn restart_after_idle(&mut self, now: Nanos) {
+        if !self.is_outstanding() && now - self.last_tx > self.rtt.rto(0) {
+            self.congestion.on_idle(u32::from(self.mss));
+        }
+    }
+
+    /// Whether our FIN is due and SND.NXT has not passed it.
+    #[inline]
+    pub(crate) fn fin_is_unsent(&self) -> bool {
+        self.is(Marks::FIN_QUEUED)
+            && !self.is(Marks::FIN_ACKED)
+            && self.state().is_synchronized()
+            && self.flight_bytes() <= self.snd.len()
+    }
+
+    /// A segment with text, a FIN, or both, that begins at `seq`.
+    #[inline]
+    fn data_segment(&mut self, env: &mut Env<'_, '_>, seq: Seq, len: u32, fin: bool) -> Transmit {
+        let place = if len > 0 {
+            self.snd.locate(env.pool, self.snd_una, seq)
+        } else {
+            Place::NOWHERE
+        };
+        let text_end = seq + len;
+        let end = text_end + u32::from(fin);
+        self.note_data_sent(env.now, seq, end);
+        if len < u32::from(self.mss) {
+            self.snd_sml = end;
+        }
+        let mut flags = Flags::ACK;
+        if fin {
+            flags |= Flags::FIN;
+            self.marks.insert(Marks::FIN_SENT);
+        }
+        if len > 0 && text_end == self.snd_una + self.snd.len() {
+            flags |= Flags::PSH;
+            self.deadlines.clear(Timer::Cork);
+            self.marks.remove(Marks::UNCORKED);
+        }
+        let mut transmit = self.bare_segment(seq, flags, env.now);
+        transmit.payload_len = len as usize;
+        transmit.place = place;
+        transmit
+    }
+
+    /// Moves the send sequence on over a segment, and sets the timers that watch it.
+    #[inline]
+    fn note_data_sent(&mut self, now: Nanos, seq: Seq, end: Seq) {
+        if seq.lt(self.snd_max) {
+            self.counters.retransmits += 1;
+        } else {
+            self.time_segment(end, now);
+        }
+        if !self.is_outstanding() {
+            self.stalled_since = now;
+            self.deadlines.clear(Timer::Retransmit);
+        }
+        let at = self.retransmit_at(now);
+        self.deadlines.set_if_idle(Timer::Retransmit, at);
+        self.snd_nxt = self.snd_nxt.max(end);
+        self.snd_max = self.snd_max.max(end);
+        self.last_tx = now;
+        if now - self.last_data_rx < DELAYED_ACK {
+            self.marks.insert(Marks::PINGPONG);
+        }
+    }
+
+    /// The first outstanding segment once more.
+    fn retransmit(&mut self, env: &mut Env<'_, '_>) -> Transmit {
+        let outstanding = self.snd_max.0.wrapping_sub(self.snd_una.0);
+        let sent = outstanding.min(self.snd.len());
+        let len = sent.min(u32::from(self.mss));
+        let fin = outstanding > self.snd.len() && len == sent;
+        self.marks.remove(Marks::RTT_TIMED);
+        self.deadlines.clear(Timer::Retransmit);
+        self.data_segment(env, self.snd_una, len, fin)
+    }
+
+    /// Asks a silent peer for an acknowledgement: with what its window has room for, else with an old sequence number
+    /// (as Linux; RFC 9293 3.8.6.1 and 3.8.4).
+    fn probe_segment(&mut self, env: &mut Env<'_, '_>) -> Transmit {
+        let window = self.snd_wnd.saturating_sub(self.flight_bytes());
+        let len = self.unsent_bytes().min(window).min(u32::from(self.mss));
+        if len > 0 && !self.is_outstanding() {
+            return self.data_segment(env, self.snd_nxt, len, false);
+        }
+        if self.has_unsent() && !self.is_outstanding() {
+            let at = self.retransmit_at(env.now);
+            self.deadlines.set(Timer::Retransmit, at);
+        }
+        self.counters.probes += 1;
+        self.bare_segment(self.snd_una - 1, Flags::ACK, env.now)
+    }
+
+    /// SYN, or SYN-ACK. In SYN-RECEIVED also plain acknowledgements.
+    fn handshake_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
+        if !self.is(Marks::SYN_DUE) {
+            let ack_due = self.is(Marks::ACK_NOW) && self.state() == State::SynReceived;
+            return ack_due.then(|| self.bare_segment(self.snd_nxt, Flags::ACK, env.now));
+        }
+        self.marks.remove(Marks::SYN_DUE);
+        let end = self.iss + 1;
+        if self.snd_max == end {
+            self.counters.retransmits += 1;
+            self.marks.remove(Marks::RTT_TIMED);
+        } else {
+            self.time_segment(end, env.now);
+        }
+        (self.snd_nxt, self.snd_max) = (end, end);
+        let at = self.retransmit_at(env.now);
+        self.deadlines.set(Timer::Retransmit, at);
+        let acks = self.state() == State::SynReceived;
+        let flags = if acks {
+            Flags::SYN | Flags::ACK
+        } else {
+            Flags::SYN
+        };
+        let mut repr = self.header(self.iss, flags);
+        repr.window = self.announce_syn_window();
+        repr.options = self.syn_options(env.now);
+        if acks {
+            self.note_ack_sent();
+        }
+        Some(Transmit {
+            repr,
+            payload_len: 0,
+            place: Place::NOWHERE,
+        })
+    }
+
+    /// A segment without payload; what it acknowledges is noted.
+    #[inline]
+    fn bare_segment(&mut self, seq: Seq, flags: Flags, now: Nanos) -> Transmit {
+        let mut repr = self.header(seq, flags);
+        repr.window = self.announce_window();
+        repr.options.timestamps = self.timestamps_option(now);
+        if self.is(Marks::ACK_NOW | Marks::ACK_PENDING) {
+            self.quick_acks = self.quick_acks.saturating_sub(1);
+        }
+        self.note_ack_sent();
+        Transmit {
+            repr,
+            payload_len: 0,
+            place: Place::NOWHERE,
+        }
+    }
+
+    /// The RST that is due.
+    fn reset_segment(&mut self) -> Transmit {
+        self.marks.remove(Marks::RST_DUE);
+        let repr = self.header(self.reset_seq, Flags::RST | Flags::ACK);
+        Transmit {
+            repr,
+            payload_len: 0,
+            place: Place::NOWHERE,
+        }
+    }
+
+    #[inline]
+    fn header(&self, seq: Seq, flags: Flags) -> Repr {
+        Repr {
+            src_port: self.local_port,
+            dst_port: self.remote_port,
+            seq,
+            ack: if flags.contains(Flags::ACK) {
+                self.rcv_nxt
+            } else {
+                Seq(0)
+            },
+            flags,
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn timestamps_option(&self, now: Nanos) -> Option<Timestamps> {
+        self.is(Marks::TIMESTAMPS).then(|| Timestamps {
+            value: self.ts_now(now),
+            echo: self.ts_recent,
+        })
+    }
+}

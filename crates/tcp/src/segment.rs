@@ -1,0 +1,244 @@
+//! A segment arrives (RFC 9293 3.10.7.4): the fast path for the next expected one, and the steps for all others.
+
+use crate::recovery::Phase;
+use crate::recv_queue::chunks_ahead_max;
+use crate::state::{Events, State};
+use crate::tcb::{Env, Marks, Tcb};
+use crate::validate::{Verdict, is_older};
+use sidestep_shm::Foreign;
+use sidestep_wire::Seq;
+use sidestep_wire::tcp::{Flags, Repr};
+
+impl Tcb {
+    /// Takes a segment for this connection, its checksum already verified.
+    #[inline]
+    pub fn on_segment(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seg: &Repr,
+        payload: Foreign<'_>,
+    ) -> Events {
+        self.counters.segments_in += 1;
+        let events = if self.is_expected(seg, payload.len()) {
+            self.on_expected(env, seg, payload)
+        } else {
+            self.on_any_segment(env, seg, payload)
+        };
+        self.events(events)
+    }
+
+    /// Header prediction: whether the segment is the next one of an undisturbed connection, so that each check below is
+    /// known to pass.
+    #[inline]
+    fn is_expected(&self, seg: &Repr, payload_len: usize) -> bool {
+        let timestamps_ok = match seg.options.timestamps {
+            Some(ts) => !self.is(Marks::TIMESTAMPS) || !is_older(ts.value, self.ts_recent),
+            None => !self.is(Marks::TIMESTAMPS),
+        };
+        self.state == State::Established as u8
+            && self.phase == Phase::Open as u8
+            && self.dup_acks == 0
+            && seg.flags.bits() & !Flags::PSH.bits() == Flags::ACK.bits()
+            && seg.seq == self.rcv_nxt
+            && payload_len <= self.rcv_wnd() as usize
+            && self.rcv.is_contiguous()
+            && seg.ack.ge(self.snd_una)
+            && seg.ack.le(self.snd_max)
+            && (payload_len > 0 || seg.ack != self.snd_una)
+            && timestamps_ok
+    }
+
+    #[inline]
+    fn on_expected(&mut self, env: &mut Env<'_, '_>, seg: &Repr, payload: Foreign<'_>) -> Events {
+        let mut events = Events::empty();
+        self.take_timestamp(seg);
+        self.note_alive(env);
+        if seg.ack != self.snd_una {
+            let echo = seg.options.timestamps.map(|ts| ts.echo);
+            events |= self.advance_una(env, seg.ack, echo);
+        }
+        self.update_send_window(seg);
+        if !payload.is_empty() {
+            events |= self.append_text(env, seg.flags, payload);
+        }
+        events
+    }
+
+    /// Appends text that begins at RCV.NXT and fits the window.
+    #[inline]
+    fn append_text(&mut self, env: &mut Env<'_, '_>, flags: Flags, payload: Foreign<'_>) -> Events {
+        let mut taken = self.rcv.append(env.pool, payload);
+        if taken < payload.len() {
+            // The pool is exhausted. What waits behind a hole is worth less than what is next.
+            self.rcv.clear_ahead(env.pool);
+            taken += self.rcv.append(env.pool, payload.skip(taken));
+            if taken < payload.len() {
+                self.counters.dropped_no_buffer += 1;
+            }
+            if taken == 0 {
+                return Events::empty();
+            }
+        }
+        self.counters.bytes_received += taken as u64;
+        self.rcv_nxt += u32::try_from(taken).unwrap_or(0);
+        self.acknowledge_data(taken, flags, env.now);
+        Events::READABLE
+    }
+
+    #[inline]
+    fn note_alive(&mut self, env: &Env<'_, '_>) {
+        self.last_rx = env.now;
+        self.keep_probes = 0;
+    }
+
+    fn on_any_segment(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seg: &Repr,
+        payload: Foreign<'_>,
+    ) -> Events {
+        match self.state() {
+            State::Closed | State::Listen => {
+                if !seg.flags.contains(Flags::RST) {
+                    self.refuse(seg, payload.len());
+                }
+                return Events::empty();
+            }
+            State::SynSent => {
+                self.last_rx = env.now;
+                return self.on_segment_in_syn_sent(env, seg, payload);
+            }
+            _ => {}
+        }
+        match self.validate(env, seg, payload.len()) {
+            Verdict::Accept => {}
+            Verdict::Done(events) => return events,
+        }
+        let mut events = Events::empty();
+        if self.state() == State::SynReceived {
+            if !(seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_max)) {
+                self.reset_with(seg.ack);
+                return events;
+            }
+            events |= self.establish(env, seg);
+        }
+        self.note_alive(env);
+        let Some(more) = self.on_ack(env, seg, payload.len()) else {
+            return events;
+        };
+        events |= more;
+        self.take_timestamp(seg);
+        if self.state() == State::Closed {
+            return events;
+        }
+        let seq = if seg.flags.contains(Flags::SYN) {
+            seg.seq + 1
+        } else {
+            seg.seq
+        };
+        events | self.on_text_and_fin(env, seq, seg.flags, payload)
+    }
+
+    /// Takes text and FIN of a valid segment whose first byte of text has number `seq` (3.10.7.4, seventh and eighth).
+    pub(crate) fn on_text_and_fin(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seq: Seq,
+        flags: Flags,
+        payload: Foreign<'_>,
+    ) -> Events {
+        let end = seq + u32::try_from(payload.len()).unwrap_or(0);
+        let fin = flags.contains(Flags::FIN);
+        if payload.is_empty() && !fin {
+            return Events::empty();
+        }
+        if !self.state().can_receive() {
+            // The peer has sent its FIN before: only repetitions can come, which are acknowledged again.
+            self.marks.insert(Marks::ACK_NOW);
+            if self.state() == State::TimeWait && fin {
+                self.restart_time_wait(env.now);
+            }
+            return Events::empty();
+        }
+        if self.is(Marks::ORPHANED) && !payload.is_empty() && end.gt(self.rcv_nxt) {
+            // Nobody will read it, and the peer must know (RFC 9293 3.6.1, RFC 2525 2.17).
+            return self.abort(env);
+        }
+        let mut events = Events::empty();
+        if !payload.is_empty() {
+            events |= self.on_text(env, seq, flags, payload);
+        }
+        if fin && !self.is(Marks::FIN_RECEIVED) && end.ge(self.rcv_nxt) && end.le(self.rcv_adv) {
+            self.marks.insert(Marks::FIN_RECEIVED);
+            self.rcv_fin = end;
+        }
+        if self.is(Marks::FIN_RECEIVED) {
+            self.marks.insert(Marks::ACK_NOW);
+            if self.rcv_nxt == self.rcv_fin {
+                events |= self.on_fin(env);
+            }
+        }
+        events
+    }
+
+    /// Takes text: what is new of it, as far as the window goes.
+    fn on_text(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seq: Seq,
+        flags: Flags,
+        payload: Foreign<'_>,
+    ) -> Events {
+        let known = usize::try_from(self.rcv_nxt - seq)
+            .unwrap_or(0)
+            .min(payload.len());
+        let seq = seq.max(self.rcv_nxt);
+        let edge = if self.is(Marks::FIN_RECEIVED) {
+            self.rcv_fin
+        } else {
+            self.rcv_adv
+        };
+        let room = usize::try_from(edge - seq).unwrap_or(0);
+        let new = payload.skip(known).first(room);
+        if known > 0 || new.len() < payload.len() - known {
+            // Repeated or beyond the window: the peer should hear at once where we are (RFC 5681 4.2).
+            self.marks.insert(Marks::ACK_NOW);
+        }
+        if new.is_empty() {
+            return Events::empty();
+        }
+        if seq != self.rcv_nxt {
+            self.marks.insert(Marks::ACK_NOW);
+            self.counters.segments_ahead += 1;
+            let chunks_max = chunks_ahead_max(self.rcv_buf_bytes);
+            self.rcv.insert_ahead(env.pool, seq, new, chunks_max);
+            return Events::empty();
+        }
+        let hole = !self.rcv.is_contiguous();
+        let events = self.append_text(env, flags, new);
+        if hole {
+            self.rcv_nxt = self.rcv.advance(env.pool, self.rcv_nxt);
+            self.marks.insert(Marks::ACK_NOW);
+        }
+        events
+    }
+
+    /// The peer's FIN is next in sequence (3.10.7.4, eighth).
+    fn on_fin(&mut self, env: &mut Env<'_, '_>) -> Events {
+        self.rcv_nxt += 1;
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
+        self.rcv.clear_ahead(env.pool);
+        let events = match self.state() {
+            State::Established => {
+                self.set_state(State::CloseWait);
+                Events::empty()
+            }
+            State::FinWait1 if !self.is(Marks::FIN_ACKED) => {
+                self.set_state(State::Closing);
+                Events::empty()
+            }
+            _ => self.enter_time_wait(env),
+        };
+        events | Events::READABLE | Events::PEER_CLOSED
+    }
+}

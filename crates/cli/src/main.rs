@@ -1,6 +1,7 @@
 //! The `sidestep` command. One file a subcommand; this one reads the command line and turns errors into messages.
 
 mod agent;
+mod doctor;
 mod library;
 mod output;
 mod pingpong;
@@ -20,12 +21,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Doctor(doctor::Doctor),
     Pingpong(pingpong::Pingpong),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => Ok(run::main(&args)),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Pingpong(args) => pingpong::main(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

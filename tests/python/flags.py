@@ -1,0 +1,182 @@
+"""The flags of recv and send."""
+
+import socket
+import sides
+
+PEEK, WAITALL, DONTWAIT = socket.MSG_PEEK, socket.MSG_WAITALL, socket.MSG_DONTWAIT
+
+
+def peek(t):
+    s = t.pair()
+    if t.is_server:
+        sides.wait_readable(s)
+        t.call("peek 3", s.recv, 3, PEEK)
+        t.call("peek 100", s.recv, 100, PEEK)
+        t.call("recv 2", s.recv, 2)
+        t.call("peek the rest", s.recv, 100, PEEK)
+        t.call("recv the rest", s.recv, 100)
+        t.call("peek nothing", s.recv, 10, PEEK | DONTWAIT)
+    else:
+        s.sendall(b"abcdef")
+    t.sync()
+    s.close()
+
+
+def waitall(t):
+    s = t.pair()
+    if t.is_server:
+        t.call("waitall", s.recv, 10, WAITALL)
+        t.call("waitall to the end", s.recv, 10, WAITALL)
+        t.call("after the end", s.recv, 10, WAITALL)
+    else:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (b"abc", b"def", b"ghi", b"jkl", b"mno"):
+            s.sendall(piece)
+    s.close()
+
+
+def waitall_large(t):
+    s = t.pair()
+    size = 3_000_000
+    if t.is_server:
+        s.settimeout(None)
+        t.call("waitall", s.recv, size, WAITALL)
+    else:
+        s.sendall(sides.pattern(size, 5))
+    s.close()
+
+
+def peek_waitall(t):
+    s = t.pair()
+    if t.is_server:
+        s.settimeout(None)
+        t.call("peek and wait for all", s.recv, 6, PEEK | WAITALL)
+        t.call("recv", s.recv, 6)
+    else:
+        s.sendall(b"abc")
+        s.sendall(b"def")
+    t.sync()
+    s.close()
+
+
+def dontwait(t):
+    s = t.pair()
+    s.settimeout(None)
+    if t.is_server:
+        t.call("nothing there", s.recv, 10, DONTWAIT)
+        t.sync("go")
+        t.sync("sent")
+        t.call("something there", s.recv, 10, DONTWAIT)
+        t.call("nothing again", s.recv, 10, DONTWAIT)
+        t.sync("close")
+        t.sync("closed")
+        t.call("end of the stream", s.recv, 10, DONTWAIT)
+    else:
+        t.sync("go")
+        s.sendall(b"word")
+        t.sync("sent")
+        t.sync("close")
+        s.close()
+        t.sync("closed")
+    s.close()
+
+
+def send_dontwait(t):
+    s = t.pair()
+    s.settimeout(None)
+    if t.is_server:
+        t.sync()
+    else:
+        block = bytes(65536)
+        for _ in range(10_000):
+            try:
+                s.send(block, DONTWAIT)
+            except BlockingIOError as e:
+                t.say("full", e)
+                break
+        t.sync()
+    s.close()
+
+
+def truncate_stream(t):
+    s = t.pair()
+    if t.is_server:
+        sides.wait_readable(s)
+        data, _, flags, _ = s.recvmsg(4)
+        t.say("short recvmsg", data, "MSG_TRUNC", bool(flags & socket.MSG_TRUNC))
+        t.say("discarded", len(s.recv(3, socket.MSG_TRUNC)))
+        t.call("the rest", s.recv, 100)
+    else:
+        s.sendall(b"0123456789")
+    t.sync()
+    s.close()
+
+
+def more(t):
+    s = t.pair()
+    if t.is_server:
+        t.say("all", sides.recv_all(s))
+    else:
+        t.call("with MSG_MORE", s.send, b"head ", socket.MSG_MORE)
+        t.call("with MSG_MORE", s.send, b"and ", socket.MSG_MORE)
+        t.call("without", s.send, b"tail")
+        t.call("left open with MSG_MORE", s.send, b"!", socket.MSG_MORE)
+    s.close()
+
+
+def nosignal(t):
+    s = t.pair()
+    if t.is_server:
+        s.close()
+        t.sync()
+    else:
+        t.sync()
+        # The first send after the peer has gone is answered with a reset; the second one is told.
+        first = t.call("first send", s.send, b"x", socket.MSG_NOSIGNAL)
+        sides.wait_readable(s)
+        t.call("recv", s.recv, 10)
+        t.call("second send", s.send, b"x", socket.MSG_NOSIGNAL)
+        t.call("third send", s.send, b"x", socket.MSG_NOSIGNAL)
+    s.close()
+
+
+def zero_lengths(t):
+    s = t.pair()
+    if t.is_server:
+        sides.wait_readable(s)
+        t.call("recv 0", s.recv, 0)
+        t.call("recv", s.recv, 10)
+    else:
+        t.call("send nothing", s.send, b"")
+        t.call("send", s.send, b"x")
+    t.sync()
+    s.close()
+
+
+def out_of_the_ordinary(t):
+    s = t.pair()
+    t.call("recv from the error queue", s.recvmsg, 10, 100, socket.MSG_ERRQUEUE | DONTWAIT)
+    t.call("recvfrom on a stream", s.recvfrom, 10, DONTWAIT)
+    t.sync("looked")
+    if not t.is_server:
+        t.call("sendto on a connected stream", s.sendto, b"word", ("127.0.0.1", 9))
+    t.sync()
+    if t.is_server:
+        t.call("recvfrom", s.recvfrom, 10)
+    t.sync()
+    s.close()
+
+
+sides.main(
+    peek,
+    waitall,
+    waitall_large,
+    peek_waitall,
+    dontwait,
+    send_dontwait,
+    truncate_stream,
+    more,
+    nosignal,
+    zero_lengths,
+    out_of_the_ordinary,
+)

@@ -1,0 +1,225 @@
+"""Servers that fork: workers accept from an inherited listener."""
+
+import os
+import signal
+import socket
+import sides
+
+WORKERS = 3
+
+
+def reap(pids):
+    return sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
+
+
+def child(work):
+    """Runs the function in a child that ends with its result."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def workers_accept(t):
+    port = t.port()
+    count = 30
+    if t.is_server:
+        listener = t.listener(port, backlog=64)
+
+        def work():
+            while True:
+                s, _ = listener.accept()
+                word = s.recv(20)
+                if word == b"stop":
+                    return 0
+                s.sendall(word.upper())
+                s.close()
+
+        pids = [child(work) for _ in range(WORKERS)]
+        t.sync("listening")
+        t.say("workers ended with", reap(pids))
+        listener.close()
+        t.sync("ended")
+    else:
+        t.sync("listening")
+        right = 0
+        for i in range(count):
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                s.sendall(b"word %d" % i)
+                right += sides.recv_all(s) == b"WORD %d" % i
+        t.say("right", right)
+        for _ in range(WORKERS):
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                s.sendall(b"stop")
+                s.recv(1)
+        t.sync("ended")
+        t.call("nobody listens any more", socket.create_connection, ("127.0.0.1", port))
+
+
+def master_closes_its_listener(t):
+    port = t.port()
+    if t.is_server:
+        listener = t.listener(port)
+
+        def work():
+            s, _ = listener.accept()
+            s.sendall(s.recv(100))
+            s.close()
+            return 0
+
+        pids = [child(work)]
+        listener.close()
+        t.sync("listening")
+        t.say("worker ended with", reap(pids))
+    else:
+        t.sync("listening")
+        with socket.create_connection(("127.0.0.1", port)) as s:
+            s.sendall(b"hello")
+            t.say("answer", sides.recv_all(s))
+    t.sync()
+
+
+def child_serves_a_connection(t):
+    s = t.pair()
+    if t.is_server:
+
+        def work():
+            s.sendall(sides.recv_exactly(s, 5)[::-1])
+            return 0
+
+        pid = child(work)
+        s.close()
+        t.say("child ended with", reap([pid]))
+        t.sync("ended")
+    else:
+        s.sendall(b"abcde")
+        t.say("to the end", sides.recv_all(s))
+        t.sync("ended")
+        s.close()
+
+
+def parent_and_child_share(t):
+    s = t.pair()
+    if t.is_server:
+
+        def work():
+            s.sendall(b"from the child, ")
+            return 0
+
+        t.say("child ended with", reap([child(work)]))
+        s.sendall(b"from the parent")
+        s.close()
+    else:
+        t.say("got", sides.recv_all(s))
+        s.close()
+    t.sync()
+
+
+def child_makes_its_own(t):
+    port, other = t.port(), t.port()
+    if t.is_server:
+        keep = t.listener(port)
+
+        def work():
+            listener = t.listener(other)
+            os.write(ready, b"x")
+            s, _ = listener.accept()
+            s.sendall(b"by the child")
+            s.close()
+            return 0
+
+        wait, ready = os.pipe()
+        pid = child(work)
+        os.read(wait, 1)
+        t.sync("listening")
+        s, _ = keep.accept()
+        s.sendall(b"by the parent")
+        s.close()
+        t.say("child ended with", reap([pid]))
+        keep.close()
+        os.close(wait)
+        os.close(ready)
+    else:
+        t.sync("listening")
+        for number in (other, port):
+            with socket.create_connection(("127.0.0.1", number)) as s:
+                t.say("served", sides.recv_all(s))
+    t.sync()
+
+
+def child_connects(t):
+    port = t.port()
+    if t.is_server:
+        listener = t.listener(port)
+        t.sync("listening")
+        for _ in range(2):
+            s, _ = listener.accept()
+            s.sendall(sides.recv_all(s))
+            s.close()
+        listener.close()
+    else:
+        t.sync("listening")
+
+        def ask():
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                s.sendall(b"hello")
+                s.shutdown(socket.SHUT_WR)
+                return 0 if sides.recv_all(s) == b"hello" else 1
+
+        t.say("child ended with", reap([child(ask)]))
+        t.say("parent got", ask())
+    t.sync()
+
+
+def killed_worker(t):
+    s = t.pair()
+    if t.is_server:
+        pid = child(lambda: s.recv(100) and 0)
+        s.close()
+        t.sync("waiting")
+        os.kill(pid, signal.SIGKILL)
+        t.say("killed", reap([pid]))
+        t.sync("killed")
+    else:
+        t.sync("waiting")
+        t.sync("killed")
+        t.call("end", s.recv, 10)
+        s.close()
+
+
+def datagrams_shared_with_a_child(t):
+    s, peer = t.udp()
+    if t.is_server:
+
+        def work():
+            data, sender = s.recvfrom(100)
+            s.sendto(b"child: " + data, sender)
+            return 0
+
+        t.sync("ready")
+        t.say("child ended with", reap([child(work)]))
+        data, sender = s.recvfrom(100)
+        s.sendto(b"parent: " + data, sender)
+    else:
+        t.sync("ready")
+        for word in (b"one", b"two"):
+            s.sendto(word, peer)
+            t.call("answer", s.recv, 100)
+    t.sync()
+    s.close()
+
+
+sides.main(
+    workers_accept,
+    master_closes_its_listener,
+    child_serves_a_connection,
+    parent_and_child_share,
+    child_makes_its_own,
+    child_connects,
+    killed_worker,
+    datagrams_shared_with_a_child,
+)

@@ -1,0 +1,80 @@
+//! Ports: which are free, and which are being listened on.
+
+use std::fs;
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use crate::wait_until;
+
+/// Below the range from which the kernel takes ports for connections, so that none of those is in the way.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that is free for TCP and UDP, IPv4 and IPv6, and that this process has not given out before.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    // Test programs that run beside each other start at different places.
+    let start = (std::process::id().wrapping_mul(7919) % u32::from(span)).to_le_bytes();
+    let start = u16::from_le_bytes([start[0], start[1]]);
+    for _ in 0..span {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + start.wrapping_add(step) % span;
+        let any = (Ipv6Addr::UNSPECIFIED, port);
+        if TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port in {PORTS:?}");
+}
+
+/// So many free ports, all different.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    (0..count).map(|_| free_port()).collect()
+}
+
+/// Waits until somebody listens on this TCP port, without connecting to it: that would be counted.
+pub fn wait_listening(port: u16) {
+    wait_until(
+        &format!("a listener on port {port}"),
+        Duration::from_secs(10),
+        || is_listening(port).then_some(()),
+    );
+}
+
+/// Waits until somebody has bound this UDP port.
+pub fn wait_bound_udp(port: u16) {
+    wait_until(
+        &format!("a UDP socket on port {port}"),
+        Duration::from_secs(10),
+        || is_bound_udp(port).then_some(()),
+    );
+}
+
+/// Whether a TCP socket of this network namespace listens on the port.
+pub fn is_listening(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    has_socket("/proc/net/tcp", port, Some(LISTEN))
+        || has_socket("/proc/net/tcp6", port, Some(LISTEN))
+}
+
+/// Whether a UDP socket of this network namespace is bound to the port.
+pub fn is_bound_udp(port: u16) -> bool {
+    has_socket("/proc/net/udp", port, None) || has_socket("/proc/net/udp6", port, None)
+}
+
+/// Looks for a socket with this local port, and state if given, in one of the kernel's tables.
+fn has_socket(table: &str, port: u16, state: Option<&str>) -> bool {
+    // A machine without IPv6 has no tcp6; that is the same as an empty one.
+    let text = fs::read_to_string(table).unwrap_or_default();
+    text.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace();
+        let local = fields.nth(1).unwrap_or_default();
+        let is_state = fields.nth(1);
+        let is_port = local
+            .rsplit(':')
+            .next()
+            .and_then(|hex| u16::from_str_radix(hex, 16).ok());
+        is_port == Some(port) && (state.is_none() || state == is_state)
+    })
+}

@@ -1,0 +1,191 @@
+//! What one test has for itself: a directory, an agent, a mode; and its turn, since tests of a program run one by one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::{Mode, Program, Ps, TempDir};
+
+/// Everything that a test starts lives in one of these and ends with it.
+#[derive(Debug)]
+pub struct World {
+    mode: Mode,
+    dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    /// A world in this mode, when it is this test's turn. Panics if `sidestep` has to be built first.
+    pub fn new(mode: Mode) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        // A test that failed has given its turn back, and its processes are gone: the next may go on.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if mode != Mode::Kernel {
+            sidestep();
+        }
+        let world = Self {
+            mode,
+            dir: TempDir::new(),
+            _turn: turn,
+        };
+        fs::create_dir(world.dir.path().join("log")).expect("a new directory");
+        world
+    }
+
+    /// Which ends are accelerated.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The test's own directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the agent of this world lives. Made private by whoever makes it.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// Writes a file in the test's directory and says where it is.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, content)
+            .unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        path
+    }
+
+    /// A program at the server's end; accelerated if the mode says so.
+    pub fn server(&self, program: &str) -> Program {
+        if self.mode.server() {
+            self.accelerated(program)
+        } else {
+            self.plain(program)
+        }
+    }
+
+    /// A program at the client's end; accelerated if the mode says so.
+    pub fn client(&self, program: &str) -> Program {
+        if self.mode.client() {
+            self.accelerated(program)
+        } else {
+            self.plain(program)
+        }
+    }
+
+    /// A program over the kernel, whatever the mode.
+    pub fn plain(&self, program: &str) -> Program {
+        self.program(program, &[find(program).display().to_string()])
+    }
+
+    /// A program under `sidestep run`; over the kernel only where no mode is to be accelerated.
+    pub fn accelerated(&self, program: &str) -> Program {
+        if self.mode == Mode::Kernel {
+            return self.plain(program);
+        }
+        let words = [
+            sidestep().display().to_string(),
+            "run".into(),
+            "--".into(),
+            find(program).display().to_string(),
+        ];
+        self.program(program, &words)
+    }
+
+    /// A program under `sidestep run` after a shell has lowered its limits with `ulimit LIMITS`.
+    pub fn accelerated_with_ulimit(&self, limits: &str, program: &str) -> Program {
+        let run = if self.mode == Mode::Kernel {
+            String::new()
+        } else {
+            format!("{} run -- ", sidestep().display())
+        };
+        let script = format!(
+            "ulimit {limits} && exec {run}{} \"$@\"",
+            find(program).display()
+        );
+        self.program(
+            program,
+            &["/bin/sh".into(), "-c".into(), script, program.into()],
+        )
+    }
+
+    /// The `sidestep` command itself, in this world.
+    pub fn sidestep(&self) -> Program {
+        self.program("sidestep", &[sidestep().display().to_string()])
+    }
+
+    /// What the agent of this world reports now.
+    pub fn ps(&self) -> Ps {
+        if self.mode == Mode::Kernel {
+            return Ps::default();
+        }
+        let output = self
+            .sidestep()
+            .args("ps --json")
+            .run(Duration::from_secs(10))
+            .success();
+        Ps::parse(&output.text())
+    }
+
+    fn program(&self, program: &str, words: &[String]) -> Program {
+        let name = Path::new(program)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Program::new(&name, words, &self.dir.path().join("log"))
+            .env("SIDESTEP_RUNTIME_DIR", self.runtime_dir())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.mode == Mode::Kernel {
+            return;
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.runtime_dir().join("agent.log")).unwrap_or_default();
+            println!("--- agent.log ---\n{log}");
+        }
+        let mut stop = self.sidestep().args("agent stop").spawn();
+        let deadline = crate::Deadline::after(Duration::from_secs(3));
+        while stop.is_running() && !deadline.passed() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The `sidestep` command under test; panics if it has to be built first.
+fn sidestep() -> PathBuf {
+    let path = match std::env::var_os("SIDESTEP_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/sidestep"),
+    };
+    let path = path.canonicalize().unwrap_or(path);
+    let library = path.with_file_name("libsidestep.so");
+    for needed in [&path, &library] {
+        assert!(
+            needed.exists(),
+            "{} is missing: run `cargo xtask build` first",
+            needed.display()
+        );
+    }
+    path
+}
+
+/// Where a program is; panics with the name of what is missing. Debian's own comes before others on the path.
+fn find(program: &str) -> PathBuf {
+    if program.contains('/') {
+        return PathBuf::from(program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(PathBuf::from);
+    let places = debian.into_iter().chain(std::env::split_paths(&path));
+    let found = places
+        .map(|dir| dir.join(program))
+        .find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{program} is not installed; `cargo xtask test` as root installs it")
+    })
+}

@@ -53,6 +53,7 @@ impl Unit {
     /// A figure of this unit as people read it.
     pub(crate) fn show(self, x: f64) -> String {
         match self {
+            Self::Ns if x >= 1e6 => format!("{:.2} ms", x / 1e6),
             Self::Ns if x >= 10_000.0 => format!("{:.1} µs", x / 1e3),
             Self::Ns if x >= 1_000.0 => format!("{:.2} µs", x / 1e3),
             Self::Ns => format!("{x:.0} ns"),

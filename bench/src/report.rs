@@ -7,7 +7,7 @@ mod table;
 use crate::machine::Machine;
 use crate::model::{CaseResult, Metric};
 use crate::stats::Summary;
-use crate::targets::Row;
+use crate::targets::{Row, Verdict};
 use serde::Serialize;
 
 /// Everything of a run.
@@ -69,13 +69,24 @@ fn bars(case: &CaseResult, metric: Metric) -> Vec<Bar> {
     case.entries.iter().map(bar).collect()
 }
 
-/// A note on rounds whose placement moved, where there were any.
+/// What there is to say beside the verdict: why there is no figure, or what to mind about it.
 fn note(row: &Row) -> String {
-    match (row.moved, row.rounds_moved) {
-        (_, 0) => String::new(),
-        (true, _) => "placement moved in every round".into(),
-        (false, n) => format!("{n} moved round{} left out", if n == 1 { "" } else { "s" }),
+    if let Verdict::NoFigure(problem) = &row.verdict {
+        return problem.show();
     }
+    let mut notes = Vec::new();
+    if row.slower_than_kernel() {
+        notes.push("slower than the kernel".to_owned());
+    }
+    match (row.moved, row.rounds_moved) {
+        (_, 0) => {}
+        (true, _) => notes.push("placement moved in every round".into()),
+        (false, n) => notes.push(format!(
+            "{n} moved round{} left out",
+            if n == 1 { "" } else { "s" }
+        )),
+    }
+    notes.join("; ")
 }
 
 #[cfg(test)]

@@ -99,7 +99,9 @@ impl Host {
     /// Answers every message of this length until `done`.
     fn serve(mut self, message_bytes: usize, done: &AtomicBool) -> Result<(), Problem> {
         let failed = |what: &str| Problem::Failed(format!("smoltcp server: {what}"));
-        self.poll()
+        // Before the first packet is looked at: a SYN that finds no listener is reset.
+        self.sockets
+            .get_mut::<tcp::Socket<'_>>(self.handle)
             .listen(PORT)
             .map_err(|e| failed(&e.to_string()))?;
         let mut message = vec![0; message_bytes];

@@ -157,6 +157,22 @@ pub(crate) struct Row {
     pub(crate) verdict: Verdict,
 }
 
+impl Row {
+    /// Whether an unmodified program does worse accelerated than over the kernel, whatever else is aimed at.
+    pub(crate) fn slower_than_kernel(&self) -> bool {
+        let beside_kernel = self
+            .target
+            .reference
+            .is_some_and(|r| r.contender == Contender::Kernel);
+        let worse = |v: Summary| match self.target.relation {
+            Relation::TimesFaster | Relation::TimesMore => v.median < 1.0,
+            Relation::Share => v.median > 1.0,
+            Relation::Excess | Relation::Bound => false,
+        };
+        beside_kernel && self.value.is_some_and(worse)
+    }
+}
+
 /// Works out every target that the results have something to say about.
 pub(crate) fn judge(targets: &[Target], results: &[CaseResult]) -> Vec<Row> {
     targets
@@ -166,10 +182,21 @@ pub(crate) fn judge(targets: &[Target], results: &[CaseResult]) -> Vec<Row> {
 }
 
 fn judge_one(target: &Target, results: &[CaseResult]) -> Row {
+    let figures = |source: Source| {
+        let samples = samples_of(source, results).ok()?;
+        Summary::of(
+            samples
+                .iter()
+                .filter_map(|s| s.figures.get(source.metric).copied()),
+        )
+    };
+    let (subject_figures, reference_figures) =
+        (figures(target.subject), target.reference.and_then(figures));
+    // What one side did is worth seeing even where there is nothing to set it against.
     let row = |verdict| Row {
         target: *target,
-        subject: None,
-        reference: None,
+        subject: subject_figures,
+        reference: reference_figures,
         value: None,
         rounds_moved: 0,
         moved: false,
@@ -179,25 +206,13 @@ fn judge_one(target: &Target, results: &[CaseResult]) -> Row {
         Ok(samples) => samples,
         Err(verdict) => return row(verdict),
     };
-    let figures = |source: Source, samples: &[Sample]| {
-        Summary::of(
-            samples
-                .iter()
-                .filter_map(|s| s.figures.get(source.metric).copied()),
-        )
-    };
     let reference = match target
         .reference
         .map(|source| samples_of(source, results))
         .transpose()
     {
         Ok(samples) => samples,
-        Err(verdict) => {
-            return Row {
-                subject: figures(target.subject, subject),
-                ..row(verdict)
-            };
-        }
+        Err(verdict) => return row(verdict),
     };
     let (values, rounds_moved, moved) = paired(target, subject, reference);
     let value = Summary::of(values);
@@ -208,11 +223,6 @@ fn judge_one(target: &Target, results: &[CaseResult]) -> Row {
         Some(_) => Verdict::Missed,
     };
     Row {
-        subject: figures(target.subject, subject),
-        reference: target
-            .reference
-            .zip(reference)
-            .and_then(|(source, samples)| figures(source, samples)),
         value,
         rounds_moved,
         moved,

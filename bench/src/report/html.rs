@@ -104,10 +104,7 @@ fn target_table(rows: &[Row]) -> String {
             Verdict::Missed => "missed",
             Verdict::NoFigure(_) | Verdict::NotRun => "none",
         };
-        let remark = match &row.verdict {
-            Verdict::NoFigure(problem) => problem.show(),
-            _ => note(row),
-        };
+        let remark = note(row);
         let cells = [
             row.subject
                 .map_or_else(|| "–".into(), |s| t.unit.show(s.median)),

@@ -2,7 +2,7 @@
 
 use super::{Report, bars, note};
 use crate::stats::Summary;
-use crate::targets::{Row, Target, Verdict};
+use crate::targets::{Row, Target};
 use std::fmt::Write as _;
 
 /// The whole report as text.
@@ -16,21 +16,22 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(out, "\n{}: {}", case.case, case.title);
         for &metric in case.metrics {
             for bar in bars(case, metric) {
-                let moved = if bar.rounds_moved > 0 {
-                    format!("   placement moved in {}", bar.rounds_moved)
-                } else {
-                    String::new()
+                let Ok(s) = bar.figure else { continue };
+                let [median, min, max] = [s.median, s.min, s.max].map(|x| metric.unit.show(x));
+                let moved = match bar.rounds_moved {
+                    0 => String::new(),
+                    n => format!("   placement moved in {n}"),
                 };
-                let said = match bar.figure {
-                    Ok(s) => format!(
-                        "{:>14}  ({} to {}){moved}",
-                        metric.unit.show(s.median),
-                        metric.unit.show(s.min),
-                        metric.unit.show(s.max)
-                    ),
-                    Err(why) => format!("{:>14}  {why}", "-"),
-                };
-                let _ = writeln!(out, "  {:<28}{:<11}{said}", metric.name, bar.name);
+                let (metric, who) = (metric.name, bar.name);
+                let _ = writeln!(
+                    out,
+                    "  {metric:<28}{who:<11}{median:>14}  ({min} to {max}){moved}"
+                );
+            }
+        }
+        for entry in &case.entries {
+            if let Some(problem) = &entry.problem {
+                let _ = writeln!(out, "  {}: {}", entry.contender.name(), problem.show());
             }
         }
     }
@@ -74,10 +75,7 @@ fn targets(rows: &[Row]) -> String {
 fn columns(row: &Row) -> [String; 9] {
     let t: &Target = &row.target;
     let figure = |s: Option<Summary>| s.map_or_else(|| "-".into(), |s| t.unit.show(s.median));
-    let remark = match &row.verdict {
-        Verdict::NoFigure(problem) => problem.show(),
-        _ => note(row),
-    };
+    let remark = note(row);
     [
         t.what.to_owned(),
         figure(row.subject),

@@ -164,3 +164,16 @@ fn aims_are_never_easier_than_what_has_to_be_reached() {
         }
     }
 }
+
+#[test]
+fn doing_worse_than_the_kernel_is_told_from_missing_a_target() {
+    let r = results(&[(5001.0, 50.0)], &[(5000.0, 50.0)]);
+    assert!(judged(target(Relation::TimesFaster, 10.0, 20.0), &r).slower_than_kernel());
+    assert!(judged(target(Relation::Share, 1.5, 1.0), &r).slower_than_kernel());
+    let r = results(&[(2500.0, 50.0)], &[(5000.0, 50.0)]);
+    let row = judged(target(Relation::TimesFaster, 10.0, 20.0), &r);
+    assert_eq!(
+        (row.verdict.clone(), row.slower_than_kernel()),
+        (Verdict::Missed, false)
+    );
+}

@@ -18,6 +18,8 @@ use std::time::Duration;
 const PORT: u16 = 2048;
 const MTU: usize = 1500;
 const SOCKET_BUFFER_BYTES: usize = 64 << 10;
+/// Longest half round trip that is told from longer ones.
+const HALF_NS_MAX: u64 = 60_000_000_000;
 /// Longest that the whole exchange may stand still.
 const STALL: Duration = Duration::from_secs(5);
 
@@ -138,7 +140,8 @@ impl Host {
     /// Sends a message and waits for its answer, again and again for so long; halves of the times it takes.
     fn exchange(&mut self, message_bytes: usize, seconds: f64) -> Result<Histogram<u64>, Problem> {
         let failed = |what: &str| Problem::Failed(format!("smoltcp client: {what}"));
-        let mut halves = Histogram::new(3).map_err(|e| failed(&e.to_string()))?;
+        let mut halves =
+            Histogram::new_with_bounds(1, HALF_NS_MAX, 3).map_err(|e| failed(&e.to_string()))?;
         let mut message = vec![7; message_bytes];
         let watch = Stopwatch::start();
         let mut last = 0;

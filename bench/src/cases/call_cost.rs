@@ -87,6 +87,11 @@ impl Case for CallCost {
 fn parse(json: &str) -> Result<Figures, Problem> {
     let nonsense = |what: &str| Problem::Failed(format!("calls load: {what}"));
     let report: Value = serde_json::from_str(json).map_err(|e| nonsense(&e.to_string()))?;
+    if report["late"].as_u64() > report["calls"].as_u64().map(|calls| calls / 2) {
+        return Err(Problem::Invalid(
+            "most answers took longer than the pause before they are asked for".into(),
+        ));
+    }
     let figure = |name: &str| {
         report[name]
             .as_f64()

@@ -2,7 +2,7 @@
 
 use super::{Report, bars, note};
 use crate::stats::Summary;
-use crate::targets::{Row, Target};
+use crate::targets::{Row, Target, Verdict};
 use std::fmt::Write as _;
 
 /// The whole report as text.
@@ -36,12 +36,23 @@ pub(super) fn render(report: &Report) -> String {
         }
     }
     out += "\nTargets: round by round, over rounds whose placement did not move\n\n";
-    out += &targets(&report.rows);
+    let (rows, others): (Vec<&Row>, Vec<&Row>) = report
+        .rows
+        .iter()
+        .partition(|row| row.verdict != Verdict::NotRun);
+    out += &targets(&rows);
+    if !others.is_empty() {
+        let _ = writeln!(
+            out,
+            "\n{} targets are not shown: their cases were not asked for.",
+            others.len()
+        );
+    }
     out
 }
 
 /// One row a target, in aligned columns.
-fn targets(rows: &[Row]) -> String {
+fn targets(rows: &[&Row]) -> String {
     let head = [
         "what",
         "subject",
@@ -54,7 +65,7 @@ fn targets(rows: &[Row]) -> String {
         "note",
     ];
     let mut lines = vec![head.map(str::to_owned)];
-    lines.extend(rows.iter().map(columns));
+    lines.extend(rows.iter().map(|row| columns(row)));
     let mut widths = [0; 9];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {

@@ -20,3 +20,10 @@ fn a_load_that_says_nothing_is_a_failure() {
         6.5
     );
 }
+
+#[test]
+fn where_most_answers_were_late_there_is_no_figure() {
+    let said = |late| format!(r#"{{"send_ns": 5, "recv_ns": 6, "calls": 10, "late": {late}}}"#);
+    assert!(parse(&said(5)).is_ok());
+    assert!(matches!(parse(&said(6)), Err(Problem::Invalid(_))));
+}

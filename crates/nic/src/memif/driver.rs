@@ -164,6 +164,10 @@ impl<'a> Memif<'a> {
             } else {
                 sound = false;
             }
+            // The slot is still ours. DPDK's slave, up to and with 22.11, leaves a flag standing when it uses the slot
+            // for the end of a frame one lap later.
+            at.rx
+                .set_desc(self.state.rx.next, Desc { flags: 0, ..desc });
             self.consume();
             if desc.flags & DESC_NEXT == 0 {
                 break;

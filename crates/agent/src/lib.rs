@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The control plane: one process for each user, started by need, private to that user, gone when unused.
+//!
+//! Owns: the directory of endpoints, the wires between stacks, and what becomes of a stack when its processes die or
+//! do not look after it. It takes part in no connection of a living, working program: killing it disturbs none.
+//!
+//! - [`server`]: the event loop; connections, timers.
+//! - [`requests`]: what each request does.
+//! - [`registry`]: processes, stacks and their slots.
+//! - [`wires`]: wires between two stacks, made, mapped, restored and closed.
+//! - [`death`]: what happens when a process is gone.
+//! - [`caretaker`]: polls stacks that nobody polls.
+//! - [`takeover`]: what a new agent must know of the one before it.
+//! - [`report`]: what `sidestep ps` shows.
+//!
+//! It is one thread. It never waits for a program: a stack's lock is tried for a bounded time, and what could not be
+//! done is done later. It parses no packet and speaks to no network.
+#![forbid(unsafe_code)]
+
+mod caretaker;
+mod death;
+mod lifetime;
+mod log;
+mod registry;
+pub mod report;
+mod requests;
+mod server;
+mod takeover;
+mod wires;
+
+pub use lifetime::{Options, run};
+pub use sidestep_control::start;

@@ -295,10 +295,9 @@ impl Client {
         &mut self,
         stack: StackId,
         wire: u32,
-        peer: StackId,
         region: BorrowedFd<'_>,
     ) -> Result<(), ClientError> {
-        self.done(&Request::RestoreWire { stack, wire, peer }, &[region])
+        self.done(&Request::RestoreWire { stack, wire }, &[region])
     }
 
     /// Asks for a report: a memory file, and how many bytes of JSON it holds.
@@ -370,6 +369,7 @@ fn exchange(
     })?;
     let received = transport::receive(socket, &mut buffer).map_err(|e| match e {
         ReceiveError::Truncated => ClientError::Garbage,
+        ReceiveError::FdsLost => ClientError::Errno(Errno::MFILE),
         ReceiveError::Closed | ReceiveError::Errno(_) => ClientError::Lost,
     })?;
     let reply = message::decode(buffer.get(..received.bytes).unwrap_or(&[]))

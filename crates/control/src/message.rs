@@ -11,7 +11,7 @@ pub const VERSION: u16 = 1;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
-pub const FDS_MAX: usize = 32;
+pub const FDS_MAX: usize = 64;
 /// Most addresses in one [`Request::Addresses`].
 pub const ADDRESSES_MAX: usize = 256;
 /// Most bytes of a wire's geometry.
@@ -136,8 +136,6 @@ pub enum Request<'a> {
         stack: StackId,
         /// Index in that stack's table of wires.
         wire: u32,
-        /// The stack at the other end.
-        peer: StackId,
     },
     /// Asks for a report. Answered by [`Reply::Report`] with a descriptor to read it from.
     Ps,
@@ -225,6 +223,9 @@ pub enum Fault {
     /// What came as the stack's memory is none.
     #[error("this is not the memory of a stack")]
     NotAStack,
+    /// A process held the stack's lock for too long; try again.
+    #[error("the other program is busy")]
+    Busy,
     /// This agent does not do that.
     #[error("the agent does not support this")]
     Unsupported,

@@ -11,11 +11,17 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Received descriptors, taken in the order they were sent; what is not taken is closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fds {
     list: [Option<OwnedFd>; FDS_MAX],
     taken: usize,
     count: usize,
+}
+
+impl Default for Fds {
+    fn default() -> Self {
+        Self { list: [const { None }; FDS_MAX], taken: 0, count: 0 }
+    }
 }
 
 impl Fds {
@@ -58,8 +64,10 @@ pub struct Received {
 pub enum ReceiveError {
     /// The other end closed the connection.
     Closed,
-    /// The message or its descriptors did not fit; the rest is lost.
+    /// The message did not fit; the rest of it is lost.
     Truncated,
+    /// Not all descriptors could be received: too many, or no room for them in this process.
+    FdsLost,
     /// The system call failed; `AGAIN` where there was nothing within the socket's time limit.
     Errno(Errno),
 }

@@ -1,0 +1,174 @@
+//! What happens when a process is gone, however it went.
+//!
+//! Its slots are cleared in every stack that it had mapped: sockets that nobody else holds are closed as TCP closes
+//! them, and the caretaker sees to it that what must still be sent is sent. A process that held a stack's lock leaves
+//! tables in an unknown state; that stack is given up. A stack without processes is kept until it has nothing to
+//! send any more, or until nobody listened for long enough.
+
+use crate::registry::{Job, Registry, Unavailable};
+use crate::wires::close_in;
+use rustix::event::epoll;
+use sidestep_control::{Publication, StackId};
+use sidestep_shm::Nanos;
+use sidestep_stack::{Kind, StackReport};
+use std::os::fd::AsFd;
+
+impl Registry {
+    /// Process `pid` has ended.
+    pub(crate) fn on_process_end(&mut self, pid: u32) {
+        let held = |(id, entry): (&StackId, &crate::registry::StackEntry)| -> Vec<(StackId, u32)> {
+            let of_pid = entry.slots.iter().filter(|(_, p)| **p == pid);
+            of_pid.map(|(slot, _)| (*id, *slot)).collect()
+        };
+        let held: Vec<(StackId, u32)> = self.stacks.iter().flat_map(held).collect();
+        self.takeover.on_process_end(pid);
+        self.forget(pid);
+        for (stack, slot) in &held {
+            self.slot_lost(*stack, *slot, pid);
+        }
+        if !held.is_empty() {
+            self.counts.deaths += 1;
+            self.log.line(format_args!("process {pid} ended"));
+        }
+        self.save();
+        self.run_jobs();
+    }
+
+    /// The process in a slot is gone: at once or, while another process holds the stack's lock, later.
+    fn slot_lost(&mut self, stack: StackId, slot: u32, pid: u32) {
+        let Some(entry) = self.stacks.get_mut(&stack) else {
+            return;
+        };
+        if entry.shared.word().holder() == Some(slot) {
+            self.retire(stack, "a process died while it was changing the stack");
+        }
+        self.jobs.push_back(Job::SlotDead { stack, slot, pid });
+    }
+
+    /// Does what there is to do; what is in use now stays in the queue.
+    pub(crate) fn run_jobs(&mut self) {
+        // A job may bring others; a bound, so that the event loop has its turn.
+        for _ in 0..4 * self.jobs.len() + 16 {
+            let Some(job) = self.jobs.pop_front() else {
+                return;
+            };
+            let now = self.now();
+            let done = match job {
+                Job::SlotDead { stack, slot, pid } => self.clear_slot(stack, slot, pid, now),
+                Job::CloseWire { stack, wire } => match self.stacks.get_mut(&stack) {
+                    Some(entry) => close_in(entry, wire, now),
+                    None => Ok(()),
+                },
+            };
+            match done {
+                Ok(()) => {}
+                Err(Unavailable::Busy) => self.jobs.push_back(job),
+                Err(Unavailable::Retired) => self.on_retired(job.stack()),
+            }
+        }
+    }
+
+    /// A stack turned out to be given up, by one of its processes or by a panic of ours.
+    pub(crate) fn on_retired(&mut self, stack: StackId) {
+        self.retire(stack, "its tables are in an unknown state");
+        let ended: Vec<u32> = match self.stacks.get(&stack) {
+            Some(entry) => {
+                let gone = entry.slots.iter().filter(|(_, pid)| self.has_ended(**pid));
+                gone.map(|(slot, _)| *slot).collect()
+            }
+            None => return,
+        };
+        let Some(entry) = self.stacks.get_mut(&stack) else {
+            return;
+        };
+        entry.slots.retain(|slot, _| !ended.contains(slot));
+        if entry.slots.is_empty() {
+            self.free(stack);
+        }
+    }
+
+    fn clear_slot(
+        &mut self,
+        id: StackId,
+        slot: u32,
+        pid: u32,
+        now: Nanos,
+    ) -> Result<(), Unavailable> {
+        let Some(entry) = self.stacks.get_mut(&id) else {
+            return Ok(());
+        };
+        let report = entry.with(|stack, links| {
+            // The process may have left the slot in good order, and another one may have it by now.
+            if stack.slots().any(|held| held == (slot, pid)) {
+                stack.on_slot_dead(now, links, slot);
+                stack.reset_sleepers();
+            }
+            stack.report()
+        })?;
+        entry.slots.retain(|s, p| (*s, *p) != (slot, pid));
+        // Whoever sleeps asks for its wake-ups anew, for all were forgotten.
+        entry.wake_all();
+        let _ = self.learn_slots(id);
+        let Some(entry) = self.stacks.get_mut(&id) else {
+            return Ok(());
+        };
+        if entry.slots.is_empty() {
+            entry.orphan_since = Some(now);
+            self.directory.withdraw_stack(id);
+            self.log
+                .line(format_args!("stack {id:016x} has no process any more"));
+            if let Some(entry) = self.stacks.get(&id) {
+                self.watch_doorbell(entry);
+            }
+            self.care_for_orphan(id, now);
+        } else {
+            self.withdraw_closed(id, &report);
+        }
+        Ok(())
+    }
+
+    /// Withdraws what the stack does not serve any more because the process that did so is gone.
+    fn withdraw_closed(&mut self, id: StackId, report: &StackReport) {
+        let Some(netns) = self.stacks.get(&id).map(|entry| entry.netns) else {
+            return;
+        };
+        for what in self.directory.publications(id) {
+            if !serves(report, &what) {
+                self.directory.withdraw_all(netns, id, &what);
+            }
+        }
+    }
+
+    /// Lets go of a stack.
+    pub(crate) fn free(&mut self, id: StackId) {
+        self.directory.withdraw_stack(id);
+        self.unplug(id);
+        let Some(entry) = self.stacks.remove(&id) else {
+            return;
+        };
+        if entry.orphan_since.is_some() {
+            let _ = epoll::delete(&self.epoll, entry.doorbell.as_fd());
+        }
+        if !self.stacks.values().any(|other| other.netns == entry.netns) {
+            self.directory.clear_addresses(entry.netns);
+        }
+        self.log.line(format_args!("stack {id:016x} is gone"));
+        let processes: Vec<u32> = entry.slots.into_values().collect();
+        for pid in processes {
+            self.forget_if_unused(pid);
+        }
+        self.save();
+    }
+}
+
+/// Whether a socket of the stack is bound as published.
+fn serves(report: &StackReport, what: &Publication) -> bool {
+    report.sockets.iter().any(|socket| {
+        let kind = if what.protocol == 17 {
+            Kind::Datagram
+        } else {
+            Kind::Listener
+        };
+        socket.kind == kind && socket.local == what.endpoint() && socket.holders != 0
+    })
+}

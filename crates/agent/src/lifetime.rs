@@ -1,0 +1,103 @@
+//! The agent as a process: the only one of its directory, from its first breath to its end.
+
+use crate::log::Log;
+use crate::server::Server;
+use anyhow::Context;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
+use sidestep_control::RuntimeDir;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the agent runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its directory; none for the one that the environment names.
+    pub runtime_dir: Option<PathBuf>,
+    /// How long it stays when no program uses it.
+    pub linger: Duration,
+    /// Log to standard error instead of to `agent.log`.
+    pub foreground: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            runtime_dir: None,
+            linger: Duration::from_secs(10),
+            foreground: false,
+        }
+    }
+}
+
+/// Runs the agent until it is told to stop or is not needed any more. Returns at once where another one runs already.
+///
+/// # Errors
+/// Where its directory, socket or memory cannot be had.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let dir = match &options.runtime_dir {
+        Some(path) => RuntimeDir::open(path),
+        None => RuntimeDir::from_env(),
+    }
+    .context("the agent's directory")?;
+    let log = if options.foreground {
+        Log::to_stderr()
+    } else {
+        Log::to_file(&dir.log())
+    };
+    let Some(lock) = take_lock(&dir)? else {
+        log.line(format_args!(
+            "another agent runs in {}",
+            dir.path().display()
+        ));
+        return Ok(());
+    };
+    if !options.foreground {
+        stand_alone();
+    }
+    let mut server = Server::listen(dir, log, options.linger)?;
+    server.run()?;
+    // Let go only after the socket is gone, so that the next agent's is not removed.
+    drop(server);
+    drop(lock);
+    Ok(())
+}
+
+/// The lock that makes this agent the only one of its directory; none where another holds it.
+fn take_lock(dir: &RuntimeDir) -> anyhow::Result<Option<OwnedFd>> {
+    let path = dir.lock();
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = rustix::fs::openat(CWD, &path, flags, mode)
+        .with_context(|| format!("opening {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// Sheds what was inherited from the program that happened to start the agent: its session, its place on one
+/// processor, its limit of descriptors, its working directory.
+fn stand_alone() {
+    // Fails for the leader of a process group, which has a session of its own already.
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    let _ = rustix::thread::sched_setaffinity(None, &all);
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}
+
+/// A spare descriptor, to be given up for a moment when there is no other left.
+pub(crate) fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}

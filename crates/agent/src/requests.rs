@@ -1,0 +1,238 @@
+//! What each request does.
+
+use crate::registry::{Registry, StackEntry};
+use crate::report;
+use crate::wires::Mapping;
+use sidestep_control::directory::PublishError;
+use sidestep_control::transport::Fds;
+use sidestep_control::{Fault, Publication, Request, StackId, VERSION};
+use sidestep_shm::{EventFd, Nanos};
+use sidestep_stack::{Links, WAITERS};
+use sidestep_wire::Address;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Most stacks at a time.
+const STACKS_MAX: usize = 4096;
+
+/// What to answer.
+pub(crate) enum Answer {
+    Done,
+    Stop,
+    Welcome(OwnedFd),
+    Stack(Vec<OwnedFd>),
+    Wire(u32),
+    Mapped(Mapping),
+    Report { json: OwnedFd, bytes: u64 },
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Whether it said [`Request::Hello`].
+    pub(crate) introduced: bool,
+}
+
+impl Registry {
+    /// Does what is asked.
+    pub(crate) fn on_request(
+        &mut self,
+        asker: Asker,
+        request: &Request<'_>,
+        fds: Fds,
+    ) -> Result<Answer, Fault> {
+        let pid = asker.pid;
+        match *request {
+            Request::Hello { version, name } => self.hello(pid, version, name),
+            _ if !asker.introduced => Err(Fault::NoHello),
+            Request::Addresses { netns, first, list } => self.addresses(netns, first, list),
+            Request::RegisterStack { stack, netns, slot } => {
+                self.register_stack(pid, stack, netns, slot, fds)
+            }
+            Request::AttachSlot { stack, slot } => self.attach_slot(pid, stack, slot),
+            Request::DetachSlot { stack, slot } => self.detach_slot(pid, stack, slot),
+            Request::MapStack { stack } => self.map_stack(stack),
+            Request::Publish { stack, what } => self.publish(pid, stack, &what),
+            Request::Withdraw { stack, what } => self.withdraw(pid, stack, &what),
+            Request::OpenWire { from, to } => {
+                self.stack_of(from, pid)?;
+                self.open_wire(from, to).map(Answer::Wire)
+            }
+            Request::MapWire { stack, wire } => {
+                self.stack_of(stack, pid)?;
+                self.map_wire(stack, wire).map(Answer::Mapped)
+            }
+            Request::RestoreWire { stack, wire } => self.restore(pid, stack, wire, fds),
+            Request::Ps => {
+                let text = report::json(self).map_err(|_| Fault::Exhausted)?;
+                let json = report::to_memory(&text).map_err(|_| Fault::Exhausted)?;
+                Ok(Answer::Report {
+                    json,
+                    bytes: text.len() as u64,
+                })
+            }
+            Request::Stop => Ok(Answer::Stop),
+        }
+    }
+
+    fn hello(&mut self, pid: u32, version: u16, name: &str) -> Result<Answer, Fault> {
+        if version != VERSION {
+            return Err(Fault::Version);
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            name.clone_into(&mut process.name);
+        }
+        self.directory
+            .descriptor()
+            .map(Answer::Welcome)
+            .map_err(|_| Fault::Exhausted)
+    }
+
+    fn addresses(&mut self, netns: u64, first: bool, list: &[u8]) -> Result<Answer, Fault> {
+        let (chunks, rest) = list.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(Fault::Malformed);
+        }
+        let list: Vec<Address> = chunks.iter().map(|bytes| Address(*bytes)).collect();
+        let done = if first {
+            self.directory.set_addresses(netns, &list)
+        } else {
+            list.iter()
+                .try_for_each(|address| self.directory.add_address(netns, *address))
+        };
+        done.map(|()| Answer::Done)
+            .map_err(|_| Fault::DirectoryFull)
+    }
+
+    fn register_stack(
+        &mut self,
+        pid: u32,
+        id: StackId,
+        netns: u64,
+        slot: u32,
+        mut fds: Fds,
+    ) -> Result<Answer, Fault> {
+        if !self.stacks.contains_key(&id) {
+            if self.stacks.len() >= STACKS_MAX {
+                return Err(Fault::AgentFull);
+            }
+            let (memory, doorbell) = (fds.take(), fds.take());
+            let (Some(memory), Some(doorbell)) = (memory, doorbell) else {
+                return Err(Fault::Malformed);
+            };
+            let waiters: Vec<OwnedFd> = core::iter::from_fn(|| fds.take()).take(WAITERS).collect();
+            let now = self.now();
+            let number = self.next_number();
+            let mut entry = StackEntry {
+                shared: sidestep_stack::attach(memory).map_err(|_| Fault::NotAStack)?,
+                links: Links::new(),
+                netns,
+                number,
+                doorbell: EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?,
+                waiters,
+                slots: BTreeMap::new(),
+                since: now,
+                orphan_since: None,
+                seen_polled: Nanos::ZERO,
+                has_wires: false,
+                retired: false,
+            };
+            if entry.with(|stack, _| (stack.id(), stack.netns()))? != (id, netns) {
+                return Err(Fault::NotAStack);
+            }
+            self.stacks.insert(id, entry);
+            self.takeover.on_stack(id);
+            self.counts.stacks += 1;
+            self.log
+                .line(format_args!("stack {id:016x} of process {pid}"));
+        }
+        let attached = self.attach_slot(pid, id, slot);
+        if attached.is_err()
+            && self
+                .stacks
+                .get(&id)
+                .is_some_and(|entry| entry.slots.is_empty())
+        {
+            self.free(id);
+        }
+        attached?;
+        self.learn_wires(id).map(|()| Answer::Done)
+    }
+
+    /// The slot must be the asker's by the stack's own table.
+    fn attach_slot(&mut self, pid: u32, id: StackId, slot: u32) -> Result<Answer, Fault> {
+        let of_asker = |held: (u32, u32)| held == (slot, pid);
+        let holds = self
+            .stack(id)?
+            .with(|stack, _| stack.slots().any(of_asker))?;
+        if !holds {
+            return Err(Fault::NotYours);
+        }
+        self.learn_slots(id).map(|()| Answer::Done)
+    }
+
+    fn detach_slot(&mut self, pid: u32, id: StackId, slot: u32) -> Result<Answer, Fault> {
+        if self.stack(id)?.slots.get(&slot) != Some(&pid) {
+            return Err(Fault::NotYours);
+        }
+        self.jobs.push_back(crate::registry::Job::SlotDead {
+            stack: id,
+            slot,
+            pid,
+        });
+        self.run_jobs();
+        Ok(Answer::Done)
+    }
+
+    fn map_stack(&mut self, id: StackId) -> Result<Answer, Fault> {
+        let entry = self.stack(id)?;
+        let memory = entry.shared.region().fd().ok_or(Fault::UnknownStack)?;
+        let all = [memory, entry.doorbell.as_fd()].into_iter();
+        let all = all.chain(entry.waiters.iter().map(AsFd::as_fd));
+        let copies: io::Result<Vec<OwnedFd>> = all.map(|fd| fd.try_clone_to_owned()).collect();
+        copies.map(Answer::Stack).map_err(|_| Fault::Exhausted)
+    }
+
+    fn publish(&mut self, pid: u32, id: StackId, what: &Publication) -> Result<Answer, Fault> {
+        let netns = self.stack_of(id, pid)?.netns;
+        let mut published = self.directory.publish(netns, id, what);
+        if let Err(PublishError::InUse(other)) = published {
+            // The kernel gave the port to the asker; the other one's death is known to it but not yet to us.
+            self.reap(other);
+            published = self.directory.publish(netns, id, what);
+        }
+        published.map(|()| Answer::Done).map_err(|e| match e {
+            PublishError::Full => Fault::DirectoryFull,
+            PublishError::InUse(_) => Fault::InUse,
+            PublishError::Protocol => Fault::Unsupported,
+        })
+    }
+
+    /// Notices now which processes of a stack have ended.
+    fn reap(&mut self, id: StackId) {
+        let Some(entry) = self.stacks.get(&id) else {
+            return;
+        };
+        let processes: Vec<u32> = entry.slots.values().copied().collect();
+        for pid in processes {
+            if self.has_ended(pid) {
+                self.on_process_end(pid);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, pid: u32, id: StackId, what: &Publication) -> Result<Answer, Fault> {
+        let netns = self.stack_of(id, pid)?.netns;
+        self.directory.withdraw(netns, id, what);
+        Ok(Answer::Done)
+    }
+
+    fn restore(&mut self, pid: u32, id: StackId, wire: u32, mut fds: Fds) -> Result<Answer, Fault> {
+        self.stack_of(id, pid)?;
+        let memory = fds.take().ok_or(Fault::Malformed)?;
+        self.restore_wire(id, wire, memory).map(|()| Answer::Done)
+    }
+}

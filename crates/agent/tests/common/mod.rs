@@ -1,0 +1,277 @@
+//! Agents and programs for tests: an agent in a thread or a process of its own, stacks, and children that die.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use sidestep_agent::Options;
+use sidestep_agent::report::Report;
+use sidestep_control::directory::Directory;
+use sidestep_control::{Client, ClientError, Publication, RuntimeDir, StackId, Welcome};
+use sidestep_shm::{EventFd, Owner};
+use sidestep_stack::{Address, Config, Endpoint, SharedStack};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The namespace that the stacks of these tests say they are in.
+pub(crate) const NETNS: u64 = 77;
+
+/// Longest wait for anything.
+const PATIENCE: u32 = 2_000;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until `ready` gives something; fails the test when it does not within ten seconds.
+pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..PATIENCE {
+        if let Some(value) = ready() {
+            return value;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("never happened: {what}");
+}
+
+/// A private directory, removed at the end.
+pub(crate) struct Place(pub(crate) PathBuf);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("sidestep-agent-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        RuntimeDir::open(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+
+    /// An agent in a thread of this process.
+    pub(crate) fn start(&self, linger: Duration) -> JoinHandle<()> {
+        let options = Options {
+            runtime_dir: Some(self.0.clone()),
+            linger,
+            foreground: true,
+        };
+        std::thread::spawn(move || sidestep_agent::run(&options).unwrap())
+    }
+
+    /// An agent in a thread, that stays until it is stopped.
+    pub(crate) fn agent(&self) -> Agent {
+        Agent {
+            thread: Some(self.start(Duration::from_secs(60))),
+            socket: self.socket(),
+        }
+    }
+
+    pub(crate) fn connect(&self) -> (Client, Directory) {
+        connect(&self.socket())
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        report(&mut self.connect().0)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) struct Agent {
+    thread: Option<JoinHandle<()>>,
+    socket: PathBuf,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok((mut client, _)) = Client::connect(&self.socket, "stop") {
+            let _ = client.stop();
+        }
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(
+            std::thread::panicking() || matches!(ended, Some(Ok(()))),
+            "the agent failed"
+        );
+    }
+}
+
+/// Connects as soon as the agent listens.
+pub(crate) fn connect(socket: &Path) -> (Client, Directory) {
+    let (client, welcome) = eventually("an agent listens", || {
+        match Client::connect(socket, "test") {
+            Ok(connected) => Some(connected),
+            Err(ClientError::NoAgent | ClientError::Lost) => None,
+            Err(e) => panic!("{e}"),
+        }
+    });
+    let Welcome { directory, .. } = welcome;
+    (client, Directory::attach(directory).unwrap())
+}
+
+pub(crate) fn report(client: &mut Client) -> Report {
+    let (fd, bytes) = client.ps().unwrap();
+    let mut text = String::new();
+    std::fs::File::from(fd).read_to_string(&mut text).unwrap();
+    assert_eq!(text.len() as u64, bytes);
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A stack with a slot of this process.
+pub(crate) struct TestStack {
+    pub(crate) id: StackId,
+    pub(crate) shared: SharedStack,
+    pub(crate) doorbell: EventFd,
+    pub(crate) owner: Owner,
+}
+
+impl TestStack {
+    pub(crate) fn new(id: StackId) -> Self {
+        Self::in_netns(id, NETNS)
+    }
+
+    pub(crate) fn in_netns(id: StackId, netns: u64) -> Self {
+        let config = Config {
+            name: "test".into(),
+            id,
+            netns,
+            sockets_max: 64,
+            chunks_max: 256,
+            ..Config::default()
+        };
+        let shared = sidestep_stack::create(&config).unwrap();
+        let pid = std::process::id();
+        let nobody = Owner { slot: 0, pid };
+        let slot = shared.lock(nobody).unwrap().take_slot(pid).unwrap();
+        let owner = Owner { slot, pid };
+        Self {
+            id,
+            shared,
+            doorbell: EventFd::new().unwrap(),
+            owner,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> BorrowedFd<'_> {
+        self.shared.region().fd().unwrap()
+    }
+
+    pub(crate) fn register(&self, client: &mut Client) {
+        let fds = [self.memory(), self.doorbell.as_fd()];
+        let netns = self.shared.lock(self.owner).unwrap().netns();
+        client
+            .register_stack(self.id, netns, self.owner.slot, &fds)
+            .unwrap();
+    }
+
+    /// Identities of its open wires and the stacks at their other ends.
+    pub(crate) fn wires(&self) -> Vec<(u32, u64)> {
+        let stack = self.shared.lock(self.owner).unwrap();
+        stack
+            .open_wires()
+            .map(|(wire, peer)| (wire.index, peer))
+            .collect()
+    }
+}
+
+pub(crate) fn tcp(text: &str) -> Publication {
+    Publication::new(6, endpoint(text), false, false)
+}
+
+pub(crate) fn endpoint(text: &str) -> Endpoint {
+    let address: std::net::SocketAddr = text.parse().unwrap();
+    Endpoint::new(Address::from(address.ip()), address.port())
+}
+
+pub(crate) fn served_by(directory: &Directory, text: &str) -> Vec<u64> {
+    directory
+        .lookup(6, NETNS, endpoint(text))
+        .unwrap()
+        .stacks()
+        .to_vec()
+}
+
+/// A test started again as a program of its own, which plays a part in it.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Program {
+    /// Runs this test binary once more, only the test `name`, which finds `part` and `place` by [`part`].
+    pub(crate) fn start(name: &str, part: &str, place: &Place) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env("SIDESTEP_TEST_PART", part)
+            .env("SIDESTEP_TEST_PLACE", &place.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// Waits until the program says `word`.
+    pub(crate) fn expect(&mut self, word: &str) {
+        let mut line = String::new();
+        while self.lines.read_line(&mut line).unwrap() > 0 {
+            if line.trim_end().ends_with(word) {
+                return;
+            }
+            line.clear();
+        }
+        panic!("the program ended without saying {word:?}");
+    }
+
+    /// Lets the program go on from [`wait_for_go`].
+    pub(crate) fn go(&mut self) {
+        writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The part that this process plays, and the agent's directory; none in the test itself.
+pub(crate) fn part() -> Option<(String, PathBuf)> {
+    let part = std::env::var("SIDESTEP_TEST_PART").ok()?;
+    Some((part, std::env::var_os("SIDESTEP_TEST_PLACE")?.into()))
+}
+
+pub(crate) fn say(word: &str) {
+    println!("\n{word}");
+    std::io::stdout().flush().unwrap();
+}
+
+pub(crate) fn wait_for_go() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+/// Plays an agent until killed.
+pub(crate) fn be_agent(place: PathBuf) -> ! {
+    let linger = Duration::from_secs(60);
+    let options = Options {
+        runtime_dir: Some(place),
+        linger,
+        foreground: true,
+    };
+    sidestep_agent::run(&options).unwrap();
+    std::process::exit(0)
+}

@@ -20,7 +20,11 @@ pub struct Fds {
 
 impl Default for Fds {
     fn default() -> Self {
-        Self { list: [const { None }; FDS_MAX], taken: 0, count: 0 }
+        Self {
+            list: [const { None }; FDS_MAX],
+            taken: 0,
+            count: 0,
+        }
     }
 }
 

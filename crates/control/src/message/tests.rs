@@ -30,11 +30,7 @@ fn requests_survive_encoding() {
     });
     round_trip(&Request::Publish { stack: 9, what });
     round_trip(&Request::OpenWire { from: 9, to: 10 });
-    round_trip(&Request::RestoreWire {
-        stack: 9,
-        wire: 0,
-        peer: 10,
-    });
+    round_trip(&Request::RestoreWire { stack: 9, wire: 0 });
     round_trip(&Request::Stop);
 }
 

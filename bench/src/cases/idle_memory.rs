@@ -82,7 +82,7 @@ impl Case for IdleMemory {
             let connections = (FIRST_CONNECTIONS + effort.idle_connections) as u64;
             lab.sidestep()?
                 .traffic()?
-                .since(before_all)
+                .since(&before_all)
                 .at_least(3 * connections, 0)?;
         }
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 bytes")]

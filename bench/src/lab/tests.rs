@@ -1,48 +1,57 @@
 use super::*;
 use serde_json::json;
 
-#[test]
-fn counters_are_summed_at_any_depth() {
-    let ps = json!({
-        "stacks": [
-            {"wires": [{"tx_frames": 3, "rx_frames": 100}, {"tx_frames": 4}]},
-            {"tx_frames": 5, "name": "tx_frames"}
-        ]
-    });
-    assert_eq!(sum_of(&ps, "tx_frames"), 12);
-    assert_eq!(sum_of(&ps, "tx_bytes"), 0);
+/// A report of stacks with these frames received and sent, and bytes of TCP received.
+fn ps(stacks: &[(&str, u64, u64, u64)]) -> Traffic {
+    let stack = |&(id, rx, tx, bytes): &(&str, u64, u64, u64)| {
+        json!({
+            "id": id, "status": "ok",
+            "counters": {"rx_frames": rx, "tx_frames": tx, "tcp_rx_bytes": bytes},
+            "kernel": [{"reason": "nobody serves it", "count": 2}],
+        })
+    };
+    let stacks: Vec<_> = stacks.iter().map(stack).collect();
+    Traffic::of(&json!({ "stacks": stacks })).unwrap()
 }
 
 #[test]
-fn work_that_took_no_accelerated_path_is_invalid() {
-    assert!(matches!(
-        Traffic::default().at_least(0, 0),
-        Err(Problem::Invalid(_))
-    ));
-    assert!(matches!(
-        Traffic {
-            frames: 9,
-            bytes: 900
-        }
-        .at_least(10, 0),
-        Err(Problem::Invalid(_))
-    ));
-    assert!(matches!(
-        Traffic {
-            frames: 10,
-            bytes: 900
-        }
-        .at_least(10, 901),
-        Err(Problem::Invalid(_))
-    ));
-    assert_eq!(
-        Traffic {
-            frames: 10,
-            bytes: 900
-        }
-        .at_least(10, 900),
-        Ok(())
+fn what_moved_is_told_by_stack() {
+    let before = ps(&[("server", 100, 100, 1000)]);
+    let after = ps(&[("server", 110, 105, 1500), ("client", 5, 10, 0)]).since(&before);
+    assert_eq!(after.at_least(15, 500), Ok(()));
+    // Two stacks see the same frames; they do not add up.
+    assert!(after.at_least(16, 0).is_err());
+    assert!(after.at_least(15, 501).is_err());
+}
+
+#[test]
+fn work_that_took_no_accelerated_path_is_invalid_and_says_why() {
+    let nothing = ps(&[]);
+    assert!(matches!(nothing.at_least(0, 0), Err(Problem::Invalid(_))));
+    let Err(Problem::Invalid(why)) = ps(&[("server", 1, 1, 0)]).at_least(10, 0) else {
+        panic!("two frames are not ten")
+    };
+    assert!(
+        why.contains("left to the kernel 2 times: nobody serves it"),
+        "{why}"
     );
+}
+
+#[test]
+fn a_stack_that_went_away_is_as_it_was_last_seen() {
+    let during = ps(&[("server", 5, 5, 0), ("client", 5, 5, 0)]);
+    let both = during.or_later(ps(&[("server", 50, 50, 0)]));
+    assert_eq!(both.at_least(100, 0), Ok(()));
+    assert_eq!(both.stacks.len(), 2);
+}
+
+#[test]
+fn a_busy_stack_is_looked_at_again() {
+    assert_eq!(
+        Traffic::of(&json!({ "stacks": [{"id": "a", "status": "busy"}] })),
+        None
+    );
+    assert_eq!(Traffic::of(&json!({})), None);
 }
 
 #[test]

@@ -1,2 +1,100 @@
-//! Placeholder.
-fn main() {}
+//! Development commands: `cargo xtask build | demo | test | bench | ci`.
+//!
+//! Everything that people and continuous integration do to this repository goes through here, in Rust rather than in
+//! shell, so that there is one place to look and nothing to install first.
+#![forbid(unsafe_code)]
+
+mod chart;
+mod checks;
+mod children;
+mod clock;
+mod demo;
+mod packages;
+mod steps;
+mod suite;
+mod tidy;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Development commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the command and the library for use: target/release/sidestep and libsidestep.so.
+    Build,
+    /// Show redis over the kernel and accelerated, side by side.
+    Demo(demo::Demo),
+    /// Run all tests that this user and machine can run; as root, install what they need.
+    Test,
+    /// Measure; see `cargo xtask bench --help` for its own options.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// What continuous integration runs: formatting, lints, documentation, tidiness, tests.
+    Ci,
+    /// Only the rules of style that no other tool checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let root = root()?;
+    std::env::set_current_dir(&root).context("cannot enter the repository")?;
+    match Cli::parse().command {
+        Command::Build => steps::build_release().map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::main(&args),
+        Command::Test => Ok(suite::main(suite::Summary::default())),
+        Command::Bench { args } => bench(&args),
+        Command::Ci => Ok(checks::main()),
+        Command::Tidy => tidy::main(&root),
+    }
+}
+
+fn bench(args: &[String]) -> anyhow::Result<ExitCode> {
+    steps::build_release()?;
+    let mut cargo = steps::cargo(&[
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "sidestep-bench",
+        "--",
+    ]);
+    let status = cargo.args(args).status().context("cannot run cargo")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The repository: where cargo found this package, one level up.
+fn root() -> anyhow::Result<PathBuf> {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    Ok(here
+        .parent()
+        .context("the repository has no directory")?
+        .to_owned())
+}

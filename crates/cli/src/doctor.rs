@@ -138,7 +138,9 @@ fn list(text: &mut String, checks: &[Check]) {
 
 /// Looks at everything and says what was found.
 pub(crate) fn main(args: &Doctor) -> anyhow::Result<ExitCode> {
-    let findings = Findings::new(checks::all(), cards::all());
+    let mut local = checks::machine();
+    local.push(checks::agent());
+    let findings = Findings::new(local, cards::all());
     if args.json {
         output::print_json(&findings)?;
     } else {

@@ -16,8 +16,8 @@ const DESCRIPTORS_FEW: u64 = 4096;
 /// Oldest kernel with all that is used: pidfd_open, and memory files sealed against writing.
 const KERNEL_OLDEST: (u32, u32) = (5, 3);
 
-/// All checks, in the order in which a missing one explains the next.
-pub(super) fn all() -> Vec<Check> {
+/// What can be told without an agent, in the order in which a missing one explains the next.
+pub(super) fn machine() -> Vec<Check> {
     let mut checks = vec![
         kernel(&rustix::system::uname().release().to_string_lossy()),
         user(),
@@ -38,7 +38,6 @@ pub(super) fn all() -> Vec<Check> {
         confinement(),
     ];
     checks.extend(preload());
-    checks.push(agent());
     checks
 }
 
@@ -261,7 +260,8 @@ fn loadable(library: &Path) -> Check {
     )
 }
 
-fn agent() -> Check {
+/// Whether an agent runs, or can be started.
+pub(super) fn agent() -> Check {
     let exe = match std::env::current_exe() {
         Ok(exe) => exe,
         Err(error) => return Check::missing("agent", error.to_string(), "mount /proc"),

@@ -1,0 +1,86 @@
+//! What a test program prints, read.
+
+use crate::packages;
+
+/// What came of one run of one program.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) failures: Vec<String>,
+    pub(super) ignored: Vec<Ignored>,
+    /// A line of results was seen.
+    pub(super) complete: bool,
+}
+
+/// A test that does not run by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    pub(super) name: String,
+    pub(super) reason: String,
+}
+
+impl Ignored {
+    /// Whether the programs that the reason names are here, and root if it asks for it. One that says nothing of
+    /// needs is meant to be run by hand.
+    pub(super) fn needs_are_met(&self, is_root: bool) -> bool {
+        let mut words = self
+            .reason
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        words.next() == Some("needs")
+            && words.all(|word| match word {
+                "root" => is_root,
+                program if packages::known().any(|known| known == program) => {
+                    packages::find(program).is_some()
+                }
+                _ => true,
+            })
+    }
+}
+
+impl Outcome {
+    /// The program could not be run at all.
+    pub(super) fn broken(why: &str) -> Self {
+        let mut outcome = Self::default();
+        outcome.fail(why);
+        outcome
+    }
+
+    /// Adds a failure that the program itself did not report.
+    pub(super) fn fail(&mut self, why: &str) {
+        println!("{why}");
+        self.failed += 1;
+        self.failures.push(why.to_owned());
+    }
+
+    /// Takes one line of output.
+    pub(super) fn read(&mut self, line: &str) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.complete = true;
+            let mut words = result.split([' ', ';']);
+            let mut before = "";
+            for word in &mut words {
+                match word {
+                    "passed" => self.passed += before.parse().unwrap_or(0),
+                    "failed" => self.failed += before.parse().unwrap_or(0),
+                    _ => {}
+                }
+                before = word;
+            }
+            return;
+        }
+        let Some((name, result)) = line
+            .strip_prefix("test ")
+            .and_then(|line| line.rsplit_once(" ... "))
+        else {
+            return;
+        };
+        let name = name.to_owned();
+        if result == "FAILED" {
+            self.failures.push(name);
+        } else if let Some(reason) = result.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches(", ").to_owned();
+            self.ignored.push(Ignored { name, reason });
+        }
+    }
+}

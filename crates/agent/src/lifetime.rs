@@ -19,8 +19,10 @@ pub struct Options {
     pub runtime_dir: Option<PathBuf>,
     /// How long it stays when no program uses it.
     pub linger: Duration,
-    /// Log to standard error instead of to `agent.log`.
+    /// Stay in the session, the working directory and on the processors of whoever started it.
     pub foreground: bool,
+    /// Log to standard error instead of to `agent.log`.
+    pub log_to_stderr: bool,
 }
 
 impl Default for Options {
@@ -29,6 +31,7 @@ impl Default for Options {
             runtime_dir: None,
             linger: Duration::from_secs(10),
             foreground: false,
+            log_to_stderr: false,
         }
     }
 }
@@ -43,7 +46,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         None => RuntimeDir::from_env(),
     }
     .context("the agent's directory")?;
-    let log = if options.foreground {
+    let log = if options.log_to_stderr {
         Log::to_stderr()
     } else {
         Log::to_file(&dir.log())

@@ -160,6 +160,67 @@ fn what_is_no_stack_or_not_ones_own_is_refused() {
 }
 
 #[test]
+fn a_storm_of_half_sensible_requests_is_survived() {
+    let place = Place::new();
+    let _agent = place.agent();
+    let (mut bystander, directory) = place.connect();
+    // One stack that the storm may name, and one that it cannot.
+    let (stack, other) = (TestStack::new(1), TestStack::new(1000));
+    stack.register(&mut bystander);
+    other.register(&mut bystander);
+    bystander.publish(1000, tcp("0.0.0.0:80")).unwrap();
+    let mut seed = 42u64;
+    let mut random = |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut socket = raw(&place);
+    say(
+        &socket,
+        &Request::Hello {
+            version: VERSION,
+            name: "storm",
+        },
+    );
+    let mut answers = 0;
+    for _ in 0..4000 {
+        // A request's number, then small numbers that are often ids, slots, lengths and flags that exist.
+        let mut bytes = vec![u8::try_from(1 + random(11)).unwrap()];
+        bytes.extend((0..random(24)).map(|_| u8::try_from(random(6)).unwrap()));
+        let fds = [
+            stack.memory(),
+            stack.doorbell.as_fd(),
+            stack.doorbell.as_fd(),
+        ];
+        let fds = &fds[..usize::try_from(random(4)).unwrap()];
+        let sent = transport::send(socket.as_fd(), &bytes, fds);
+        let answered = sent.is_ok() && transport::receive(socket.as_fd(), &mut [0; 512]).is_ok();
+        answers += u32::from(answered);
+        if !answered {
+            socket = raw(&place);
+            say(
+                &socket,
+                &Request::Hello {
+                    version: VERSION,
+                    name: "storm",
+                },
+            );
+        }
+    }
+    assert!(answers > 1000, "{answers} answers");
+    let report = common::report(&mut bystander);
+    let own = report
+        .stacks
+        .iter()
+        .find(|s| s.id == format!("{:016x}", 1000))
+        .unwrap();
+    assert_eq!(own.status, "ok");
+    assert_eq!(served_by(&directory, "127.0.0.1:80"), [1000]);
+}
+
+#[test]
 fn a_disconnected_client_says_so() {
     let place = Place::new();
     let _agent = place.agent();

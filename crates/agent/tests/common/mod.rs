@@ -57,6 +57,7 @@ impl Place {
             runtime_dir: Some(self.0.clone()),
             linger,
             foreground: true,
+            log_to_stderr: false,
         };
         std::thread::spawn(move || sidestep_agent::run(&options).unwrap())
     }
@@ -271,6 +272,7 @@ pub(crate) fn be_agent(place: PathBuf) -> ! {
         runtime_dir: Some(place),
         linger,
         foreground: true,
+        log_to_stderr: false,
     };
     sidestep_agent::run(&options).unwrap();
     std::process::exit(0)

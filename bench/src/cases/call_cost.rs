@@ -169,12 +169,25 @@ fn counted(who: Contender, lab: &Lab, function: &str) -> Result<f64, Problem> {
         "--gap-us",
         COUNTED_GAP_US,
     ]);
-    let (_, moved) = lab.client(who, "calls load under valgrind", client, CLIENT_SPAN)?;
+    let (said, moved) = lab.client(who, "calls load under valgrind", client, CLIENT_SPAN)?;
     moved.at_least(u64::from(2 * COUNTED_CALLS), 0)?;
     let text = fs::read_to_string(&out)?;
     let total = total_instructions(&text)
         .ok_or_else(|| Problem::Failed(format!("callgrind counted nothing in {function}")))?;
-    Ok(total / f64::from(COUNTED_CALLS))
+    let calls = calls_made(&said.stdout, function)
+        .ok_or_else(|| Problem::Failed("calls load: no number of calls".into()))?;
+    Ok(total / calls)
+}
+
+/// How often the load called the function in all.
+fn calls_made(json: &str, function: &str) -> Option<f64> {
+    let report: Value = serde_json::from_str(json).ok()?;
+    report[if function == "send" {
+        "calls"
+    } else {
+        "recv_calls"
+    }]
+    .as_f64()
 }
 
 /// The sum that a callgrind output file ends with; none if it is zero.

@@ -29,65 +29,69 @@ fn answer(mut stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// What was timed.
+#[derive(Default)]
+struct Timed {
+    /// The stopwatch by itself.
+    nothing: Vec<u64>,
+    sends: Vec<u64>,
+    /// Calls that returned the whole answer.
+    recvs: Vec<u64>,
+    /// All calls of recv, those that found nothing too.
+    recv_calls: u64,
+}
+
 /// Times `count` calls of each kind and prints their medians as JSON.
-pub(super) fn time(mut stream: &TcpStream, warmup: u64, count: u64, gap_us: u64) -> io::Result<()> {
+pub(super) fn time(stream: &TcpStream, warmup: u64, count: u64, gap_us: u64) -> io::Result<()> {
     stream.set_nonblocking(true)?;
-    let mut message = [7; MESSAGE_BYTES];
-    let (mut sends, mut recvs, mut empty) = (Vec::new(), Vec::new(), Vec::new());
-    for call in 0..warmup + count {
-        let nothing = Stopwatch::start().ns();
-        let watch = Stopwatch::start();
-        stream.write_all(&message)?;
-        let send = watch.ns();
-        while watch.ns() < send + gap_us * 1_000 {}
-        let watch = Stopwatch::start();
-        let received = stream.read(&mut message);
-        let recv = watch.ns();
-        let whole = matches!(received, Ok(MESSAGE_BYTES));
-        if !whole {
-            // The answer took longer than the pause: this call found nothing and does not count.
-            receive_rest(stream, &mut message, received)?;
-        }
-        if call >= warmup {
-            empty.push(nothing);
-            sends.push(send);
-            if whole {
-                recvs.push(recv);
-            }
-        }
+    let mut timed = Timed::default();
+    for _ in 0..warmup {
+        exchange(stream, gap_us, &mut timed)?;
     }
-    let late = count - recvs.len() as u64;
-    let watch_ns = median(&mut empty);
-    let (send_ns, recv_ns) = (median(&mut sends), median(&mut recvs));
-    let (send_ns, recv_ns) = (
-        send_ns.saturating_sub(watch_ns),
-        recv_ns.saturating_sub(watch_ns),
-    );
-    println!(
-        "{}",
-        serde_json::json!({ "send_ns": send_ns, "recv_ns": recv_ns, "calls": count, "late": late })
-    );
+    timed = Timed {
+        recv_calls: timed.recv_calls,
+        ..Timed::default()
+    };
+    for _ in 0..count {
+        exchange(stream, gap_us, &mut timed)?;
+    }
+    let late = count - timed.recvs.len() as u64;
+    let watch_ns = median(&mut timed.nothing);
+    let report = serde_json::json!({
+        "send_ns": median(&mut timed.sends).saturating_sub(watch_ns),
+        "recv_ns": median(&mut timed.recvs).saturating_sub(watch_ns),
+        "calls": count,
+        "recv_calls": timed.recv_calls,
+        "late": late,
+    });
+    println!("{report}");
     Ok(())
 }
 
-fn receive_rest(
-    mut stream: &TcpStream,
-    message: &mut [u8],
-    received: io::Result<usize>,
-) -> io::Result<()> {
-    let mut have = match received {
-        Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-        Ok(n) => n,
-        Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
-        Err(e) => return Err(e),
-    };
-    while have < message.len() {
-        match stream.read(&mut message[have..]) {
+/// One message there and back. Only a first recv that finds all of the answer counts; where there is less,
+/// the next is tried after another pause.
+fn exchange(mut stream: &TcpStream, gap_us: u64, timed: &mut Timed) -> io::Result<()> {
+    let mut message = [7; MESSAGE_BYTES];
+    timed.nothing.push(Stopwatch::start().ns());
+    let watch = Stopwatch::start();
+    stream.write_all(&message)?;
+    timed.sends.push(watch.ns());
+    let (mut have, mut first) = (0, true);
+    while have < MESSAGE_BYTES {
+        let pause = Stopwatch::start();
+        while pause.ns() < gap_us * 1_000 {}
+        let watch = Stopwatch::start();
+        let received = stream.read(&mut message[have..]);
+        let ns = watch.ns();
+        timed.recv_calls += 1;
+        match received {
+            Ok(MESSAGE_BYTES) if first => timed.recvs.push(ns),
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(n) => have += n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+            Ok(_) | Err(_) => {}
         }
+        have += received.unwrap_or(0);
+        first = false;
     }
     Ok(())
 }

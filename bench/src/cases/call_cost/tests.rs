@@ -27,3 +27,13 @@ fn where_most_answers_were_late_there_is_no_figure() {
     assert!(parse(&said(5)).is_ok());
     assert!(matches!(parse(&said(6)), Err(Problem::Invalid(_))));
 }
+
+#[test]
+fn calls_that_found_nothing_were_calls_too() {
+    let said = r#"{"calls": 10, "recv_calls": 13}"#;
+    assert_eq!(
+        (calls_made(said, "send"), calls_made(said, "recv")),
+        (Some(10.0), Some(13.0))
+    );
+    assert_eq!(calls_made("{}", "recv"), None);
+}

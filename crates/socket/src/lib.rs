@@ -1,1 +1,36 @@
-//! Placeholder.
+//! POSIX socket semantics over a stack: descriptors, blocking, readiness, options, errno.
+//!
+//! Owns: the table of this process's descriptors, its attachment to a stack and to the agent, how a blocked call spins
+//! and sleeps, and which socket stays with the kernel and why. Every accelerated socket is backed by a kernel socket
+//! whose descriptor is the program's; this crate decides which of the two serves a call.
+//!
+//! It must not know C types beyond numbers (the preload library translates), nor parse packets. It calls the kernel
+//! through `rustix`, never through the C library's symbols: inside a preloaded library those are our own.
+#![deny(unsafe_code)]
+
+mod config;
+mod datagram;
+mod epoll;
+mod errno;
+mod explain;
+mod fdtable;
+mod fork;
+mod options;
+mod poll;
+mod process;
+mod session;
+mod stream;
+mod thread;
+mod verdict;
+mod wait;
+
+pub use epoll::{Event, EpollChange};
+pub use errno::Errno;
+pub use options::{OptionAnswer, OptionValue};
+pub use poll::PollEntry;
+pub use process::{Process, process};
+pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
+pub use sidestep_stack::{Address, Endpoint};
+pub use stream::AcceptedFd;
+pub use verdict::{Received, RecvFlags, SendFlags, Verdict};
+pub use wait::SleepMask;

@@ -79,9 +79,9 @@ impl Core<'_> {
         let n = packet.body.copy_to(&mut quoted[head..]);
         let is_v4 = packet.ip.dst.is_v4();
         let code = if is_v4 {
-            icmp4::code::PORT
+            icmp4::unreachable::PORT
         } else {
-            icmp6::code::PORT
+            icmp6::unreachable::PORT
         };
         let error = Repr::Error {
             kind: ErrorKind::Unreachable { code },
@@ -174,8 +174,8 @@ fn udp_error(kind: ErrorKind, is_v4: bool) -> Error {
 
 const fn is_port(code: u8, is_v4: bool) -> bool {
     if is_v4 {
-        code == icmp4::code::PORT
+        code == icmp4::unreachable::PORT
     } else {
-        code == icmp6::code::PORT
+        code == icmp6::unreachable::PORT
     }
 }

@@ -86,11 +86,15 @@ impl Core<'_> {
         self.counters.tcp_rx_bytes += payload.len() as u64;
         let local = Endpoint::new(packet.ip.dst, segment.dst_port);
         let remote = Endpoint::new(packet.ip.src, segment.src_port);
+        let mut iss_min = None;
         if let Some(index) = self.find_flow(&local, &remote) {
             // A peer speaks for its own wire only.
-            if self.at(index).wire == packet.wire && !self.recycle_time_wait(index, &segment) {
-                self.on_segment(index, &segment, payload);
-                return Ok(());
+            if self.at(index).wire == packet.wire {
+                iss_min = self.recycle_time_wait(index, &segment);
+                if iss_min.is_none() {
+                    self.on_segment(index, &segment, payload);
+                    return Ok(());
+                }
             }
         }
         let listener = self.find_port(Kind::Listener, &local, &remote);
@@ -100,7 +104,7 @@ impl Core<'_> {
                 listen::Disposition::Ignore => None,
                 listen::Disposition::Reset(reset) => Some(reset),
                 listen::Disposition::Syn => {
-                    self.on_syn(listener, packet.wire, local, remote, &segment);
+                    self.on_syn(listener, packet.wire, (local, remote), &segment, iss_min);
                     None
                 }
             },

@@ -6,7 +6,7 @@ use sidestep_nic::memif::{Attachment, Memif};
 
 /// What this process has mapped: for each wire of the stack, its memory and doorbell, if attached yet.
 #[derive(Default)]
-pub struct Links {
+pub(crate) struct Links {
     attached: Vec<Option<(u32, Attachment)>>,
     /// The stack's count of changes to its wires that this process has caught up with.
     pub(crate) seen_changes: u32,
@@ -14,7 +14,7 @@ pub struct Links {
 
 impl Links {
     /// Attached to nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             attached: (0..WIRES_MAX).map(|_| None).collect(),
             seen_changes: 0,
@@ -22,14 +22,14 @@ impl Links {
     }
 
     /// Keeps the attachment of wire `index`, as it is in its `generation`.
-    pub fn attach(&mut self, index: u32, generation: u32, attachment: Attachment) {
+    pub(crate) fn attach(&mut self, index: u32, generation: u32, attachment: Attachment) {
         if let Some(place) = self.attached.get_mut(index as usize) {
             *place = Some((generation, attachment));
         }
     }
 
     /// Lets go of what belongs to wire `index`.
-    pub fn detach(&mut self, index: u32) {
+    pub(crate) fn detach(&mut self, index: u32) {
         if let Some(place) = self.attached.get_mut(index as usize) {
             *place = None;
         }
@@ -37,7 +37,7 @@ impl Links {
 
     /// Whether wire `index` is attached as it is in `generation`.
     #[inline]
-    pub fn has(&self, index: u32, generation: u32) -> bool {
+    pub(crate) fn has(&self, index: u32, generation: u32) -> bool {
         matches!(self.attached.get(index as usize), Some(Some((g, _))) if *g == generation)
     }
 

@@ -5,7 +5,7 @@
 
 use crate::memory::{Core, Stack};
 use crate::socket::SocketFlags;
-use crate::{Address, Endpoint, Links};
+use crate::{Address, Endpoint};
 use sidestep_nic::{Caps, Port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::Env;

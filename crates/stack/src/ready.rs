@@ -87,12 +87,12 @@ pub(crate) struct Watch {
     member_next: u32,
     ready_prev: u32,
     ready_next: u32,
-    events: u32,
     data: u64,
+    events: u32,
     fd: i32,
     kind: u8,
     state: u8,
-    _reserved: [u8; 10],
+    _reserved: [u8; 6],
 }
 
 /// An epoll set's accelerated members.
@@ -286,23 +286,28 @@ impl Stack<'_> {
     /// Removes a socket from all sets; returns what it was watched for in each, to hand it over to the kernel:
     /// (set, fd, events, data).
     pub fn leave_sets(&mut self, r: SocketRef) -> Vec<(SetRef, i32, Ready, u64)> {
-        let mut left = Vec::new();
+        let left = self.memberships(r);
+        for (set, fd, ..) in &left {
+            if let Some(watch) = self.core.member(set.index, r.index, *fd) {
+                self.core.drop_watch(watch);
+            }
+        }
+        left
+    }
+
+    /// The sets that watch a socket: (set, fd, events, data).
+    pub fn memberships(&mut self, r: SocketRef) -> Vec<(SetRef, i32, Ready, u64)> {
+        let mut found = Vec::new();
         let mut at = self.core.socket(r).map_or(NONE, |s| s.watches);
         while at != NONE {
             let w = &self.core.watches[at as usize];
-            let next = w.sock_next;
             if w.kind == OF_SET {
-                let generation = self.core.sets[w.owner as usize].generation;
-                let set = SetRef {
-                    index: w.owner,
-                    generation,
-                };
-                left.push((set, w.fd, Ready::from_bits_retain(w.events), w.data));
-                self.core.drop_watch(at);
+                let set = SetRef { index: w.owner, generation: self.core.sets[w.owner as usize].generation };
+                found.push((set, w.fd, Ready::from_bits_retain(w.events), w.data));
             }
-            at = next;
+            at = w.sock_next;
         }
-        left
+        found
     }
 
     /// Whether a set may have something to report, as cheaply as can be told.

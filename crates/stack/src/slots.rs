@@ -1,7 +1,7 @@
 //! Client slots: which processes have the stack mapped, so that what one of them held can be told when it is gone.
 
 use crate::memory::{Core, SLOTS, Stack};
-use crate::{Error, Links, Result};
+use crate::{Error, Result, SocketRef};
 use sidestep_shm::Nanos;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -51,6 +51,20 @@ impl Stack<'_> {
         }
         for set in &mut *self.core.sets {
             set.holders |= if set.holders & has != 0 { gets } else { 0 };
+        }
+    }
+
+    /// Makes `slot` hold these sockets and no others.
+    pub fn hold_exactly(&mut self, slot: u32, held: &[SocketRef]) {
+        for index in 0..self.core.header.sockets.fresh() {
+            let wanted = held.contains(&self.core.reference(index));
+            let holders = &mut self.core.at(index).holders;
+            let has = *holders & bit(slot) != 0;
+            if wanted && *holders != 0 {
+                *holders |= bit(slot);
+            } else if has {
+                self.let_go(index, slot);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The entry of a socket in the stack's table.
 
-use crate::memory::Core;
+use crate::memory::{Core, Stack};
 use crate::udp::UdpQueue;
 use crate::{Endpoint, Error, Result};
 use bitflags::bitflags;
@@ -56,6 +56,8 @@ bitflags! {
         const TIME_WAIT = 1 << 13;
         /// Was established at some time.
         const WAS_CONNECTED = 1 << 14;
+        /// The program was told that its connect succeeded.
+        const TOLD = 1 << 15;
     }
 }
 
@@ -82,6 +84,7 @@ pub(crate) struct Socket {
     pub(crate) watches: u32,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
+    _reserved3: u32,
     // What a socket call looks at.
     pub(crate) holders: u64,
     /// When the timer wheel looks at the socket next; NEVER while it is in no slot.
@@ -220,3 +223,139 @@ impl Core<'_> {
         }
     }
 }
+
+/// What the socket layer asks of a socket, and tells it.
+impl Stack<'_> {
+    /// Whether it is a TCP socket, listening or not.
+    pub fn is_stream(&mut self, r: SocketRef) -> bool {
+        self.core.socket(r).is_ok_and(|s| s.kind() != Kind::Datagram)
+    }
+
+    /// Whether it is a TCP socket that has been connected here, or tries to: the kernel's socket behind it is not.
+    pub fn is_connected_stream(&mut self, r: SocketRef) -> bool {
+        self.core.socket(r).is_ok_and(|s| {
+            let begun = s.tcb.state() != sidestep_tcp::State::Closed || s.has(SocketFlags::WAS_CONNECTED);
+            s.kind() == Kind::Stream && begun
+        })
+    }
+
+    /// What the socket serves beside the kernel's socket behind it: whether TCP, where, and its flags. None for
+    /// sockets with one side only.
+    pub fn served(&mut self, r: SocketRef) -> Option<(bool, Endpoint, SocketFlags)> {
+        let s = self.core.socket(r).ok()?;
+        let flags = SocketFlags::from_bits_retain(s.flags);
+        match s.kind() {
+            Kind::Listener => Some((true, s.local, flags)),
+            Kind::Datagram => Some((false, s.local, flags)),
+            _ => None,
+        }
+    }
+
+    /// Its flags.
+    #[inline]
+    pub fn flags(&mut self, r: SocketRef) -> Result<SocketFlags> {
+        self.core.socket(r).map(|s| SocketFlags::from_bits_retain(s.flags))
+    }
+
+    /// Sets or clears flags.
+    pub fn set_flags(&mut self, r: SocketRef, flags: SocketFlags, on: bool) -> Result<()> {
+        self.core.socket(r).map(|s| s.set(flags, on))
+    }
+
+    /// Its local endpoint, once it is bound.
+    pub fn local(&mut self, r: SocketRef) -> Result<Option<Endpoint>> {
+        self.core.socket(r).map(|s| s.has(SocketFlags::BOUND).then_some(s.local))
+    }
+
+    /// The peer of a TCP connection that is established or was, and has not failed.
+    pub fn stream_peer(&mut self, r: SocketRef) -> Result<Option<Endpoint>> {
+        self.core.socket(r).map(|s| {
+            let state = s.tcb.state();
+            (s.has(SocketFlags::WAS_CONNECTED) && state != sidestep_tcp::State::Closed).then_some(s.remote)
+        })
+    }
+
+    /// A connect that succeeded is told once; true the first time.
+    pub fn tell_connected(&mut self, r: SocketRef) -> Result<bool> {
+        let s = self.core.socket(r)?;
+        let first = !s.has(SocketFlags::TOLD);
+        s.set(SocketFlags::TOLD, true);
+        Ok(first)
+    }
+
+    /// Takes the pending error.
+    pub fn take_error(&mut self, r: SocketRef) -> Result<Option<Error>> {
+        self.core.socket(r).map(Socket::take_error)
+    }
+
+    /// SO_RCVTIMEO and SO_SNDTIMEO; zero for none.
+    #[inline]
+    pub fn timeouts(&mut self, r: SocketRef) -> Result<(Nanos, Nanos)> {
+        self.core.socket(r).map(|s| (s.rcv_timeout, s.snd_timeout))
+    }
+
+    /// Sets timeouts.
+    pub fn set_timeouts(&mut self, r: SocketRef, rcv: Option<Nanos>, snd: Option<Nanos>) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.rcv_timeout = rcv.unwrap_or(s.rcv_timeout);
+        s.snd_timeout = snd.unwrap_or(s.snd_timeout);
+        Ok(())
+    }
+
+    /// SO_LINGER: seconds, or off.
+    pub fn set_linger(&mut self, r: SocketRef, seconds: Option<u32>) -> Result<()> {
+        self.core.socket(r).map(|s| s.linger = seconds.map_or(0, |n| n.saturating_add(1)))
+    }
+
+    /// SO_LINGER: seconds + 1, 0 for off.
+    pub fn linger(&mut self, r: SocketRef) -> Result<u32> {
+        self.core.socket(r).map(|s| s.linger)
+    }
+
+    /// SO_RCVLOWAT.
+    pub fn set_rcv_low(&mut self, r: SocketRef, bytes: u32) -> Result<()> {
+        self.core.socket(r).map(|s| s.rcv_low = bytes.max(1))
+    }
+
+    /// Bytes that the socket may buffer: to receive, to send.
+    pub fn buffers(&mut self, r: SocketRef) -> Result<(u32, u32)> {
+        self.core.socket(r).map(|s| (s.rcv_buf_bytes, s.snd_buf_bytes))
+    }
+
+    /// Sets how much the socket may buffer, within bounds.
+    pub fn set_buffers(&mut self, r: SocketRef, rcv: Option<u32>, snd: Option<u32>) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.rcv_buf_bytes = rcv.map_or(s.rcv_buf_bytes, |n| n.clamp(BUFFER_LEAST, BUFFER_MOST));
+        s.snd_buf_bytes = snd.map_or(s.snd_buf_bytes, |n| n.clamp(BUFFER_LEAST, BUFFER_MOST));
+        if s.kind() == Kind::Stream {
+            s.tcb.set_rcv_buf(s.rcv_buf_bytes);
+            s.tcb.set_snd_buf(s.snd_buf_bytes);
+        }
+        Ok(())
+    }
+
+    /// Type of service and hop limit of packets sent.
+    pub fn set_ip(&mut self, r: SocketRef, tos: Option<u8>, hop_limit: Option<u8>) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.tos = tos.unwrap_or(s.tos);
+        s.hop_limit = hop_limit.unwrap_or(s.hop_limit);
+        Ok(())
+    }
+
+    /// Whether nothing more will be received.
+    pub fn at_end(&mut self, r: SocketRef) -> bool {
+        self.core.socket(r).map_or(true, |s| {
+            s.error != 0 || s.has(SocketFlags::SHUT_READ) || s.tcb.peer_closed() || s.tcb.state() == sidestep_tcp::State::Closed
+        })
+    }
+
+    /// Whether the peer has acknowledged all that was sent, and our FIN.
+    pub fn is_drained(&mut self, r: SocketRef) -> bool {
+        use sidestep_tcp::State::{Closed, FinWait2, TimeWait};
+        self.core.socket(r).map_or(true, |s| matches!(s.tcb.state(), Closed | FinWait2 | TimeWait))
+    }
+}
+
+/// Bounds of what SO_RCVBUF and SO_SNDBUF may ask for, in bytes.
+const BUFFER_LEAST: u32 = 4 << 10;
+const BUFFER_MOST: u32 = 8 << 20;

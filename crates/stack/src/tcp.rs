@@ -4,10 +4,10 @@
 use crate::memory::{Core, Stack};
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
-use crate::{Endpoint, Error, Links, Ready, Result};
+use crate::{Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
-use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
+use sidestep_tcp::{self as tcp, Reuse, Env, Events, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -246,7 +246,7 @@ impl Stack<'_> {
             };
             for part in parts {
                 let n = if peek {
-                    s.tcb.peek(&env, done, part)
+                    s.tcb.peek_at(&env, done, part)
                 } else {
                     s.tcb.recv(&mut env, part, false)
                 };
@@ -537,9 +537,9 @@ impl Core<'_> {
         &mut self,
         listener: u32,
         wire: u32,
-        local: Endpoint,
-        remote: Endpoint,
+        ends: (Endpoint, Endpoint),
         syn: &Repr,
+        iss_min: Option<Seq>,
     ) {
         let now = self.now();
         let parent = &self.sockets[listener as usize];
@@ -551,7 +551,9 @@ impl Core<'_> {
         let Ok(index) = self.alloc_socket(Kind::Stream) else {
             return;
         };
+        let (local, remote) = ends;
         let (iss, ts_offset) = self.secrets(&local, &remote);
+        let iss = iss_min.map_or(iss, |least| iss.max(least));
         self.inherit_options(listener, index);
         let s = self.at(index);
         (s.local, s.remote, s.wire) = (local, remote, wire);
@@ -588,12 +590,17 @@ impl Core<'_> {
         let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
         let (rcv_timeout, snd_timeout, rcv_low) =
             (from.rcv_timeout, from.snd_timeout, from.rcv_low);
+        let now = self.now();
         let s = self.at(child);
         s.flags |= flags;
         (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
         (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
         (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
-        s.tcb.inherit_options(&options);
+        s.tcb.set_nodelay(options.nodelay());
+        s.tcb.set_cork(options.cork());
+        s.tcb.set_keepalive_parameters(options.keepalive_parameters(), now);
+        s.tcb.set_keepalive(options.keepalive(), now);
+        s.tcb.set_user_timeout(options.user_timeout());
     }
 
     /// Puts a child on one of its listener's lists.
@@ -722,13 +729,14 @@ impl Core<'_> {
     }
 
     /// A SYN may reopen a connection that is in TIME-WAIT (RFC 6191): then the old one goes, and a listener sees it.
-    pub(crate) fn recycle_time_wait(&mut self, index: u32, segment: &Repr) -> bool {
+    pub(crate) fn recycle_time_wait(&mut self, index: u32, segment: &Repr) -> Option<Seq> {
         let s = self.at(index);
-        if s.tcb.state() != State::TimeWait || s.holders != 0 || !s.tcb.may_reuse(segment) {
-            return false;
+        if s.tcb.state() != State::TimeWait || s.holders != 0 {
+            return None;
         }
+        let Reuse::Allow { iss_min } = s.tcb.time_wait_reuse(segment) else { return None };
         self.free_socket(index);
-        true
+        Some(iss_min)
     }
 
     fn settings(&mut self, index: u32, frame_bytes_max: usize, remote: &Endpoint) -> Settings {

@@ -8,7 +8,7 @@ use crate::memory::{Core, ROUTE_HINTS, Stack};
 use crate::output::Path;
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
-use crate::{Address, Endpoint, Error, Links, Ready, Result};
+use crate::{Address, Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
 use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -24,6 +24,7 @@ const OVERHEAD_BYTES: usize = 512;
 struct Preamble {
     source: Endpoint,
     target: Address,
+    _reserved: u16,
     wire: u32,
 }
 
@@ -43,6 +44,7 @@ pub(crate) struct UdpQueue {
 #[repr(C)]
 pub(crate) struct RouteHint {
     peer: Endpoint,
+    _reserved: u16,
     /// Index + 1; 0 for none.
     wire: u32,
 }
@@ -307,8 +309,7 @@ impl Core<'_> {
         payload: Foreign<'_>,
     ) {
         let place = self.route_place(&remote);
-        self.routes[place] = RouteHint {
-            peer: remote,
+        self.routes[place] = RouteHint { peer: remote, _reserved: 0,
             wire: packet.wire + 1,
         };
         let s = &mut self.sockets[index as usize];
@@ -316,8 +317,7 @@ impl Core<'_> {
             s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES > s.rcv_buf_bytes as usize;
         let preamble = Preamble {
             source: remote,
-            target: local.addr,
-            wire: packet.wire,
+            target: local.addr, _reserved: 0, wire: packet.wire,
         };
         if s.has(SocketFlags::SHUT_READ) || full || !s.udp.push(&mut self.pool, &preamble, payload)
         {

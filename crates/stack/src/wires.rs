@@ -2,7 +2,7 @@
 
 use crate::memory::{Core, Stack, WIRES_MAX};
 use crate::socket::{Kind, SocketFlags};
-use crate::{Error, Links, Ready, Result};
+use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats};
 use sidestep_shm::{NONE, Nanos};

@@ -1,0 +1,242 @@
+//! UDP sockets, and the calls that streams and datagrams share: send and receive.
+
+use crate::errno::from_stack;
+use crate::explain::Decision;
+use crate::process::{Process, Shared};
+use crate::stream::{kernel_name, reachable, reserve, source_for};
+use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
+use crate::wait::{KernelSide, Target, Waiting, Woken};
+use crate::{Endpoint, Errno, Foreign, ForeignMut};
+use sidestep_shm::Retired;
+use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor};
+
+impl Process {
+    /// Sends: on a stream, or a datagram to `target` (or the connected peer).
+    pub fn send(&self, fd: i32, parts: &[Foreign<'_>], flags: SendFlags, target: Option<Endpoint>) -> Verdict<usize> {
+        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        if self.is_stream(shared, r) {
+            return self.send_stream(shared, fd, r, parts, flags);
+        }
+        match self.datagram_way(shared, fd, r, target) {
+            Ok((local, remote, wire)) => {
+                let now = self.now();
+                match self.with_stack(shared, |stack| stack.send_to(now, r, (local, remote), wire, parts)) {
+                    Ok(Ok(n)) => Verdict::Done(Ok(n)),
+                    // The way is lost: the next datagram finds another.
+                    Ok(Err(Error::Unreachable)) => Verdict::Kernel,
+                    Ok(Err(error)) => Verdict::fail(from_stack(error)),
+                    Err(Retired) => Verdict::Kernel,
+                }
+            }
+            Err(Way::Kernel) => Verdict::Kernel,
+            Err(Way::Failed(errno)) => Verdict::fail(errno),
+        }
+    }
+
+    /// Receives: from a stream, or the next datagram from either side.
+    pub fn recv(&self, fd: i32, parts: &mut [ForeignMut<'_>], flags: RecvFlags) -> Verdict<Received> {
+        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        if self.is_stream(shared, r) {
+            return self.recv_stream(shared, fd, r, parts, flags);
+        }
+        let peek = flags.contains(RecvFlags::PEEK);
+        let now = self.now();
+        let first = self.with_stack(shared, |stack| match stack.recv_from(r, parts, peek) {
+            Err(Error::WouldBlock) => {
+                stack.poll(now);
+                stack.recv_from(r, parts, peek)
+            }
+            other => other,
+        });
+        match first {
+            Err(Retired) => return Verdict::Kernel,
+            Ok(Ok(datagram)) => return Verdict::Done(Ok(received(&datagram))),
+            Ok(Err(Error::WouldBlock)) => {}
+            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+        }
+        if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
+            let glance = self.glance_due(fd, now);
+            return if glance { Verdict::KernelNow } else { Verdict::fail(Errno::AGAIN) };
+        }
+        let (timeout, _) = self.timeouts(fd);
+        let waiting = Waiting {
+            target: Target::One(WaitFor::Socket(r, Ready::IN)),
+            kernel: KernelSide::Readable(fd),
+            deadline: self.deadline(timeout),
+            mask: None,
+        };
+        let woken = self.wait(shared, &waiting, |stack, _| match stack.recv_from(r, parts, peek) {
+            Err(Error::WouldBlock) => None,
+            other => Some(other),
+        });
+        match woken {
+            Woken::Got(Ok(datagram)) => Verdict::Done(Ok(received(&datagram))),
+            Woken::Got(Err(error)) => Verdict::fail(from_stack(error)),
+            Woken::Kernel => Verdict::KernelNow,
+            Woken::TimedOut => Verdict::fail(Errno::AGAIN),
+            Woken::Interrupted => Verdict::fail(Errno::INTR),
+            Woken::Retired => Verdict::Kernel,
+        }
+    }
+
+    fn is_stream(&self, shared: &Shared, r: SocketRef) -> bool {
+        self.with_stack(shared, |stack| stack.is_stream(r)).unwrap_or(true)
+    }
+
+    /// Whether the socket is a TCP one; none where it is not ours.
+    pub fn is_tcp(&self, fd: i32) -> Option<bool> {
+        self.on_socket(fd, |stack, r| Ok(stack.is_stream(r))).map(|r| r.unwrap_or(true))
+    }
+
+    /// From where, to where and over which wire a datagram goes.
+    fn datagram_way(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        target: Option<Endpoint>,
+    ) -> Result<(Endpoint, Endpoint, u32), Way> {
+        let known = self
+            .with_stack(shared, |stack| {
+                let peer = stack.datagram_peer(r)?;
+                let target = target.map(reachable);
+                let hint = target.and_then(|t| stack.route_hint(&t));
+                Ok((peer, hint, stack.local(r)?, stack.flags(r)?))
+            })
+            .map_err(|Retired| Way::Kernel)?;
+        let (peer, hint, bound, flags) = known.map_err(|e: Error| Way::Failed(from_stack(e)))?;
+        let (remote, wire) = match (target.map(reachable), peer) {
+            (None, None) => return Err(Way::Kernel),
+            (None, Some((remote, wire))) => (remote, Some(wire)),
+            (Some(target), Some((remote, wire))) if target == remote => (target, Some(wire)),
+            (Some(target), _) => (target, hint),
+        };
+        let wire = match wire {
+            Some(wire) => wire,
+            None => self.lock_session().route(self, shared, false, remote, 0).map_err(|why| {
+                self.count_handover(shared, why);
+                Way::Kernel
+            })?,
+        };
+        let source = source_for(remote.addr);
+        let local = match bound {
+            Some(local) if !local.addr.is_unspecified() => local,
+            Some(local) => Endpoint::new(source, local.port),
+            None => self.bind_datagram(shared, fd, r, flags)?,
+        };
+        let local = if local.addr.is_unspecified() { Endpoint::new(source, local.port) } else { local };
+        Ok((local, remote, wire))
+    }
+
+    /// A first datagram binds the socket to a port of the kernel's choice.
+    fn bind_datagram(&self, shared: &Shared, fd: i32, r: SocketRef, flags: SocketFlags) -> Result<Endpoint, Way> {
+        let is_v6 = flags.contains(SocketFlags::INET6);
+        let any = if is_v6 { crate::Address::UNSPECIFIED_V6 } else { crate::Address::UNSPECIFIED_V4 };
+        let local = reserve(fd, any, is_v6).map_err(Way::Failed)?;
+        let bound = self.with_stack(shared, |stack| stack.bind(r, local));
+        match bound {
+            Ok(Ok(())) => Ok(local),
+            _ => Err(Way::Kernel),
+        }
+    }
+
+    /// connect(2) of a datagram socket. The kernel's socket is connected too, so that its side filters alike.
+    pub(crate) fn connect_datagram(&self, shared: &Shared, fd: i32, r: SocketRef, remote: Endpoint) -> Verdict<()> {
+        let target = reachable(remote);
+        let routed = self.lock_session().route(self, shared, false, target, 0);
+        let (wire, handover) = match routed {
+            Ok(wire) => (Some(wire), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.explain(&Decision { fd, is_tcp: false, event: "connect", local: None, remote: Some(target), handover });
+        let Some(wire) = wire else {
+            if let Some(why) = handover {
+                self.count_handover(shared, why);
+            }
+            let _ = self.with_stack(shared, |stack| stack.connect_datagram(r, None));
+            // Both sides stay open to receive: an accelerated peer may still send to our port.
+            return Verdict::Kernel;
+        };
+        let bound = self.with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)));
+        let Ok(Ok((bound, flags))) = bound else { return Verdict::Kernel };
+        if bound.is_none() {
+            match self.bind_datagram(shared, fd, r, flags) {
+                Ok(_) => {}
+                Err(Way::Kernel) => return Verdict::Kernel,
+                Err(Way::Failed(errno)) => return Verdict::fail(errno),
+            }
+        }
+        match self.with_stack(shared, |stack| stack.connect_datagram(r, Some((target, wire)))) {
+            Ok(Ok(())) => Verdict::Kernel,
+            Ok(Err(error)) => Verdict::fail(from_stack(error)),
+            Err(Retired) => Verdict::Kernel,
+        }
+    }
+
+    /// The kernel has connected a datagram socket: what it chose as source is ours too.
+    pub fn connected_by_kernel(&self, fd: i32) {
+        let Some((shared, r)) = self.socket_of(fd) else { return };
+        if let Some(local) = kernel_name(fd) {
+            let _ = self.with_stack(shared, |stack| if stack.is_stream(r) { Ok(()) } else { stack.bind(r, local) });
+        }
+    }
+
+    /// connect(2) to AF_UNSPEC: a datagram socket has no fixed peer any more.
+    pub fn disconnect(&self, fd: i32) {
+        let _ = self.on_socket(fd, |stack, r| if stack.is_stream(r) { Ok(()) } else { stack.connect_datagram(r, None) });
+    }
+
+    /// The kernel's side reported something for the program: its next call must look there.
+    pub fn kernel_side_ready(&self) {
+        crate::thread::with_thread(self, crate::thread::ThreadState::kernel_has);
+    }
+
+    /// Our name, where the kernel's socket does not know it: accelerated connections.
+    pub fn local_name(&self, fd: i32) -> Option<(Endpoint, bool)> {
+        let found = self.on_socket(fd, |stack, r| {
+            let flags = stack.flags(r)?;
+            Ok((stack.local(r)?.filter(|_| stack.is_connected_stream(r)), flags.contains(SocketFlags::INET6)))
+        })?;
+        let (local, is_v6) = found.ok()?;
+        local.map(|l| (l, is_v6))
+    }
+
+    /// The peer's name: of an accelerated connection or datagram socket with a fixed peer.
+    pub fn peer_name(&self, fd: i32) -> Option<Result<(Endpoint, bool), Errno>> {
+        let found = self.on_socket(fd, |stack, r| {
+            let is_v6 = stack.flags(r)?.contains(SocketFlags::INET6);
+            if !stack.is_stream(r) {
+                return Ok((stack.datagram_peer(r)?.map(|(peer, _)| peer), is_v6, false));
+            }
+            Ok((stack.stream_peer(r)?, is_v6, stack.is_connected_stream(r)))
+        })?;
+        match found {
+            Ok((Some(peer), is_v6, _)) => Some(Ok((peer, is_v6))),
+            Ok((None, _, true)) => Some(Err(Errno::NOTCONN)),
+            _ => None,
+        }
+    }
+
+    /// Bytes to read now: FIONREAD. None where the kernel must say.
+    pub fn readable_bytes(&self, fd: i32) -> Option<usize> {
+        let found = self.on_socket(fd, |stack, r| {
+            stack.poll(self.now());
+            Ok((stack.recv_len(r)?, stack.is_stream(r), stack.is_connected_stream(r)))
+        })?;
+        match found {
+            Ok((n, true, true)) => Some(n),
+            Ok((n, false, _)) if n > 0 => Some(n),
+            _ => None,
+        }
+    }
+}
+
+enum Way {
+    Kernel,
+    Failed(Errno),
+}
+
+const fn received(datagram: &Datagram) -> Received {
+    Received { copied: datagram.copied, len: datagram.len, source: Some(datagram.source) }
+}
+

@@ -1,0 +1,24 @@
+//! Error numbers, and which of them a stack's error is.
+
+pub use rustix::io::Errno;
+use sidestep_stack::Error;
+
+/// The error number that the kernel would set.
+pub(crate) const fn from_stack(error: Error) -> Errno {
+    match error {
+        Error::Stale => Errno::BADF,
+        Error::TableFull | Error::NoBuffers => Errno::NOBUFS,
+        Error::AddressInUse => Errno::ADDRINUSE,
+        Error::NotConnected => Errno::NOTCONN,
+        Error::IsConnected => Errno::ISCONN,
+        Error::WouldBlock => Errno::AGAIN,
+        Error::Pipe => Errno::PIPE,
+        Error::Reset => Errno::CONNRESET,
+        Error::Refused => Errno::CONNREFUSED,
+        Error::TimedOut => Errno::TIMEDOUT,
+        Error::MessageSize => Errno::MSGSIZE,
+        Error::Unreachable => Errno::HOSTUNREACH,
+        Error::Aborted => Errno::CONNABORTED,
+        Error::WrongKind => Errno::INVAL,
+    }
+}

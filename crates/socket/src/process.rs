@@ -1,0 +1,385 @@
+//! This process: its descriptors, its stack, its connection to the agent. One of each, for the life of the process.
+#![expect(unsafe_code, reason = "borrows the program's descriptors by number")]
+
+use crate::config::Config;
+use crate::errno::from_stack;
+use crate::explain::Decision;
+use crate::fdtable::{Entry, FdTable};
+use crate::session::Session;
+use crate::thread::with_thread;
+use crate::{Endpoint, Errno};
+use sidestep_shm::atomic::{AtomicU32, Ordering};
+use sidestep_shm::{CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
+use sidestep_stack::{self as stack, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// The stack of this process, and what wakes those who sleep on it.
+pub(crate) struct Shared {
+    pub(crate) stack: SharedStack,
+    /// Rung by the other ends of our wires.
+    pub(crate) doorbell: EventFd,
+    /// One for each waiter of the stack.
+    pub(crate) waiters: Vec<EventFd>,
+    pub(crate) id: u64,
+    pub(crate) netns: u64,
+}
+
+/// Everything of this process.
+pub struct Process {
+    pub(crate) fds: FdTable,
+    pub(crate) clock: Clock,
+    config: OnceLock<Config>,
+    /// None inside: the stack could not be made, and everything stays with the kernel.
+    shared: OnceLock<Option<Shared>>,
+    pub(crate) session: Mutex<Session>,
+    /// Our client slot in the stack.
+    slot: AtomicU32,
+    pid: AtomicU32,
+    /// Forks between the first process and this one.
+    forks: AtomicU32,
+    pub(crate) epolls: crate::epoll::Epolls,
+    /// How many descriptors of this process stand for each socket of the stack.
+    pub(crate) references: References,
+}
+
+/// Counts of descriptors, by socket index.
+pub(crate) struct References(OnceLock<Box<[AtomicU32]>>);
+
+impl References {
+    pub(crate) fn of(&self, index: u32) -> Option<&AtomicU32> {
+        self.0.get()?.get(index as usize)
+    }
+}
+
+static PROCESS: Process = Process {
+    fds: FdTable::new(),
+    clock: Clock::new(),
+    config: OnceLock::new(),
+    shared: OnceLock::new(),
+    session: Mutex::new(Session::new()),
+    slot: AtomicU32::new(0),
+    pid: AtomicU32::new(0),
+    forks: AtomicU32::new(0),
+    epolls: crate::epoll::Epolls::new(),
+    references: References(OnceLock::new()),
+};
+
+/// This process.
+pub fn process() -> &'static Process {
+    &PROCESS
+}
+
+/// Runs `f` with a descriptor of the program's.
+pub(crate) fn with_fd<R>(fd: i32, f: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
+    // SAFETY: used for system calls only, which check the number themselves; a number that the program has closed
+    // meanwhile yields EBADF or meets another file of the program's own, as in any program that races with itself.
+    f(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Like [`with_fd`], for what keeps the descriptor in a value of its own that is used at once.
+pub(crate) fn static_fd<R>(fd: i32, f: impl FnOnce(BorrowedFd<'static>) -> R) -> R {
+    // SAFETY: as in `with_fd`.
+    f(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Writes bytes to a descriptor as far as it takes them.
+pub(crate) fn write_raw(fd: i32, bytes: &[u8]) {
+    let _ = with_fd(fd, |fd| rustix::io::write(fd, bytes));
+}
+
+impl Process {
+    pub(crate) fn config(&self) -> &Config {
+        self.config.get_or_init(Config::from_env)
+    }
+
+    /// The stack, made now if need be. None where everything stays with the kernel.
+    pub(crate) fn shared(&self) -> Option<&Shared> {
+        self.shared.get_or_init(|| self.create_shared().ok()).as_ref()
+    }
+
+    /// The stack, if there is one already.
+    #[inline]
+    pub(crate) fn attached(&self) -> Option<&Shared> {
+        self.shared.get()?.as_ref()
+    }
+
+    fn create_shared(&self) -> io::Result<Shared> {
+        let config = self.config();
+        if config.off {
+            return Err(io::Error::other("switched off"));
+        }
+        let mut random = [0; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let (id, secret) = random.split_at(8);
+        let word = |bytes: &[u8]| bytes.iter().fold(0, |acc, b| acc << 8 | u64::from(*b));
+        let (id, netns) = (word(id), sidestep_control::namespace::network()?);
+        let stack = stack::create(&stack::Config {
+            name: config.name.clone(),
+            id,
+            netns,
+            sockets_max: config.sockets_max,
+            chunks_max: config.buffer_bytes / CHUNK_BYTES,
+            secret: word(secret),
+            snd_buf_bytes: config.snd_buf_bytes,
+            rcv_buf_bytes: config.rcv_buf_bytes,
+            checksums: config.checksums,
+        })?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+        self.pid.store(pid, Ordering::Relaxed);
+        let owner = Owner { slot: 0, pid };
+        let slot = stack.lock(owner).map_err(io::Error::other)?.take_slot(pid).unwrap_or(0);
+        self.slot.store(slot, Ordering::Relaxed);
+        let waiters = (0..WAITERS).map(|_| EventFd::new()).collect::<io::Result<Vec<_>>>()?;
+        let shared = Shared { stack, doorbell: EventFd::new()?, waiters, id, netns };
+        let references = (0..config.sockets_max).map(|_| AtomicU32::new(0)).collect();
+        let _ = self.references.0.set(references);
+        let registered = self.lock_session().register(self, &shared, slot);
+        registered.map_err(|_| io::Error::other("no agent"))?;
+        Ok(shared)
+    }
+
+    pub(crate) fn lock_session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Our slot and process, as owner of the lock.
+    #[inline]
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { slot: self.slot(), pid: self.pid.load(Ordering::Relaxed) }
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn fork_count(&self) -> u32 {
+        self.forks.load(Ordering::Relaxed)
+    }
+
+    /// We are a child now, in `slot`.
+    pub(crate) fn become_child(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
+        self.pid.store(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(), Ordering::Relaxed);
+        self.forks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The time.
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    /// Works on the stack under its lock, then wakes whom that made ready.
+    #[inline]
+    pub(crate) fn with_stack<R>(&self, shared: &Shared, f: impl FnOnce(&mut Stack<'static>) -> R) -> Result<R, Retired> {
+        let mut guard = shared.stack.lock(self.owner())?;
+        let result = f(&mut guard);
+        self.give_back(shared, guard);
+        Ok(result)
+    }
+
+    /// Like [`with_stack`](Self::with_stack), but leaves new wires to others.
+    pub(crate) fn lock_only<R>(&self, shared: &Shared, f: impl FnOnce(&mut Stack<'static>) -> R) -> Result<R, Retired> {
+        let mut guard = shared.stack.lock(self.owner())?;
+        let result = f(&mut guard);
+        let wakes = guard.take_wakes();
+        drop(guard);
+        ring(shared, wakes);
+        Ok(result)
+    }
+
+    /// Gives the lock back, then wakes whom the work done under it made ready, and attaches new wires.
+    #[inline]
+    pub(crate) fn give_back(&self, shared: &Shared, mut guard: Guard<'_, Stack<'static>>) {
+        let wakes = guard.take_wakes();
+        let wires_changed = guard.wires_changed();
+        drop(guard);
+        if wakes != 0 {
+            ring(shared, wakes);
+        }
+        if wires_changed {
+            self.attach_wires(shared);
+        }
+    }
+
+    /// Attaches wires that somebody has added to our stack.
+    #[cold]
+    pub(crate) fn attach_wires(&self, shared: &Shared) {
+        // Another thread is at it, or we are inside already: the wires are attached, or asked for again at the next call.
+        let Ok(mut session) = self.session.try_lock() else { return };
+        session.attach_wires(self, shared);
+    }
+
+    pub(crate) fn give_waiter(&self, waiter: u32, fork: u32) {
+        if fork == self.fork_count() {
+            if let Some(shared) = self.attached() {
+                let _ = self.with_stack(shared, |stack| stack.give_waiter(waiter));
+            }
+        }
+    }
+
+    /// A new socket of the program: TCP or UDP over IPv4 or IPv6. Accelerated later, if its peer turns out to be.
+    pub fn socket_opened(&self, fd: i32, is_tcp: bool, is_v6: bool, nonblocking: bool) {
+        let Some(shared) = self.shared() else { return };
+        let mut flags = SocketFlags::empty();
+        flags.set(SocketFlags::INET6, is_v6);
+        flags.set(SocketFlags::NONBLOCK, nonblocking);
+        let slot = self.slot();
+        let made = self.with_stack(shared, |stack| {
+            if is_tcp { stack.new_stream(flags, slot) } else { stack.new_datagram(flags, slot) }
+        });
+        match made {
+            Ok(Ok(r)) => self.install(fd, r),
+            Ok(Err(_)) => self.count_handover(shared, Handover::Full),
+            Err(Retired) => {}
+        }
+    }
+
+    /// From now on `fd` is socket `r`, which this process holds already.
+    pub(crate) fn install(&self, fd: i32, r: SocketRef) {
+        if let Some(count) = self.references.of(r.index) {
+            count.store(1, Ordering::Relaxed);
+        }
+        match self.fds.replace(fd, Entry::Socket(r)) {
+            None => self.release(r),
+            // A number closed behind our back.
+            Some(Entry::Socket(stale)) => self.release(stale),
+            Some(_) => {}
+        }
+    }
+
+    /// One descriptor less stands for `r`; the last one closes it.
+    pub(crate) fn release(&self, r: SocketRef) {
+        let last = self.references.of(r.index).is_none_or(|count| count.fetch_sub(1, Ordering::AcqRel) == 1);
+        let Some(shared) = self.attached().filter(|_| last) else { return };
+        let (slot, now) = (self.slot(), self.now());
+        let closed = self.with_stack(shared, |stack| {
+            let served = stack.served(r);
+            stack.close(now, r, slot);
+            served.filter(|_| stack.ready(r).is_err())
+        });
+        if let Ok(Some((is_tcp, endpoint, flags))) = closed {
+            self.lock_session().withdraw(self, shared, is_tcp, endpoint, flags);
+        }
+    }
+
+    /// The program closes a descriptor: to be called before the kernel does.
+    pub fn closing(&self, fd: i32) {
+        match self.fds.entry(fd) {
+            Entry::Kernel => {}
+            Entry::Socket(r) => {
+                self.linger(r);
+                if let Some(Entry::Socket(r)) = self.fds.replace(fd, Entry::Kernel) {
+                    self.release(r);
+                }
+            }
+            Entry::Epoll(_) => self.epoll_closing(fd),
+        }
+    }
+
+    /// `new` was made a duplicate of `old`.
+    pub fn duplicated(&self, old: i32, new: i32) {
+        let entry = self.fds.entry(old);
+        match entry {
+            Entry::Socket(r) => {
+                if let Some(count) = self.references.of(r.index) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                if self.fds.replace(new, entry).is_none() {
+                    self.release(r);
+                }
+            }
+            Entry::Epoll(index) => self.epoll_duplicated(index, new),
+            Entry::Kernel => {}
+        }
+    }
+
+    /// The socket that `fd` is, and the stack it is in.
+    #[inline]
+    pub(crate) fn socket_of(&self, fd: i32) -> Option<(&Shared, SocketRef)> {
+        match self.fds.entry(fd) {
+            Entry::Socket(r) => self.attached().map(|shared| (shared, r)),
+            _ => None,
+        }
+    }
+
+    /// Whether `fd` is a socket of ours, for now at least.
+    #[inline]
+    pub fn is_socket(&self, fd: i32) -> bool {
+        matches!(self.fds.entry(fd), Entry::Socket(_))
+    }
+
+    /// Whether any descriptor may be ours: false until the first socket was made.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.attached().is_some()
+    }
+
+    /// The socket behind `fd` becomes the kernel's alone: its peer is not accelerated.
+    pub(crate) fn hand_over(&self, shared: &Shared, fd: i32, r: SocketRef, event: &'static str, remote: Option<Endpoint>, why: Handover) {
+        let left = self.with_stack(shared, |stack| {
+            stack.count_handover(why);
+            (stack.leave_sets(r), stack.is_stream(r))
+        });
+        let (left, is_tcp) = left.unwrap_or_default();
+        self.explain(&Decision { fd, is_tcp, event, local: None, remote, handover: Some(why) });
+        for (set, member, events, data) in left {
+            self.epoll_to_kernel(set, member, events, data);
+        }
+        // All duplicates of the descriptor are the kernel's too.
+        for (other, entry) in self.fds.iter() {
+            if entry == Entry::Socket(r) && self.fds.replace(other, Entry::Kernel) == Some(entry) {
+                self.release(r);
+            }
+        }
+    }
+
+    pub(crate) fn count_handover(&self, shared: &Shared, why: Handover) {
+        let _ = self.with_stack(shared, |stack| stack.count_handover(why));
+    }
+
+    /// Runs `f` on the socket; the kernel serves what is not ours, a lost stack resets.
+    #[inline]
+    pub(crate) fn on_socket<R>(
+        &self,
+        fd: i32,
+        f: impl FnOnce(&mut Stack<'static>, SocketRef) -> stack::Result<R>,
+    ) -> Option<Result<R, Errno>> {
+        let (shared, r) = self.socket_of(fd)?;
+        Some(match self.with_stack(shared, |stack| f(stack, r)) {
+            Ok(result) => result.map_err(from_stack),
+            Err(Retired) => Err(Errno::CONNRESET),
+        })
+    }
+
+    /// Whether calls on the socket return rather than block.
+    pub fn nonblocking(&self, fd: i32) -> Option<bool> {
+        self.on_socket(fd, |stack, r| stack.flags(r)).map(|flags| flags.is_ok_and(|f| f.contains(SocketFlags::NONBLOCK)))
+    }
+
+    /// The program changed O_NONBLOCK.
+    pub fn set_nonblocking(&self, fd: i32, on: bool) {
+        let _ = self.on_socket(fd, |stack, r| stack.set_flags(r, SocketFlags::NONBLOCK, on));
+    }
+
+    /// The kernel's side of `key` deserves a look: not more often than every few microseconds in a busy loop.
+    pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
+        with_thread(self, |t| t.glance_due(key, now)).unwrap_or(true)
+    }
+}
+
+/// Wakes the waiters of a bit set.
+#[cold]
+fn ring(shared: &Shared, mut wakes: u64) {
+    while wakes != 0 {
+        let waiter = wakes.trailing_zeros();
+        wakes &= wakes - 1;
+        if let Some(event) = shared.waiters.get(waiter as usize) {
+            event.ring();
+        }
+    }
+}

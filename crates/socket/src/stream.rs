@@ -1,0 +1,483 @@
+//! TCP sockets: bind, listen, connect, accept, send, receive, shutdown.
+
+use crate::errno::from_stack;
+use crate::explain::Decision;
+use crate::process::{Process, Shared, with_fd};
+use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
+use crate::wait::{KernelSide, Target, Waiting, Woken};
+use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
+use rustix::net::SocketFlags as OpenFlags;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
+use sidestep_shm::{Nanos, Retired};
+use sidestep_stack::{ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, WaitFor};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+/// A connection that accept(2) returns.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedFd {
+    /// Its descriptor.
+    pub fd: i32,
+    /// The peer.
+    pub remote: Endpoint,
+    /// Whether the listening socket is an IPv6 one, so that addresses are told as IPv6.
+    pub is_v6: bool,
+}
+
+impl Process {
+    /// The kernel has bound `fd`: the stack takes over the address.
+    pub fn bound(&self, fd: i32) {
+        let Some((shared, r)) = self.socket_of(fd) else { return };
+        let Some(local) = kernel_name(fd) else { return };
+        let Ok(Ok((flags, is_tcp))) =
+            self.with_stack(shared, |stack| stack.bind(r, local).and_then(|()| Ok((stack.flags(r)?, stack.is_stream(r)))))
+        else {
+            return;
+        };
+        if !is_tcp && !local.addr.is_multicast() {
+            self.publish(shared, fd, r, "bind", local, flags);
+        }
+    }
+
+    /// The kernel listens on `fd`: so does the stack, and other programs are told.
+    pub fn listening(&self, fd: i32, backlog: i32) {
+        let Some((shared, r)) = self.socket_of(fd) else { return };
+        let Some(local) = kernel_name(fd) else { return };
+        let somaxconn = 4096;
+        let backlog = u32::try_from(backlog).unwrap_or(somaxconn).min(somaxconn);
+        let listening = self.with_stack(shared, |stack| {
+            let again = stack.served(r).is_some();
+            stack.bind(r, local)?;
+            stack.listen(r, backlog)?;
+            Ok((again, stack.flags(r)?))
+        });
+        if let Ok(Ok((again, flags))) = listening {
+            // Two sides to accept from: the kernel's must never block.
+            let _ = with_fd(fd, |fd| rustix::io::ioctl_fionbio(fd, true));
+            if !again {
+                self.publish(shared, fd, r, "listen", local, flags);
+            }
+        }
+    }
+
+    fn publish(&self, shared: &Shared, fd: i32, r: SocketRef, event: &'static str, local: Endpoint, flags: SocketFlags) {
+        let is_tcp = event == "listen";
+        let published = self.lock_session().publish(self, shared, is_tcp, local, flags);
+        let handover = published.err();
+        self.explain(&Decision { fd, is_tcp, event, local: Some(local), remote: None, handover });
+        if let Some(why) = handover {
+            self.count_handover(shared, why);
+            let _ = r;
+        }
+    }
+
+    /// Connects to `remote` if an accelerated program serves it; hands the socket to the kernel if none does.
+    pub fn connect(&self, fd: i32, remote: Endpoint) -> Verdict<()> {
+        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        let is_tcp = match self.with_stack(shared, |stack| stack.flags(r).map(|_| stack.is_stream(r))) {
+            Ok(Ok(is_tcp)) => is_tcp,
+            Ok(Err(_)) => return Verdict::Kernel,
+            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+        };
+        if !is_tcp {
+            return self.connect_datagram(shared, fd, r, remote);
+        }
+        match self.with_stack(shared, |stack| stack.connect_state(r)) {
+            Ok(Ok(ConnectState::Idle)) => {}
+            Ok(Ok(ConnectState::Connecting)) => return self.await_connection(shared, fd, r, true),
+            Ok(Ok(ConnectState::Connected)) => return self.connected_once(fd),
+            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+        }
+        match self.begin_connection(shared, fd, r, remote) {
+            Ok(()) => self.await_connection(shared, fd, r, false),
+            Err(Begin::Handover(why)) => {
+                self.hand_over(shared, fd, r, "connect", Some(remote), why);
+                Verdict::Kernel
+            }
+            Err(Begin::Failed(errno)) => Verdict::fail(errno),
+        }
+    }
+
+    /// connect(2) on a connected socket: the first call after a non-blocking one reports success, others EISCONN.
+    fn connected_once(&self, fd: i32) -> Verdict<()> {
+        let told = self.on_socket(fd, |stack, r| stack.tell_connected(r));
+        if matches!(told, Some(Ok(true))) { Verdict::Done(Ok(())) } else { Verdict::fail(Errno::ISCONN) }
+    }
+
+    fn begin_connection(&self, shared: &Shared, fd: i32, r: SocketRef, remote: Endpoint) -> Result<(), Begin> {
+        let remote = reachable(remote);
+        let (bound, flags) = self
+            .with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)))
+            .map_err(|_| Begin::Handover(Handover::Retired))?
+            .map_err(|e: Error| Begin::Failed(from_stack(e)))?;
+        let hash = u32::from(bound.map_or(0, |l| l.port)) ^ u32::try_from(fd).unwrap_or(0).wrapping_mul(0x9e37_79b9);
+        let wire = self.lock_session().route(self, shared, true, remote, hash).map_err(Begin::Handover)?;
+        let local = match bound {
+            Some(local) if !local.addr.is_unspecified() => local,
+            Some(local) => Endpoint::new(source_for(remote.addr), local.port),
+            None => reserve(fd, source_for(remote.addr), flags.contains(SocketFlags::INET6)).map_err(Begin::Failed)?,
+        };
+        let now = self.now();
+        self.with_stack(shared, |stack| stack.connect(now, r, (local, remote), wire))
+            .map_err(|Retired| Begin::Failed(Errno::CONNRESET))?
+            .map_err(|e| match e {
+                Error::Unreachable => Begin::Handover(Handover::NoWire),
+                Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
+                other => Begin::Failed(from_stack(other)),
+            })?;
+        self.explain(&Decision { fd, is_tcp: true, event: "connect", local: Some(local), remote: Some(remote), handover: None });
+        Ok(())
+    }
+
+    fn await_connection(&self, shared: &Shared, fd: i32, r: SocketRef, again: bool) -> Verdict<()> {
+        if self.nonblocking(fd).unwrap_or(true) {
+            // A short look: a peer that spins answers within a microsecond.
+            return Verdict::fail(if again { Errno::ALREADY } else { Errno::INPROGRESS });
+        }
+        let (_, timeout) = self.timeouts(fd);
+        let waiting = Waiting {
+            target: Target::One(WaitFor::Socket(r, Ready::OUT | Ready::IN)),
+            kernel: KernelSide::None,
+            deadline: self.deadline(timeout),
+            mask: None,
+        };
+        let woken = self.wait(shared, &waiting, |stack, _| match stack.connect_state(r) {
+            Ok(ConnectState::Connecting) => None,
+            Ok(_) => {
+                let _ = stack.tell_connected(r);
+                Some(Ok(()))
+            }
+            Err(error) => Some(Err(from_stack(error))),
+        });
+        Verdict::Done(match woken {
+            Woken::Got(result) => result,
+            Woken::TimedOut => Err(Errno::INPROGRESS),
+            Woken::Interrupted => Err(Errno::INTR),
+            Woken::Kernel | Woken::Retired => Err(Errno::CONNRESET),
+        })
+    }
+
+    /// Accepts a connection from either side. `cloexec` and `nonblock` are for the new descriptor.
+    pub fn accept(&self, fd: i32, cloexec: bool, nonblock: bool) -> Verdict<AcceptedFd> {
+        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        let found = self.with_stack(shared, |stack| {
+            if !stack.acceptable(r)? {
+                stack.poll(self.now());
+            }
+            Ok((stack.acceptable(r)?, stack.flags(r)?, stack.served(r).is_some()))
+        });
+        let (ready, flags) = match found {
+            Ok(Ok((ready, flags, true))) => (ready, flags),
+            Ok(Ok(_) | Err(Error::Stale)) => return Verdict::Kernel,
+            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+            Err(Retired) => return Verdict::Kernel,
+        };
+        if !ready {
+            if flags.contains(SocketFlags::NONBLOCK) {
+                let glance = self.glance_due(fd, self.now());
+                return if glance { Verdict::KernelNow } else { Verdict::fail(Errno::AGAIN) };
+            }
+            let (timeout, _) = self.timeouts(fd);
+            let waiting = Waiting {
+                target: Target::One(WaitFor::Socket(r, Ready::IN)),
+                kernel: KernelSide::Readable(fd),
+                deadline: self.deadline(timeout),
+                mask: None,
+            };
+            match self.wait(shared, &waiting, |stack, _| stack.acceptable(r).unwrap_or(true).then_some(())) {
+                Woken::Got(()) => {}
+                Woken::Kernel => return Verdict::KernelNow,
+                Woken::TimedOut => return Verdict::fail(Errno::AGAIN),
+                Woken::Interrupted => return Verdict::fail(Errno::INTR),
+                Woken::Retired => return Verdict::Kernel,
+            }
+        }
+        match self.accept_one(shared, fd, r, flags, cloexec, nonblock) {
+            // Another thread took it.
+            Err(Errno::AGAIN) if !flags.contains(SocketFlags::NONBLOCK) => self.accept(fd, cloexec, nonblock),
+            result => Verdict::Done(result),
+        }
+    }
+
+    fn accept_one(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        flags: SocketFlags,
+        cloexec: bool,
+        nonblock: bool,
+    ) -> Result<AcceptedFd, Errno> {
+        let is_v6 = flags.contains(SocketFlags::INET6);
+        let backing = open_backing(is_v6, cloexec, nonblock)?;
+        let slot = self.slot();
+        let accepted = self
+            .with_stack(shared, |stack| {
+                let accepted = stack.accept(r, slot)?;
+                stack.set_flags(accepted.socket, SocketFlags::NONBLOCK, nonblock)?;
+                Ok(accepted)
+            })
+            .map_err(|Retired| Errno::CONNABORTED)?
+            .map_err(from_stack)?;
+        let new = backing.into_raw_fd();
+        self.install(new, accepted.socket);
+        let (local, remote) = (accepted.local, accepted.remote);
+        self.explain(&Decision { fd, is_tcp: true, event: "accept", local: Some(local), remote: Some(remote), handover: None });
+        Ok(AcceptedFd { fd: new, remote, is_v6 })
+    }
+
+    /// Sends on a connected stream.
+    pub(crate) fn send_stream(&self, shared: &Shared, fd: i32, r: SocketRef, parts: &[Foreign<'_>], flags: SendFlags) -> Verdict<usize> {
+        let more = flags.contains(SendFlags::MORE);
+        let now = self.now();
+        let first = self.with_stack(shared, |stack| match stack.send(now, r, parts, more) {
+            Err(Error::WouldBlock) => {
+                stack.poll(now);
+                stack.send(now, r, parts, more)
+            }
+            other => other,
+        });
+        let total: usize = parts.iter().map(Foreign::len).sum();
+        let mut sent = match first {
+            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+            Ok(Ok(sent)) if sent == total => return Verdict::Done(Ok(sent)),
+            Ok(Ok(sent)) => sent,
+            Ok(Err(Error::WouldBlock)) => 0,
+            // Unconnected: the kernel knows the right error.
+            Ok(Err(Error::NotConnected)) => return Verdict::Kernel,
+            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+        };
+        if flags.contains(SendFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
+            return Verdict::Done(if sent > 0 { Ok(sent) } else { Err(Errno::AGAIN) });
+        }
+        let (_, timeout) = self.timeouts(fd);
+        let waiting = Waiting {
+            target: Target::One(WaitFor::Socket(r, Ready::OUT)),
+            kernel: KernelSide::None,
+            deadline: self.deadline(timeout),
+            mask: None,
+        };
+        while sent < total {
+            let rest = skip_parts(parts, sent);
+            let woken = self.wait(shared, &waiting, |stack, now| match stack.send(now, r, &rest, more) {
+                Err(Error::WouldBlock) => None,
+                other => Some(other),
+            });
+            let failed = match woken {
+                Woken::Got(Ok(n)) => {
+                    sent += n;
+                    continue;
+                }
+                Woken::Got(Err(error)) => from_stack(error),
+                Woken::TimedOut => Errno::AGAIN,
+                Woken::Interrupted => Errno::INTR,
+                Woken::Kernel | Woken::Retired => Errno::CONNRESET,
+            };
+            return Verdict::Done(if sent > 0 { Ok(sent) } else { Err(failed) });
+        }
+        Verdict::Done(Ok(sent))
+    }
+
+    /// Receives from a connected stream.
+    pub(crate) fn recv_stream(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        parts: &mut [ForeignMut<'_>],
+        flags: RecvFlags,
+    ) -> Verdict<Received> {
+        let peek = flags.contains(RecvFlags::PEEK);
+        let now = self.now();
+        let first = self.with_stack(shared, |stack| match stack.recv(now, r, parts, peek) {
+            Err(Error::WouldBlock) => {
+                stack.poll(now);
+                stack.recv(now, r, parts, peek)
+            }
+            other => other,
+        });
+        let total: usize = parts.iter().map(|p| p.len()).sum();
+        let all = flags.contains(RecvFlags::WAITALL);
+        let mut got = match first {
+            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+            Ok(Ok(n)) if n == 0 || n == total || !all => return Verdict::Done(Ok(stream_bytes(n))),
+            Ok(Ok(n)) => n,
+            Ok(Err(Error::WouldBlock)) if total == 0 => return Verdict::Done(Ok(stream_bytes(0))),
+            Ok(Err(Error::WouldBlock)) => 0,
+            Ok(Err(Error::NotConnected)) => return Verdict::Kernel,
+            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+        };
+        if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
+            return Verdict::Done(if got > 0 { Ok(stream_bytes(got)) } else { Err(Errno::AGAIN) });
+        }
+        let (timeout, _) = self.timeouts(fd);
+        let waiting = Waiting {
+            target: Target::One(WaitFor::Socket(r, Ready::IN)),
+            kernel: KernelSide::None,
+            deadline: self.deadline(timeout),
+            mask: None,
+        };
+        loop {
+            let woken = self.wait(shared, &waiting, |stack, now| {
+                if peek && all {
+                    // Looked at as a whole: from the start, once there is enough or no more will come.
+                    let enough = stack.recv_len(r).is_ok_and(|n| n >= total) || stack.at_end(r);
+                    return enough.then(|| stack.recv(now, r, parts, true));
+                }
+                match recv_rest(parts, got, |rest| stack.recv(now, r, rest, peek)) {
+                    Err(Error::WouldBlock) => None,
+                    other => Some(other),
+                }
+            });
+            let failed = match woken {
+                Woken::Got(Ok(n)) => {
+                    got = if peek && all { n } else { got + n };
+                    if n == 0 || got == total || !all || peek {
+                        return Verdict::Done(Ok(stream_bytes(got)));
+                    }
+                    continue;
+                }
+                Woken::Got(Err(error)) => from_stack(error),
+                Woken::TimedOut => Errno::AGAIN,
+                Woken::Interrupted => Errno::INTR,
+                Woken::Kernel | Woken::Retired => Errno::CONNRESET,
+            };
+            return Verdict::Done(if got > 0 { Ok(stream_bytes(got)) } else { Err(failed) });
+        }
+    }
+
+    /// Ends one direction or both.
+    pub fn shutdown(&self, fd: i32, read: bool, write: bool) -> Verdict<()> {
+        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        let now = self.now();
+        let two_sided = self.with_stack(shared, |stack| stack.served(r));
+        let done = self.with_stack(shared, |stack| stack.shutdown(now, r, read, write));
+        if let Ok(Some((true, endpoint, flags))) = two_sided {
+            self.lock_session().withdraw(self, shared, true, endpoint, flags);
+            return Verdict::Kernel;
+        }
+        match done {
+            Ok(Ok(())) => Verdict::Done(Ok(())),
+            // Unconnected: the kernel's socket is in the same state and knows the error.
+            Ok(Err(_)) => Verdict::Kernel,
+            Err(Retired) => Verdict::fail(Errno::NOTCONN),
+        }
+    }
+
+    /// A closing socket that lingers (SO_LINGER with a time) waits here until its data is acknowledged.
+    pub(crate) fn linger(&self, r: SocketRef) {
+        let Some(shared) = self.attached() else { return };
+        if self.references.of(r.index).is_some_and(|c| c.load(sidestep_shm::atomic::Ordering::Relaxed) > 1) {
+            return;
+        }
+        let seconds = self.with_stack(shared, |stack| stack.linger(r).unwrap_or(0));
+        let Ok(seconds @ 2..) = seconds else { return };
+        let now = self.now();
+        let _ = self.with_stack(shared, |stack| stack.shutdown(now, r, false, true));
+        let waiting = Waiting {
+            target: Target::One(WaitFor::Socket(r, Ready::all())),
+            kernel: KernelSide::None,
+            deadline: now + Nanos::from_secs(u64::from(seconds) - 1),
+            mask: None,
+        };
+        let _ = self.wait(shared, &waiting, |stack, _| stack.is_drained(r).then_some(()));
+    }
+
+    /// SO_RCVTIMEO and SO_SNDTIMEO.
+    pub(crate) fn timeouts(&self, fd: i32) -> (Nanos, Nanos) {
+        match self.on_socket(fd, |stack, r| stack.timeouts(r)) {
+            Some(Ok(timeouts)) => timeouts,
+            _ => (Nanos::ZERO, Nanos::ZERO),
+        }
+    }
+
+    /// When a timeout of a socket ends; zero is none.
+    pub(crate) fn deadline(&self, timeout: Nanos) -> Nanos {
+        if timeout == Nanos::ZERO { Nanos::NEVER } else { self.now() + timeout }
+    }
+}
+
+enum Begin {
+    Handover(Handover),
+    Failed(Errno),
+}
+
+pub(crate) const fn stream_bytes(n: usize) -> Received {
+    Received { copied: n, len: n, source: None }
+}
+
+fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> Vec<Foreign<'a>> {
+    let mut rest = Vec::with_capacity(parts.len());
+    for part in parts {
+        let left = part.skip(skip);
+        skip = skip.saturating_sub(part.len());
+        if !left.is_empty() {
+            rest.push(left);
+        }
+    }
+    rest
+}
+
+/// Calls `f` with what lies behind the first `skip` bytes.
+fn recv_rest<R>(parts: &mut [ForeignMut<'_>], mut skip: usize, f: impl FnOnce(&mut [ForeignMut<'_>]) -> R) -> R {
+    if skip == 0 {
+        return f(parts);
+    }
+    let mut rest = Vec::with_capacity(parts.len());
+    for part in parts {
+        let len = part.len();
+        if skip < len {
+            rest.push(part.skip(skip));
+        }
+        skip = skip.saturating_sub(len);
+    }
+    f(&mut rest)
+}
+
+/// An unspecified destination means this host.
+pub(crate) fn reachable(remote: Endpoint) -> Endpoint {
+    if !remote.addr.is_unspecified() {
+        return remote;
+    }
+    let addr = if remote.addr.is_v4() { Address::LOOPBACK_V4 } else { Address::LOOPBACK_V6 };
+    Endpoint::new(addr, remote.port)
+}
+
+/// The source address for a destination on this host: the kernel takes the same address for both.
+pub(crate) fn source_for(destination: Address) -> Address {
+    if destination.is_loopback() && destination.is_v4() { Address::LOOPBACK_V4 } else { destination }
+}
+
+/// Lets the kernel reserve a port for an outgoing connection.
+pub(crate) fn reserve(fd: i32, source: Address, is_v6: bool) -> Result<Endpoint, Errno> {
+    let addr = socket_addr(Endpoint::new(source, 0), is_v6);
+    with_fd(fd, |fd| rustix::net::bind(fd, &addr))?;
+    let local = kernel_name(fd).ok_or(Errno::ADDRNOTAVAIL)?;
+    Ok(Endpoint::new(source, local.port))
+}
+
+/// An endpoint as a socket of the family names it.
+pub(crate) fn socket_addr(endpoint: Endpoint, is_v6: bool) -> std::net::SocketAddr {
+    let ip = match (endpoint.addr.v4(), is_v6) {
+        (Some(v4), true) => v4.to_ipv6_mapped().into(),
+        _ => endpoint.addr.ip(),
+    };
+    std::net::SocketAddr::new(ip, endpoint.port)
+}
+
+/// What the kernel says a socket's local address is.
+pub(crate) fn kernel_name(fd: i32) -> Option<Endpoint> {
+    let name: SocketAddrAny = with_fd(fd, rustix::net::getsockname).ok()?;
+    let name = std::net::SocketAddr::try_from(name).ok()?;
+    Some(Endpoint::new(Address::from(name.ip()), name.port()))
+}
+
+fn open_backing(is_v6: bool, cloexec: bool, nonblock: bool) -> Result<OwnedFd, Errno> {
+    let family = if is_v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    let mut flags = OpenFlags::empty();
+    flags.set(OpenFlags::CLOEXEC, cloexec);
+    flags.set(OpenFlags::NONBLOCK, nonblock);
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    debug_assert!(fd.as_raw_fd() >= 0, "a descriptor");
+    Ok(fd)
+}

@@ -1,0 +1,140 @@
+//! What each thread keeps: how it sleeps, how long it spins, and when it last looked at the kernel's side.
+
+use crate::process::{Process, Shared};
+use core::cell::RefCell;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use sidestep_shm::{Fd, Nanos};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// How often a thread that finds accelerated work, or spins, looks at the kernel's side of the same set.
+const GLANCE: Nanos = Nanos::from_micros(10);
+/// The shortest spin: some work comes at once, whatever experience says.
+const SPIN_LEAST: Nanos = Nanos::from_micros(4);
+const GLANCES: usize = 64;
+
+/// Marks of the descriptors that a sleeping thread waits for.
+pub(crate) const DOORBELL: u64 = 1;
+pub(crate) const WAITER: u64 = 2;
+pub(crate) const KERNEL: u64 = 3;
+
+/// A thread's own state.
+pub(crate) struct ThreadState {
+    /// The fork that this state belongs to; another one's is thrown away.
+    fork: u32,
+    /// Waiter in the stack, once taken.
+    waiter: Option<u32>,
+    /// epoll descriptor over doorbell, waiter, and one more.
+    sleep: Option<Fd>,
+    /// The one more: a descriptor of the kernel's side.
+    kernel_fd: i32,
+    /// How long the next spin may take.
+    spin: Nanos,
+    glances: [Nanos; GLANCES],
+}
+
+thread_local! {
+    static STATE: RefCell<ThreadState> = const { RefCell::new(ThreadState::NEW) };
+}
+
+impl ThreadState {
+    const NEW: Self = Self {
+        fork: 0,
+        waiter: None,
+        sleep: None,
+        kernel_fd: -1,
+        spin: Nanos::NEVER,
+        glances: [Nanos::ZERO; GLANCES],
+    };
+
+    /// Time that the next wait may spin.
+    pub(crate) fn spin_budget(&self, process: &Process) -> Nanos {
+        self.spin.min(process.config().spin)
+    }
+
+    /// Learns from a wait: one that was short, or was ended soon after falling asleep, is worth spinning for next time.
+    pub(crate) fn learn(&mut self, process: &Process, waited: Nanos) {
+        let config = process.config();
+        self.spin = if config.spin_fixed || waited <= config.spin + config.spin { config.spin } else { SPIN_LEAST };
+    }
+
+    /// Whether the kernel's side of `key` has not been looked at for long enough; notes that it is now.
+    pub(crate) fn glance_due(&mut self, key: i32, now: Nanos) -> bool {
+        let last = &mut self.glances[key.unsigned_abs() as usize % GLANCES];
+        let due = now - *last >= GLANCE;
+        if due {
+            *last = now;
+        }
+        due
+    }
+
+    /// The kernel's side has something for the program, who will ask for it next.
+    pub(crate) fn kernel_has(&mut self) {
+        self.glances = [Nanos::ZERO; GLANCES];
+    }
+
+    /// The waiter that this thread has taken.
+    pub(crate) const fn my_waiter(&self) -> Option<u32> {
+        self.waiter
+    }
+
+    /// The waiter of this thread. None when all are taken.
+    pub(crate) fn waiter(&mut self, take: impl FnOnce() -> Option<u32>) -> Option<u32> {
+        if self.waiter.is_none() {
+            self.waiter = take();
+        }
+        self.waiter
+    }
+
+    /// The descriptor to sleep on: doorbell, waiter, and `kernel_fd` if it is not negative.
+    pub(crate) fn sleep_fd(&mut self, shared: &Shared, kernel_fd: i32) -> rustix::io::Result<BorrowedFd<'_>> {
+        if self.sleep.is_none() {
+            let fd = epoll::create(CreateFlags::CLOEXEC)?;
+            // Exclusive: a frame wakes one of the sleeping threads, which wakes others as their sockets become ready.
+            let exclusive = EventFlags::IN | EventFlags::EXCLUSIVE;
+            epoll::add(&fd, &shared.doorbell, EventData::new_u64(DOORBELL), exclusive)?;
+            if let Some(event) = self.waiter.and_then(|w| shared.waiters.get(w as usize)) {
+                epoll::add(&fd, event, EventData::new_u64(WAITER), EventFlags::IN)?;
+            }
+            self.sleep = Some(Fd::adopt(fd).map_err(|_| rustix::io::Errno::MFILE)?);
+            self.kernel_fd = -1;
+        }
+        let Some(sleep) = &self.sleep else { return Err(rustix::io::Errno::BADF) };
+        if self.kernel_fd >= 0 {
+            // Always anew: the number may be another file's by now.
+            let _ = crate::process::with_fd(self.kernel_fd, |old| epoll::delete(sleep, old));
+            self.kernel_fd = -1;
+        }
+        if kernel_fd >= 0 {
+            crate::process::with_fd(kernel_fd, |new| {
+                epoll::add(sleep, new, EventData::new_u64(KERNEL), EventFlags::IN)
+            })?;
+            self.kernel_fd = kernel_fd;
+        }
+        Ok(sleep.as_fd())
+    }
+}
+
+impl Drop for ThreadState {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            crate::process::process().give_waiter(waiter, self.fork);
+        }
+    }
+}
+
+/// Works on the calling thread's state. None where it has ended already, as late in a thread's life.
+pub(crate) fn with_thread<R>(process: &Process, f: impl FnOnce(&mut ThreadState) -> R) -> Option<R> {
+    STATE
+        .try_with(|state| {
+            let mut state = state.try_borrow_mut().ok()?;
+            let fork = process.fork_count();
+            if state.fork != fork {
+                // A forked child: the parent's waiter is not ours to give back, nor its epoll to change.
+                state.waiter = None;
+                *state = ThreadState { fork, ..ThreadState::NEW };
+            }
+            Some(f(&mut state))
+        })
+        .ok()
+        .flatten()
+}

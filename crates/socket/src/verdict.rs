@@ -1,0 +1,60 @@
+//! Who serves a call, and what came of it.
+
+use crate::{Endpoint, Errno};
+use bitflags::bitflags;
+
+/// The outcome of a call on a descriptor.
+#[derive(Debug)]
+pub enum Verdict<T> {
+    /// Not ours: call the kernel, as if we were not there.
+    Kernel,
+    /// Two-sided, and the kernel's side has something: call the kernel without blocking; if it has nothing after all
+    /// (EAGAIN) and the call blocks, ask again.
+    KernelNow,
+    /// Ours.
+    Done(Result<T, Errno>),
+}
+
+impl<T> Verdict<T> {
+    /// A failure of ours.
+    pub const fn fail(errno: Errno) -> Self {
+        Self::Done(Err(errno))
+    }
+}
+
+bitflags! {
+    /// What a receiving call asks for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RecvFlags: u32 {
+        /// Leave the data in the queue.
+        const PEEK = 1;
+        /// Do not block.
+        const DONTWAIT = 1 << 1;
+        /// Block until all was received.
+        const WAITALL = 1 << 2;
+        /// Report the true length of a datagram; of a stream, drop the data instead of copying it.
+        const TRUNC = 1 << 3;
+    }
+}
+
+bitflags! {
+    /// What a sending call asks for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SendFlags: u32 {
+        /// Do not block.
+        const DONTWAIT = 1;
+        /// More follows.
+        const MORE = 1 << 1;
+    }
+}
+
+/// What a receiving call got.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes copied.
+    pub copied: usize,
+    /// Length of the message: for a datagram that was cut, more than was copied.
+    pub len: usize,
+    /// Who sent it; none for streams.
+    pub source: Option<Endpoint>,
+}

@@ -1,0 +1,300 @@
+//! How a blocked call waits: it spins for as long as that is likely to pay, then sleeps on everything that could end
+//! the wait: frames (the stack's doorbell), work that another thread does for us (our waiter), the kernel's side,
+//! timers and the deadline.
+
+use crate::process::{Process, Shared, with_fd};
+use crate::thread::{DOORBELL, WAITER, with_thread};
+use crate::Errno;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use sidestep_shm::Nanos;
+use sidestep_stack::{Ready, SocketRef, Stack, WaitFor};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::OnceLock;
+
+/// How often a spinning thread offers its processor to others.
+const YIELD: Nanos = Nanos::from_micros(3);
+/// How long a thread without a waiter of its own sleeps at most: it is told of frames, not of others' work.
+const NAP: Nanos = Nanos::from_millis(1);
+/// The longest sleep: now and then somebody must see whether the agent still lives.
+const CHECK_AGENT: Nanos = Nanos::from_millis(500);
+
+/// Signals that are blocked while a call sleeps, as its caller asked (ppoll, pselect, epoll_pwait).
+pub type SleepMask<'a> = Option<&'a libc::sigset_t>;
+
+/// Sleeps like ppoll(2): descriptors, timeout in nanoseconds if any, signal mask.
+pub type MaskedPoll = fn(&mut [libc::pollfd], Option<Nanos>, &libc::sigset_t) -> Result<(), Errno>;
+
+static MASKED_POLL: OnceLock<MaskedPoll> = OnceLock::new();
+
+/// What ends a wait on the accelerated side.
+pub(crate) enum Target<'a> {
+    One(WaitFor),
+    Many(&'a [(SocketRef, Ready)]),
+}
+
+/// What ends a wait on the kernel's side.
+pub(crate) enum KernelSide<'a> {
+    None,
+    /// This descriptor becomes readable.
+    Readable(i32),
+    /// Any of these becomes what it is asked for.
+    Polled(&'a [libc::pollfd]),
+}
+
+/// A wait.
+pub(crate) struct Waiting<'a> {
+    pub(crate) target: Target<'a>,
+    pub(crate) kernel: KernelSide<'a>,
+    /// When to give up.
+    pub(crate) deadline: Nanos,
+    pub(crate) mask: SleepMask<'a>,
+}
+
+/// How a wait ended.
+pub(crate) enum Woken<R> {
+    /// The attempt succeeded.
+    Got(R),
+    /// The kernel's side has something.
+    Kernel,
+    TimedOut,
+    /// A signal was handled.
+    Interrupted,
+    /// The stack was given up.
+    Retired,
+}
+
+impl Process {
+    /// Lends the real ppoll(2), for sleeping with a signal mask.
+    pub fn set_masked_poll(&self, poll: MaskedPoll) {
+        let _ = MASKED_POLL.set(poll);
+    }
+
+    /// Waits until `attempt`, made under the stack's lock after each poll, yields something, or the wait ends otherwise.
+    pub(crate) fn wait<R>(
+        &self,
+        shared: &Shared,
+        waiting: &Waiting<'_>,
+        mut attempt: impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
+    ) -> Woken<R> {
+        let started = self.now();
+        let woken = match self.spin(shared, waiting, started, &mut attempt) {
+            Some(woken) => woken,
+            None => self.sleep(shared, waiting, &mut attempt),
+        };
+        let waited = self.now() - started;
+        with_thread(self, |t| t.learn(self, waited));
+        woken
+    }
+
+    fn spin<R>(
+        &self,
+        shared: &Shared,
+        waiting: &Waiting<'_>,
+        started: Nanos,
+        attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
+    ) -> Option<Woken<R>> {
+        let budget = with_thread(self, |t| t.spin_budget(self))?;
+        let slot = self.slot();
+        // One spinner a stack: a second one would only take turns with the first.
+        if budget == Nanos::ZERO || !self.with_stack(shared, |stack| stack.claim_spin(slot)).ok()? {
+            return None;
+        }
+        let mut yielded = started;
+        let woken = loop {
+            let now = self.now();
+            let got = self.with_stack(shared, |stack| {
+                stack.poll(now);
+                attempt(stack, now)
+            });
+            match got {
+                Err(_) => break Some(Woken::Retired),
+                Ok(Some(r)) => break Some(Woken::Got(r)),
+                Ok(None) => {}
+            }
+            if now >= waiting.deadline {
+                break Some(Woken::TimedOut);
+            }
+            if self.kernel_has(waiting, now, false) {
+                break Some(Woken::Kernel);
+            }
+            if now - started >= budget {
+                break None;
+            }
+            if now - yielded >= YIELD {
+                rustix::thread::sched_yield();
+                yielded = self.now();
+            } else {
+                core::hint::spin_loop();
+            }
+        };
+        let _ = self.with_stack(shared, |stack| stack.release_spin(slot));
+        woken
+    }
+
+    fn sleep<R>(
+        &self,
+        shared: &Shared,
+        waiting: &Waiting<'_>,
+        attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
+    ) -> Woken<R> {
+        loop {
+            let waiter = with_thread(self, |t| {
+                t.waiter(|| self.lock_only(shared, |stack| stack.take_waiter(self.slot())).ok().flatten())
+            })
+            .flatten();
+            let prepared = self.with_stack(shared, |stack| {
+                let now = self.now();
+                stack.poll(now);
+                if let Some(got) = attempt(stack, now) {
+                    return Err(got);
+                }
+                Ok(prepare(stack, waiting, waiter, now))
+            });
+            let (until, stay_awake) = match prepared {
+                Err(_) => return Woken::Retired,
+                Ok(Err(got)) => return Woken::Got(got),
+                Ok(Ok(prepared)) => prepared,
+            };
+            let slept = if stay_awake { Ok(()) } else { self.sleep_once(shared, waiting, until) };
+            let back = self.with_stack(shared, |stack| {
+                stack.disarm();
+                if let Some(waiter) = waiter {
+                    stack.wake_up(waiter);
+                    stack.leave_time(waiter);
+                }
+                let now = self.now();
+                stack.poll(now);
+                (now, attempt(stack, now))
+            });
+            match (back, slept) {
+                (Err(_), _) => return Woken::Retired,
+                (Ok((_, Some(got))), _) => return Woken::Got(got),
+                (_, Err(Errno::INTR)) => return Woken::Interrupted,
+                (Ok((now, None)), _) => {
+                    if self.kernel_has(waiting, now, true) {
+                        return Woken::Kernel;
+                    }
+                    if now >= waiting.deadline {
+                        return Woken::TimedOut;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something may have happened, or `until`.
+    fn sleep_once(&self, shared: &Shared, waiting: &Waiting<'_>, until: Nanos) -> Result<(), Errno> {
+        let now = self.now();
+        let limit = now + CHECK_AGENT;
+        let span = until.min(limit) - now;
+        let kernel_fd = if let KernelSide::Readable(fd) = waiting.kernel { fd } else { -1 };
+        let slept = with_thread(self, |t| {
+            let sleep = t.sleep_fd(shared, kernel_fd)?;
+            match (&waiting.kernel, waiting.mask) {
+                (KernelSide::Polled(fds), mask) => poll_beside(sleep.as_raw_fd(), fds, span, mask)?,
+                (_, Some(mask)) => poll_beside(sleep.as_raw_fd(), &[], span, Some(mask))?,
+                (_, None) => {}
+            }
+            // What was signalled is taken back, by whoever was woken for it.
+            let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+            let mut events = [none; 4];
+            let span = if matches!(waiting.kernel, KernelSide::Polled(_)) || waiting.mask.is_some() { Nanos::ZERO } else { span };
+            let (filled, _) = epoll::wait(sleep, &mut events[..], Some(&timespec(span)))?;
+            for event in filled {
+                match event.data.u64() {
+                    DOORBELL => shared.doorbell.drain(),
+                    WAITER => t.my_waiter().and_then(|w| shared.waiters.get(w as usize)).is_some_and(|w| w.drain()),
+                    _ => false,
+                };
+            }
+            Ok(())
+        });
+        if self.now() >= limit {
+            if let Ok(mut session) = self.session.try_lock() {
+                session.check(self, shared);
+            }
+        }
+        slept.unwrap_or(Ok(()))
+    }
+
+    /// Whether the kernel's side has something; looked at only now and then unless `surely`.
+    pub(crate) fn kernel_has(&self, waiting: &Waiting<'_>, now: Nanos, surely: bool) -> bool {
+        match waiting.kernel {
+            KernelSide::None => false,
+            KernelSide::Readable(fd) => (surely || self.glance_due(fd, now)) && is_readable(fd),
+            KernelSide::Polled([]) => false,
+            KernelSide::Polled(fds) => (surely || self.glance_due(fds[0].fd, now)) && any_ready(fds),
+        }
+    }
+}
+
+/// Announces sleep. Returns until when, and whether there is a reason not to sleep.
+fn prepare(stack: &mut Stack<'static>, waiting: &Waiting<'_>, waiter: Option<u32>, now: Nanos) -> (Nanos, bool) {
+    let mut until = waiting.deadline;
+    let mut told = waiter.is_some();
+    if let Some(waiter) = waiter {
+        told &= match &waiting.target {
+            Target::One(target) => stack.fall_asleep(waiter, *target).is_ok(),
+            Target::Many(all) => all.iter().fold(true, |ok, (r, events)| stack.fall_asleep_also(waiter, *r, *events).is_ok() && ok),
+        };
+        if stack.keep_time(waiter) {
+            until = until.min(stack.next_timer());
+        }
+    }
+    if !told {
+        until = until.min(now + NAP);
+    }
+    (until, stack.arm())
+}
+
+/// poll(2) over `sleep` and descriptors of the kernel's side.
+fn poll_beside(sleep: i32, fds: &[libc::pollfd], span: Nanos, mask: SleepMask<'_>) -> Result<(), Errno> {
+    let mut all = Vec::with_capacity(fds.len() + 1);
+    all.push(libc::pollfd { fd: sleep, events: libc::POLLIN, revents: 0 });
+    all.extend_from_slice(fds);
+    match (mask, MASKED_POLL.get()) {
+        (Some(mask), Some(poll)) => poll(&mut all, Some(span), mask),
+        _ => poll_now(&mut all, span).map(|_| ()),
+    }
+}
+
+/// poll(2) by system call; fills in what is ready.
+pub(crate) fn poll_now(fds: &mut [libc::pollfd], span: Nanos) -> Result<usize, Errno> {
+    let raw: Vec<(usize, PollFd<'_>)> = fds
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.fd >= 0)
+        .map(|(i, p)| (i, with_static_fd(p.fd, PollFlags::from_bits_retain(p.events.cast_unsigned()))))
+        .collect();
+    let (places, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = raw.into_iter().unzip();
+    let ready = rustix::event::poll(&mut polled, Some(&timespec(span)))?;
+    for (place, p) in places.iter().zip(&polled) {
+        fds[*place].revents = p.revents().bits().cast_signed();
+    }
+    Ok(ready)
+}
+
+fn with_static_fd(fd: i32, events: PollFlags) -> PollFd<'static> {
+    crate::process::static_fd(fd, |fd| PollFd::from_borrowed_fd(fd, events))
+}
+
+fn is_readable(fd: i32) -> bool {
+    with_fd(fd, |fd| {
+        let mut poll = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+        rustix::event::poll(&mut poll, Some(&timespec(Nanos::ZERO))).is_ok_and(|n| n > 0)
+    })
+}
+
+fn any_ready(fds: &[libc::pollfd]) -> bool {
+    poll_now(&mut fds.to_vec(), Nanos::ZERO).is_ok_and(|n| n > 0)
+}
+
+/// A span as the kernel wants it; "never" is a year.
+pub(crate) fn timespec(span: Nanos) -> Timespec {
+    let span = span.min(Nanos::from_secs(31_536_000));
+    Timespec {
+        tv_sec: (span.0 / 1_000_000_000).cast_signed(),
+        tv_nsec: (span.0 % 1_000_000_000).cast_signed(),
+    }
+}

@@ -42,6 +42,10 @@ impl Tcb {
         if self.snd_wl1.lt(seg.seq) || (self.snd_wl1 == seg.seq && self.snd_wl2.le(ack)) {
             self.update_send_window(seg);
         }
+        if self.has_unsent() {
+            // Also where the segment's window is not news: its acknowledgement may have made room.
+            self.marks.insert(Marks::SEND_DUE);
+        }
         if self.is(Marks::FIN_ACKED) {
             events |= self.on_fin_acked(env);
         }

@@ -39,7 +39,7 @@ impl Tcb {
     pub fn close(&mut self, env: &mut Env<'_, '_>) -> Events {
         match self.state() {
             State::Closed | State::Listen => {
-                self.rcv.clear(env.pool);
+                self.free_buffers(env.pool);
                 return self.events(Events::empty());
             }
             State::SynSent => return self.abort(env),
@@ -76,8 +76,7 @@ impl Tcb {
         self.set_closed();
         self.free_buffers(env.pool);
         if needs_reset {
-            self.reset_seq = self.snd_max;
-            self.marks.insert(Marks::RST_DUE);
+            self.reset_in_sequence();
         }
         self.events(Events::CLOSED)
     }
@@ -140,10 +139,17 @@ impl Tcb {
         self.error = error as u8;
     }
 
-    /// Asks for a RST that a peer will believe which acknowledges `seq`; the connection stays as it is.
+    /// Asks for a RST that a peer will believe which acknowledged `seq`; the connection stays as it is.
     pub(crate) fn reset_with(&mut self, seq: Seq) {
         self.reset_seq = seq;
+        self.marks.remove(Marks::RST_ACKS);
         self.marks.insert(Marks::RST_DUE);
+    }
+
+    /// Asks for a RST behind all that was sent.
+    pub(crate) fn reset_in_sequence(&mut self) {
+        (self.reset_seq, self.reset_ack) = (self.snd_max, self.rcv_nxt);
+        self.marks.insert(Marks::RST_DUE | Marks::RST_ACKS);
     }
 
     /// Answers a segment to a connection that is CLOSED already but not yet released.
@@ -151,8 +157,10 @@ impl Tcb {
         if let Some(reset) = crate::reset_for(seg, payload_len)
             && self.local_port != 0
         {
-            self.rcv_nxt = reset.ack;
             self.reset_with(reset.seq);
+            self.reset_ack = reset.ack;
+            self.marks
+                .set(Marks::RST_ACKS, reset.flags.contains(Flags::ACK));
         }
     }
 

@@ -68,7 +68,7 @@ impl Tcb {
         };
         if silent {
             let events = self.time_out(env);
-            self.reset_with(self.snd_max);
+            self.reset_in_sequence();
             return events;
         }
         self.keep_probes = self.keep_probes.saturating_add(1);

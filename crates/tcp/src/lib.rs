@@ -55,3 +55,6 @@ pub use output::Transmit;
 pub use recovery::Phase;
 pub use state::{Error, Events, State};
 pub use tcb::{Env, Settings, Tcb};
+
+#[cfg(test)]
+mod tests;

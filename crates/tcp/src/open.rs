@@ -105,7 +105,9 @@ impl Tcb {
     fn synchronize(&mut self, syn: &Repr) {
         self.irs = syn.seq;
         self.rcv_nxt = syn.seq + 1;
-        (self.rcv_adv, self.rcv_acked) = (self.rcv_nxt, self.rcv_nxt);
+        self.rcv_acked = self.rcv_nxt;
+        // What our SYN announced, or our SYN-ACK will.
+        self.rcv_adv = self.rcv_nxt + self.rcv_buf_bytes.min(u32::from(u16::MAX));
         self.take_window(syn, 0);
         match syn.options.timestamps {
             Some(ts) if self.is(Marks::TIMESTAMPS) => self.ts_recent = ts.value,

@@ -99,6 +99,8 @@ impl Tcb {
         transmit
     }
 
+    /// A bare acknowledgement goes from the end of all that was sent, also while SND.NXT has fallen back: the peer drops
+    /// what looks old.
     fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
         if self.is(Marks::RST_DUE) {
             return Some(self.reset_segment());
@@ -115,8 +117,11 @@ impl Tcb {
             }
         }
         if self.is(Marks::SEND_DUE) {
-            if let Some((len, fin)) = self.plan_segment(env.now) {
-                return Some(self.data_segment(env, self.snd_nxt, len, fin));
+            let plan = self.plan_segment(env.now);
+            if let Some((len, fin)) = plan {
+                let transmit = self.data_segment(env, self.snd_nxt, len, fin);
+                self.marks.set(Marks::SEND_DUE, self.has_unsent());
+                return Some(transmit);
             }
             self.marks.remove(Marks::SEND_DUE);
         }
@@ -125,7 +130,7 @@ impl Tcb {
             return Some(self.probe_segment(env));
         }
         self.is(Marks::ACK_NOW)
-            .then(|| self.bare_segment(self.snd_nxt, Flags::ACK, env.now))
+            .then(|| self.bare_segment(self.snd_max, Flags::ACK, env.now))
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
@@ -151,12 +156,11 @@ impl Tcb {
             return self.plan_squeezed(0, true, now);
         }
         let whole = len == unsent;
-        let fin = fin && whole && window > len;
         if whole && len < mss && !fin && self.holds_partial(now) {
             return None;
         }
         self.marks.remove(Marks::CWND_LIMITED);
-        Some((len, fin))
+        Some((len, fin && whole && window > len))
     }
 
     /// A window leaves room for part of a segment only: sent if that is much of what the peer ever offered
@@ -183,7 +187,9 @@ impl Tcb {
             self.deadlines.set_if_idle(Timer::Cork, now + CORK_MAX);
             return true;
         }
-        !self.is(Marks::NODELAY | Marks::UNCORKED) && self.snd_sml.gt(self.snd_una)
+        !self.is(Marks::NODELAY | Marks::UNCORKED)
+            && self.snd_sml.gt(self.snd_una)
+            && self.snd_sml.le(self.snd_max)
     }
 
     /// Forgets a congestion window that was not used for long (RFC 5681 4.1).
@@ -338,7 +344,11 @@ impl Tcb {
     /// The RST that is due.
     fn reset_segment(&mut self) -> Transmit {
         self.marks.remove(Marks::RST_DUE);
-        let repr = self.header(self.reset_seq, Flags::RST | Flags::ACK);
+        let mut repr = self.header(self.reset_seq, Flags::RST);
+        if self.is(Marks::RST_ACKS) {
+            repr.flags |= Flags::ACK;
+            repr.ack = self.reset_ack;
+        }
         Transmit {
             repr,
             payload_len: 0,

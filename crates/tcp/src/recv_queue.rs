@@ -67,6 +67,10 @@ impl RecvQueue {
         dst: &mut ForeignMut<'_>,
         peek: bool,
     ) -> usize {
+        if self.ready.is_empty() {
+            // Also the case of a zeroed entry, whose queue has no valid ends.
+            return 0;
+        }
         if peek {
             self.ready.copy_out(pool, 0, dst)
         } else {
@@ -88,7 +92,11 @@ impl RecvQueue {
         offset: usize,
         dst: &mut ForeignMut<'_>,
     ) -> usize {
-        self.ready.copy_out(pool, offset, dst)
+        if self.ready.is_empty() {
+            0
+        } else {
+            self.ready.copy_out(pool, offset, dst)
+        }
     }
 
     /// Keeps bytes that begin at `seq`, beyond RCV.NXT, as far as they are new and at most `chunks_max` chunks wait.
@@ -260,3 +268,6 @@ fn distance(from: Seq, to: Seq) -> usize {
 fn clamp_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,3 +102,6 @@ impl Tcb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

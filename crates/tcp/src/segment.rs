@@ -217,7 +217,9 @@ impl Tcb {
         let hole = !self.rcv.is_contiguous();
         let events = self.append_text(env, flags, new);
         if hole {
-            self.rcv_nxt = self.rcv.advance(env.pool, self.rcv_nxt);
+            let before = self.rcv_nxt;
+            self.rcv_nxt = self.rcv.advance(env.pool, before);
+            self.counters.bytes_received += u64::from(self.rcv_nxt.0.wrapping_sub(before.0));
             self.marks.insert(Marks::ACK_NOW);
         }
         events

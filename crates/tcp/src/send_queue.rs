@@ -112,3 +112,6 @@ impl SendQueue {
         *self = Self::EMPTY;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,6 +129,8 @@ bitflags! {
         const PASSIVE = 1 << 24;
         /// TCP_QUICKACK was asked for.
         const QUICKACK = 1 << 25;
+        /// The RST that is due has an acknowledgement, `reset_ack`.
+        const RST_ACKS = 1 << 26;
     }
 }
 
@@ -202,6 +204,8 @@ pub struct Tcb {
     pub(crate) rcv_fin: Seq,
     /// Sequence number of the RST to send.
     pub(crate) reset_seq: Seq,
+    /// What it acknowledges, with [`Marks::RST_ACKS`].
+    pub(crate) reset_ack: Seq,
     pub(crate) iss: Seq,
     pub(crate) irs: Seq,
     pub(crate) rcv_buf_bytes: u32,
@@ -224,7 +228,7 @@ pub struct Tcb {
     pub(crate) keep_probes: u8,
     pub(crate) keep_idle_s: u16,
     pub(crate) keep_interval_s: u16,
-    pub(crate) _reserved: [u8; 2],
+    pub(crate) _reserved: [u8; 6],
     pub(crate) user_timeout_ms: u32,
     pub(crate) time_wait: Nanos,
     pub(crate) counters: Counters,

@@ -10,7 +10,7 @@ pub(super) fn on_duplicate_ack(tcb: &mut Tcb) {
     tcb.dup_acks = tcb.dup_acks.saturating_add(1);
     let mss = u32::from(tcb.mss);
     match tcb.phase() {
-        Phase::Open if tcb.dup_acks >= DUP_THRESH && tcb.snd_una.gt(tcb.recover) => enter(tcb),
+        Phase::Open if tcb.dup_acks >= DUP_THRESH && !is_echo(tcb) => enter(tcb),
         Phase::Open => tcb.marks.insert(Marks::SEND_DUE),
         Phase::Recovery => {
             // A segment has left the network (RFC 6582 3.2 step 3).
@@ -20,6 +20,12 @@ pub(super) fn on_duplicate_ack(tcb: &mut Tcb) {
         // Segments sent again that the peer had already.
         Phase::Loss => {}
     }
+}
+
+/// Whether duplicate acknowledgements may come from segments that were sent twice after a timeout (RFC 6582 3.2
+/// step 2): while nothing beyond what was outstanding then is acknowledged.
+fn is_echo(tcb: &Tcb) -> bool {
+    tcb.recover.ge(tcb.snd_una) && tcb.recover.le(tcb.snd_max)
 }
 
 fn enter(tcb: &mut Tcb) {

@@ -12,6 +12,7 @@ mod machine;
 mod model;
 mod placement;
 mod process;
+mod raw_memif;
 mod report;
 mod smoltcp;
 mod stats;

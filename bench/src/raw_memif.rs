@@ -37,7 +37,10 @@ fn wire_ends() -> Result<[End; 2]> {
     let end = |role| -> Result<End> {
         let region = Region::attach(memfd.try_clone_to_owned()?)?;
         let at = Attachment::for_wire(region, &geometry, role, EventFd::new()?)?;
-        let mut end = End { state: State::new(role, &geometry), at };
+        let mut end = End {
+            state: State::new(role, &geometry),
+            at,
+        };
         end.port().rx_wakeups(false);
         Ok(end)
     };
@@ -85,14 +88,22 @@ pub(crate) fn round_trips(cpus: Cpus, frames: u64, bytes: usize) -> Result<Histo
             Ok(())
         });
         let timed = scope.spawn(|| time_round_trips(&mut near, cpus, frames, bytes));
-        let timed = timed.join().map_err(|_| anyhow::anyhow!("the timed side panicked"));
+        let timed = timed
+            .join()
+            .map_err(|_| anyhow::anyhow!("the timed side panicked"));
         done.store(true, Ordering::Relaxed);
-        echo.join().map_err(|_| anyhow::anyhow!("the answering side panicked"))??;
+        echo.join()
+            .map_err(|_| anyhow::anyhow!("the answering side panicked"))??;
         timed?
     })
 }
 
-fn time_round_trips(end: &mut End, cpus: Cpus, frames: u64, bytes: usize) -> Result<Histogram<u64>> {
+fn time_round_trips(
+    end: &mut End,
+    cpus: Cpus,
+    frames: u64,
+    bytes: usize,
+) -> Result<Histogram<u64>> {
     pin_thread(cpus.client)?;
     let clock = Clock::new();
     let mut histogram = Histogram::new_with_bounds(1, GIVE_UP_AFTER, 3)?;
@@ -100,7 +111,10 @@ fn time_round_trips(end: &mut End, cpus: Cpus, frames: u64, bytes: usize) -> Res
     let mut port = end.port();
     for number in 0..frames + WARM_UP {
         let start = clock.now();
-        ensure!(send(&mut port, &mut frame, number), "no room for a single frame");
+        ensure!(
+            send(&mut port, &mut frame, number),
+            "no room for a single frame"
+        );
         port.tx_flush();
         let mut polls = 0u64;
         while !receive(&mut port, &mut frame) {
@@ -108,7 +122,10 @@ fn time_round_trips(end: &mut End, cpus: Cpus, frames: u64, bytes: usize) -> Res
             ensure!(polls < GIVE_UP_AFTER, "no answer");
         }
         let took = clock.now() - start;
-        ensure!(frame[..8] == number.to_ne_bytes(), "another frame than the one sent");
+        ensure!(
+            frame[..8] == number.to_ne_bytes(),
+            "another frame than the one sent"
+        );
         if number >= WARM_UP {
             histogram.saturating_record(took.0);
         }
@@ -139,9 +156,13 @@ pub(crate) fn one_way_rate(cpus: Cpus, span: Duration, bytes: usize) -> Result<f
             Ok(())
         });
         let counted = scope.spawn(|| count_frames(&mut to, cpus, span, bytes));
-        let counted = counted.join().map_err(|_| anyhow::anyhow!("the receiving side panicked"));
+        let counted = counted
+            .join()
+            .map_err(|_| anyhow::anyhow!("the receiving side panicked"));
         done.store(true, Ordering::Relaxed);
-        sender.join().map_err(|_| anyhow::anyhow!("the sending side panicked"))??;
+        sender
+            .join()
+            .map_err(|_| anyhow::anyhow!("the sending side panicked"))??;
         counted?
     })
 }
@@ -170,7 +191,10 @@ fn count_frames(end: &mut End, cpus: Cpus, span: Duration, bytes: usize) -> Resu
         }
         if warm && now - start >= span {
             ensure!(next > counted_from, "not a single frame came");
-            #[expect(clippy::cast_precision_loss, reason = "a count of frames in some seconds")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a count of frames in some seconds"
+            )]
             return Ok((next - counted_from) as f64 * 1e9 / (now - start).0 as f64);
         }
     }

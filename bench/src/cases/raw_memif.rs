@@ -3,6 +3,12 @@
 use crate::case::Case;
 use crate::lab::Lab;
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
+use crate::raw_memif::{one_way_rate, round_trips};
+use std::time::Duration;
+
+const FRAME_BYTES: usize = 64;
+/// Round trips for each second of effort: a few hundred nanoseconds each.
+const FRAMES_PER_SECOND: f64 = 1e6;
 
 /// Half round trips, and frames one way.
 #[derive(Debug)]
@@ -38,10 +44,43 @@ impl Case for RawMemif {
         &[Contender::RawMemif, Contender::Dpdk]
     }
 
-    fn measure(&mut self, who: Contender, _: &Lab, _: Effort) -> Result<Figures, Problem> {
-        Err(Problem::Missing(format!(
-            "a measurement of {} in this version",
-            who.name()
-        )))
+    fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
+        if who == Contender::Dpdk {
+            return Err(Problem::Missing(
+                "a measurement of DPDK in this version".into(),
+            ));
+        }
+        let mut figures = half_round_trips(lab, effort)?;
+        let span = Duration::from_secs_f64(effort.seconds);
+        let rate = one_way_rate(lab.cpus, span, FRAME_BYTES).map_err(failed)?;
+        figures.insert("frames_per_second", rate);
+        Ok(figures)
     }
+}
+
+/// The figures of the round-trip cases, for raw frames.
+pub(super) fn half_round_trips(lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of frames"
+    )]
+    let frames = (effort.seconds * FRAMES_PER_SECOND) as u64;
+    let trips = round_trips(lab.cpus, frames, FRAME_BYTES).map_err(failed)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of far less than a month"
+    )]
+    let half = |ns: u64| ns as f64 / 2.0;
+    Ok(Figures::from([
+        ("p50_ns", half(trips.value_at_quantile(0.5))),
+        ("p99_ns", half(trips.value_at_quantile(0.99))),
+        ("p999_ns", half(trips.value_at_quantile(0.999))),
+        ("max_ns", half(trips.max())),
+    ]))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
+fn failed(e: anyhow::Error) -> Problem {
+    Problem::Failed(format!("{e:#}"))
 }

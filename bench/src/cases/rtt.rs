@@ -1,6 +1,6 @@
 //! Half round trips of `sidestep pingpong`, which is a plain sockets program.
 
-use super::{BESIDE_KERNEL, CLIENT_SPAN, smoltcp_rtt};
+use super::{BESIDE_KERNEL, CLIENT_SPAN, raw_memif, smoltcp_rtt};
 use crate::case::Case;
 use crate::lab::{Lab, Listening, free_port};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
@@ -47,7 +47,12 @@ impl Rtt {
     /// TCP, both sides spinning.
     pub(super) fn tcp_spin() -> Self {
         let title = "TCP half round trip of 32 B, unmodified program, both sides spinning";
-        let contenders = &[Contender::Kernel, Contender::Sidestep, Contender::Smoltcp];
+        let contenders = &[
+            Contender::Kernel,
+            Contender::Sidestep,
+            Contender::Smoltcp,
+            Contender::RawMemif,
+        ];
         Self {
             contenders,
             ..Self::new("tcp_rtt_spin", title, &["--mode", "spin"])
@@ -113,8 +118,10 @@ impl Case for Rtt {
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
-        if who == Contender::Smoltcp {
-            return smoltcp_rtt::measure(MESSAGE_BYTES, lab, effort);
+        match who {
+            Contender::Smoltcp => return smoltcp_rtt::measure(MESSAGE_BYTES, lab, effort),
+            Contender::RawMemif => return raw_memif::half_round_trips(lab, effort),
+            _ => {}
         }
         let binary = lab.binary.clone()?;
         let port = free_port()?;

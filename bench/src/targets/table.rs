@@ -73,7 +73,7 @@ pub(crate) const TARGETS: &[Target] = &[
         what: "TCP half round trip over raw frames of our own driver, p50",
         unit: Unit::Ns,
         subject: of("tcp_rtt_spin", Contender::Sidestep, "p50_ns"),
-        reference: Some(of("raw_memif", Contender::RawMemif, "p50_ns")),
+        reference: Some(of("tcp_rtt_spin", Contender::RawMemif, "p50_ns")),
         relation: Relation::Excess,
         at_least: 250.0,
         aim: Some(120.0),

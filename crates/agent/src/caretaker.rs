@@ -145,11 +145,11 @@ impl Registry {
             return;
         };
         entry.doorbell.drain();
-        let report = entry.with(|stack, links| {
-            stack.poll(now, links);
+        let report = entry.with(|stack| {
+            stack.poll(now);
             stack.reset_sleepers();
-            if stack.arm(links) {
-                stack.poll(now, links);
+            if stack.arm() {
+                stack.poll(now);
             }
             stack.report()
         });
@@ -171,14 +171,14 @@ impl Registry {
 /// Polls a stack if that is overdue.
 fn look(entry: &mut StackEntry, now: Nanos) -> Result<Found, Unavailable> {
     let seen = entry.seen_polled;
-    let (polled, found) = entry.try_with(|stack, links| {
+    let (polled, found) = entry.try_with(|stack| {
         let polled = stack.last_polled();
         if now - polled < PATIENCE {
             return (polled, Found::Active);
         }
         let overdue = stack.next_timer() + PATIENCE <= now;
-        if overdue || stack.rx_pending(links) {
-            stack.poll(now, links);
+        if overdue || stack.rx_pending() {
+            stack.poll(now);
             return (stack.last_polled(), Found::Cared);
         }
         (

@@ -97,10 +97,10 @@ impl Registry {
         let Some(entry) = self.stacks.get_mut(&id) else {
             return Ok(());
         };
-        let report = entry.with(|stack, links| {
+        let report = entry.with(|stack| {
             // The process may have left the slot in good order, and another one may have it by now.
             if stack.slots().any(|held| held == (slot, pid)) {
-                stack.on_slot_dead(now, links, slot);
+                stack.on_slot_dead(now, slot);
                 stack.reset_sleepers();
             }
             stack.report()

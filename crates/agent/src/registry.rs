@@ -10,7 +10,7 @@ use rustix::time::Timespec;
 use sidestep_control::directory::DirectoryWriter;
 use sidestep_control::{Fault, StackId};
 use sidestep_shm::{Clock, EventFd, Guard, Nanos, Owner};
-use sidestep_stack::{AGENT_SLOT, Links, SharedStack, Stack};
+use sidestep_stack::{AGENT_SLOT, SharedStack, Stack};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -78,8 +78,8 @@ pub(crate) struct Process {
 pub(crate) struct StackEntry {
     /// Its memory, as the agent has it mapped.
     pub(crate) shared: SharedStack,
-    /// The agent's own attachments to its wires.
-    pub(crate) links: Links,
+    /// The wires that the agent itself is attached to, by index, with the generation of the entry.
+    pub(crate) attached: BTreeMap<u32, u32>,
     /// The namespace of its sockets.
     pub(crate) netns: u64,
     /// Number of this entry, for events.
@@ -125,7 +125,7 @@ impl StackEntry {
     /// broken tables can cause, retires the stack.
     pub(crate) fn with<R>(
         &mut self,
-        work: impl FnOnce(&mut Stack<'static>, &mut Links) -> R,
+        work: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Unavailable> {
         self.with_in(LOCK_SPINS + LOCK_PAUSES, work)
     }
@@ -133,7 +133,7 @@ impl StackEntry {
     /// As [`with`](Self::with), if the lock is free now.
     pub(crate) fn try_with<R>(
         &mut self,
-        work: impl FnOnce(&mut Stack<'static>, &mut Links) -> R,
+        work: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Unavailable> {
         self.with_in(1, work)
     }
@@ -141,17 +141,17 @@ impl StackEntry {
     fn with_in<R>(
         &mut self,
         attempts: u32,
-        work: impl FnOnce(&mut Stack<'static>, &mut Links) -> R,
+        work: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Unavailable> {
         if self.retired {
             return Err(Unavailable::Retired);
         }
         let mut guard = lock_briefly(&self.shared, attempts)?;
-        let links = &mut self.links;
-        let result = catch_unwind(AssertUnwindSafe(|| work(&mut guard, links)));
-        self.has_wires = guard.open_wires().next().is_some();
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut guard)));
         let wakes = guard.take_wakes();
-        if result.is_err() {
+        if result.is_ok() {
+            self.has_wires = guard.open_wires().next().is_some();
+        } else {
             // Before the lock is given back, so that nobody else sees the tables as they are.
             self.shared.word().retire();
         }
@@ -361,7 +361,7 @@ impl Registry {
     /// those that called an earlier agent.
     pub(crate) fn learn_slots(&mut self, id: StackId) -> Result<(), Fault> {
         let entry = self.stack(id)?;
-        let table: Vec<(u32, u32)> = entry.with(|stack, _| stack.slots().collect())?;
+        let table: Vec<(u32, u32)> = entry.with(|stack| stack.slots().collect())?;
         for (slot, pid) in table {
             // A slot without a process is kept for a child that is being forked.
             if pid == 0 || self.stack(id)?.slots.get(&slot) == Some(&pid) {

@@ -174,7 +174,7 @@ fn stack(id: u64, entry: &mut StackEntry, name: impl Fn(u32) -> String) -> Stack
         ..Stack::default()
     };
     let status = |text: &str| text.to_owned();
-    match entry.with(|stack, _| stack.report()) {
+    match entry.with(|stack| stack.report()) {
         Ok(report) => {
             let orphan = entry.orphan_since.is_some();
             let status = status(if orphan { "orphan" } else { "ok" });

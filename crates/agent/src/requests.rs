@@ -7,7 +7,7 @@ use sidestep_control::directory::PublishError;
 use sidestep_control::transport::Fds;
 use sidestep_control::{Fault, Publication, Request, StackId, VERSION};
 use sidestep_shm::{EventFd, Nanos};
-use sidestep_stack::{Links, WAITERS};
+use sidestep_stack::WAITERS;
 use sidestep_wire::Address;
 use std::collections::BTreeMap;
 use std::io;
@@ -128,7 +128,7 @@ impl Registry {
             let number = self.next_number();
             let mut entry = StackEntry {
                 shared: sidestep_stack::attach(memory).map_err(|_| Fault::NotAStack)?,
-                links: Links::new(),
+                attached: BTreeMap::new(),
                 netns,
                 number,
                 doorbell: EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?,
@@ -140,7 +140,7 @@ impl Registry {
                 has_wires: false,
                 retired: false,
             };
-            if entry.with(|stack, _| (stack.id(), stack.netns()))? != (id, netns) {
+            if entry.with(|stack| (stack.id(), stack.netns()))? != (id, netns) {
                 return Err(Fault::NotAStack);
             }
             self.stacks.insert(id, entry);
@@ -165,9 +165,7 @@ impl Registry {
     /// The slot must be the asker's by the stack's own table.
     fn attach_slot(&mut self, pid: u32, id: StackId, slot: u32) -> Result<Answer, Fault> {
         let of_asker = |held: (u32, u32)| held == (slot, pid);
-        let holds = self
-            .stack(id)?
-            .with(|stack, _| stack.slots().any(of_asker))?;
+        let holds = self.stack(id)?.with(|stack| stack.slots().any(of_asker))?;
         if !holds {
             return Err(Fault::NotYours);
         }

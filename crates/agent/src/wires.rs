@@ -4,7 +4,7 @@ use crate::registry::{Job, Registry, StackEntry, Unavailable};
 use sidestep_control::{Fault, StackId};
 use sidestep_nic::memif::{Attachment, Geometry, Role, wire};
 use sidestep_shm::{EventFd, Nanos, Region};
-use sidestep_stack::WireSetup;
+use sidestep_stack::{Stack, WireSetup};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl Registry {
         };
         let added = self
             .stack(end.stack)?
-            .with(|stack, _| stack.add_wire(&setup))?;
+            .with(|stack| stack.add_wire(&setup))?;
         Ok(End {
             index: added.map_err(|_| Fault::WiresFull)?,
             ..end
@@ -158,12 +158,12 @@ impl Registry {
             return Ok(false);
         };
         for end in wire.ends.clone() {
-            let has = |stack: &mut sidestep_stack::Stack<'_>| {
+            let has = |stack: &mut Stack<'_>| {
                 stack
                     .open_wires()
                     .any(|(w, _)| w.id == id && w.index == end.index)
             };
-            if !self.stack(end.stack)?.with(|stack, _| has(stack))? {
+            if !self.stack(end.stack)?.with(|stack| has(stack))? {
                 self.drop_wire(id);
                 return Ok(false);
             }
@@ -171,21 +171,24 @@ impl Registry {
         Ok(true)
     }
 
-    /// What a process needs to use a wire of one of its stacks.
+    /// What a process needs to use a wire of one of its stacks. Busy while a new agent has yet to hear of it from
+    /// the other processes.
     pub(crate) fn map_wire(&mut self, stack: StackId, index: u32) -> Result<Mapping, Fault> {
-        let wire = self
-            .wires
-            .values()
-            .find_map(|w| Some((w, w.seen_from(stack, index)?)));
-        let (wire, (end, other)) = wire.ok_or(Fault::UnknownWire)?;
-        let region = wire.region.as_ref().ok_or(Fault::UnknownWire)?.fd();
-        let peer = self.stacks.get(&other.ok_or(Fault::UnknownWire)?.stack);
-        let doorbell = peer
-            .ok_or(Fault::UnknownWire)?
-            .doorbell
-            .as_fd()
-            .try_clone_to_owned();
-        let region = region.ok_or(Fault::UnknownWire)?.try_clone_to_owned();
+        let wires = self.wires.values();
+        let mut found = wires.filter_map(|w| Some((w, w.seen_from(stack, index)?)));
+        let (wire, (end, other)) = found.next().ok_or(Fault::UnknownWire)?;
+        let region = wire
+            .region
+            .as_ref()
+            .ok_or(Fault::Busy)?
+            .fd()
+            .ok_or(Fault::UnknownWire)?;
+        let peer = self
+            .stacks
+            .get(&other.ok_or(Fault::Busy)?.stack)
+            .ok_or(Fault::UnknownWire)?;
+        let region = region.try_clone_to_owned();
+        let doorbell = peer.doorbell.as_fd().try_clone_to_owned();
         Ok(Mapping {
             peer: end.peer,
             role: end.role,
@@ -197,7 +200,7 @@ impl Registry {
 
     /// Learns from a stack's own table of the wires that an earlier agent made.
     pub(crate) fn learn_wires(&mut self, stack: StackId) -> Result<(), Fault> {
-        let list: Vec<_> = self.stack(stack)?.with(|s, _| s.open_wires().collect())?;
+        let list: Vec<_> = self.stack(stack)?.with(|s| s.open_wires().collect())?;
         for (open, peer) in list {
             if !open.geometry.is_ours() {
                 continue;
@@ -254,18 +257,26 @@ impl Registry {
     }
 
     /// Attaches the agent itself to the wires of a stack, to be able to look after it.
-    pub(crate) fn attach_links(&mut self, stack: StackId) -> Result<(), Fault> {
-        let missing: Vec<_> = self.stack(stack)?.with(|s, links| {
-            let open = s.open_wires().map(|(open, _)| open);
-            open.filter(|open| !links.has(open.index, open.generation))
-                .collect()
+    pub(crate) fn attach_links(&mut self, id: StackId) -> Result<(), Fault> {
+        let entry = self.stack(id)?;
+        let open: Vec<_> = entry.with(|stack| {
+            stack.detach_closed();
+            stack.open_wires().map(|(open, _)| open).collect()
         })?;
+        entry
+            .attached
+            .retain(|index, _| open.iter().any(|open| open.index == *index));
+        let attached = &entry.attached;
+        let missing: Vec<_> = open
+            .into_iter()
+            .filter(|open| attached.get(&open.index) != Some(&open.generation))
+            .collect();
         for open in missing {
-            let attachment = self.attachment(stack, open.id, open.index);
+            let attachment = self.attachment(id, open.id, open.index);
             if let Some(attachment) = attachment.map_err(|_| Fault::Exhausted)? {
-                self.stack(stack)?
-                    .links
-                    .attach(open.index, open.generation, attachment);
+                let entry = self.stack(id)?;
+                entry.with(|stack| stack.attach_wire(open.index, open.generation, attachment))?;
+                entry.attached.insert(open.index, open.generation);
             }
         }
         Ok(())
@@ -356,22 +367,25 @@ impl Registry {
 /// Closes a wire in one stack, after taking what came in over it. Its sleepers are woken to see what became of their
 /// connections.
 pub(crate) fn close_in(entry: &mut StackEntry, id: u64, now: Nanos) -> Result<(), Unavailable> {
-    let index = entry.with(|stack, links| {
-        let open = stack
-            .open_wires()
-            .find(|(w, _)| w.id == id)
-            .map(|(w, _)| w.index)?;
+    let of_wire = |stack: &Stack<'_>| {
+        let mut open = stack.open_wires().map(|(open, _)| open);
+        open.find(|open| open.id == id).map(|open| open.index)
+    };
+    entry.with(|stack| {
+        if of_wire(stack).is_none() {
+            return;
+        }
         for _ in 0..DRAIN_POLLS {
-            if stack.poll(now, links) == 0 {
+            if stack.poll(now) == 0 {
                 break;
             }
         }
-        stack.close_wire(open);
-        Some(open)
+        // To itself a stack has two ends, and the poll may have closed what it found broken.
+        while let Some(index) = of_wire(stack) {
+            stack.close_wire(index);
+        }
+        stack.detach_closed();
     })?;
-    if let Some(index) = index {
-        entry.links.detach(index);
-    }
     entry.wake_all();
     Ok(())
 }

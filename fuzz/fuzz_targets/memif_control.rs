@@ -11,15 +11,19 @@ use hostile::{BUFFER_BYTES, LOG2_SLOTS, Peer, Script};
 use libfuzzer_sys::fuzz_target;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sidestep_control::transport;
-use sidestep_nic::memif::control::{MESSAGE_BYTES, Message, Options, VERSION};
+use sidestep_nic::memif::control::{Message, Options, VERSION};
 use sidestep_nic::memif::control::{connect_over, serve_over};
 use sidestep_nic::memif::{Geometry, Memif, Role, wire};
 use sidestep_shm::{EventFd, Region};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Messages that the peer sends at most.
 const MESSAGES_MAX: usize = 12;
+/// Bytes that hold the numbers of most messages.
+const FIELDS_BYTES: usize = 24;
 /// Edits of one message at most.
 const EDITS_MAX: usize = 4;
 
@@ -93,9 +97,11 @@ fn masters() -> Vec<(Message, usize)> {
 fn edited(message: &Message, script: &mut Script<'_>) -> Vec<u8> {
     let mut bytes = message.emit().to_vec();
     for _ in 0..script.byte().min(EDITS_MAX) {
+        // Mostly one of the first fields, sometimes the length.
         let at = script.byte();
+        let at = if at < 0xc0 { at % FIELDS_BYTES } else { at };
         let value = u8::try_from(script.byte()).unwrap_or(0);
-        match bytes.get_mut(at % (MESSAGE_BYTES + 8)) {
+        match bytes.get_mut(at) {
             Some(byte) => *byte = value,
             None => bytes.resize(usize::from(value), value),
         }
@@ -114,8 +120,12 @@ fn speak(
     memory: &Region,
     script: &mut Script<'_>,
 ) -> Option<()> {
-    let (bell, short) = (EventFd::new().ok()?, Region::create("short", 4096).ok()?);
-    let odd = std::fs::File::open("/dev/null").ok()?;
+    static PROPS: OnceLock<Option<(EventFd, Region, File)>> = OnceLock::new();
+    let props = PROPS.get_or_init(|| {
+        let short = Region::create("short", 4096).ok()?;
+        Some((EventFd::new().ok()?, short, File::open("/dev/null").ok()?))
+    });
+    let (bell, short, odd) = props.as_ref()?;
     let mut next = 0;
     for _ in 0..MESSAGES_MAX {
         let (message, descriptor) = messages.get(next)?;
@@ -181,6 +191,8 @@ fn run(script: &mut Script<'_>) -> Option<()> {
     };
     let mut link = link.ok()?;
     let _ = link.channel.check();
+    let geometry = *link.state.geometry();
+    assert!(geometry.s2m.log2_slots <= LOG2_SLOTS && geometry.m2s.log2_slots <= LOG2_SLOTS);
     // What our slave allocated the peer would have mapped; here it can write what it made itself.
     let regions = link.at.regions().to_vec();
     let longest_bytes = regions.iter().map(|region| region.bytes()).max()?;

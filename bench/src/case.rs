@@ -3,7 +3,7 @@
 
 use crate::lab::Lab;
 use crate::model::{CaseResult, Contender, Effort, Entry, Figures, Metric, Problem, Sample};
-use crate::placement::cache_line_ns;
+use crate::placement::{cache_line_ns, moved};
 
 /// Something to measure.
 pub(crate) trait Case {
@@ -19,8 +19,9 @@ pub(crate) trait Case {
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem>;
 }
 
-/// Measures a case: `rounds` rounds, in every other one the contenders the other way round. A contender with a
-/// problem takes no further part. `said` hears of every measurement.
+/// Measures a case: `rounds` rounds, in every other one the contenders the other way round. For rounds within which
+/// the placement moved there are others, up to half as many again. A contender with a problem takes no further part.
+/// `said` hears of every measurement.
 pub(crate) fn run(
     case: &mut dyn Case,
     lab: &Lab,
@@ -34,21 +35,26 @@ pub(crate) fn run(
         problem: None,
     };
     let mut entries: Vec<Entry> = case.contenders().iter().map(new).collect();
-    for round in 0..rounds {
-        let mut order: Vec<usize> = (0..entries.len()).collect();
+    let mut still = 0;
+    for round in 0..rounds + rounds.div_ceil(2) {
+        if still == rounds {
+            break;
+        }
+        let mut lines = Vec::new();
+        let mut order: Vec<&mut Entry> = entries
+            .iter_mut()
+            .filter(|entry| entry.problem.is_none())
+            .collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        for index in order {
-            let entry = &mut entries[index];
-            if entry.problem.is_some() {
-                continue;
-            }
+        for entry in order {
             let before = cache_line_ns(lab.cpus);
             match case.measure(entry.contender, lab, effort) {
                 Ok(figures) => {
                     let sample = Sample::new(round, figures, before, cache_line_ns(lab.cpus));
                     said(&describe(case, entry.contender, &sample));
+                    lines.extend(sample.lines());
                     entry.samples.push(sample);
                 }
                 Err(problem) => {
@@ -62,6 +68,7 @@ pub(crate) fn run(
                 }
             }
         }
+        still += usize::from(!moved(lines));
     }
     CaseResult {
         case: case.name(),

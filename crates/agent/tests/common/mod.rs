@@ -6,8 +6,11 @@ use sidestep_agent::Options;
 use sidestep_agent::report::Report;
 use sidestep_control::directory::Directory;
 use sidestep_control::{Client, ClientError, Publication, RuntimeDir, StackId, Welcome};
-use sidestep_shm::{EventFd, Owner};
-use sidestep_stack::{Address, Config, Endpoint, SharedStack};
+use sidestep_nic::memif::{Attachment, Geometry, Role};
+use sidestep_shm::{Clock, EventFd, Foreign, ForeignMut, Nanos, Owner, Region};
+use sidestep_stack::{
+    Address, Config, ConnectState, Endpoint, Error, SharedStack, SocketFlags, SocketRef, Stack,
+};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use zerocopy::FromBytes;
 
 /// The namespace that the stacks of these tests say they are in.
 pub(crate) const NETNS: u64 = 77;
@@ -130,6 +134,7 @@ pub(crate) struct TestStack {
     pub(crate) shared: SharedStack,
     pub(crate) doorbell: EventFd,
     pub(crate) owner: Owner,
+    clock: Clock,
 }
 
 impl TestStack {
@@ -143,7 +148,7 @@ impl TestStack {
             id,
             netns,
             sockets_max: 64,
-            chunks_max: 256,
+            chunks_max: 1024,
             ..Config::default()
         };
         let shared = sidestep_stack::create(&config).unwrap();
@@ -155,6 +160,7 @@ impl TestStack {
             id,
             shared,
             doorbell: EventFd::new().unwrap(),
+            clock: Clock::new(),
             owner,
         }
     }
@@ -169,6 +175,105 @@ impl TestStack {
         client
             .register_stack(self.id, netns, self.owner.slot, &fds)
             .unwrap();
+    }
+
+    /// Attaches this process to a wire.
+    pub(crate) fn attach(&self, client: &mut Client, wire: u32) {
+        let mapped = client.map_wire(self.id, wire).unwrap();
+        let geometry = &mapped.geometry[..mapped.geometry_bytes];
+        let geometry = Geometry::read_from_bytes(geometry).unwrap();
+        let role = if mapped.role == Role::Slave as u8 {
+            Role::Slave
+        } else {
+            Role::Master
+        };
+        let region = Region::attach(mapped.region).unwrap();
+        let doorbell = EventFd::attach(mapped.doorbell).unwrap();
+        let attachment = Attachment::for_wire(region, &geometry, role, doorbell).unwrap();
+        let mut stack = self.shared.lock(self.owner).unwrap();
+        let open = stack
+            .open_wires()
+            .find(|(open, _)| open.index == wire)
+            .unwrap()
+            .0;
+        stack.attach_wire(wire, open.generation, attachment);
+    }
+
+    /// Works on the stack after a poll.
+    pub(crate) fn polled<R>(&self, work: impl FnOnce(&mut Stack<'static>, Nanos) -> R) -> R {
+        let now = self.clock.now();
+        let mut stack = self.shared.lock(self.owner).unwrap();
+        stack.poll(now);
+        work(&mut stack, now)
+    }
+
+    /// A listening socket.
+    pub(crate) fn listen(&self, at: &str) -> SocketRef {
+        self.polled(|stack, _| {
+            let socket = stack
+                .new_stream(SocketFlags::empty(), self.owner.slot)
+                .unwrap();
+            stack.bind(socket, endpoint(at)).unwrap();
+            stack.listen(socket, 16).unwrap();
+            socket
+        })
+    }
+
+    /// A connection over `wire`, begun but not established.
+    pub(crate) fn connect(&self, wire: u32, local: &str, remote: &str) -> SocketRef {
+        let ends = (endpoint(local), endpoint(remote));
+        self.polled(|stack, now| {
+            let socket = stack
+                .new_stream(SocketFlags::empty(), self.owner.slot)
+                .unwrap();
+            stack.connect(now, socket, ends, wire).unwrap();
+            socket
+        })
+    }
+
+    /// Waits until a connection is established, polling only this stack.
+    pub(crate) fn established(&self, socket: SocketRef) {
+        eventually("the connection is established", || {
+            let state = self.polled(|stack, _| stack.connect_state(socket).unwrap());
+            (state == ConnectState::Connected).then_some(())
+        });
+    }
+
+    /// Waits for a connection to accept, polling only this stack.
+    pub(crate) fn accept(&self, listener: SocketRef) -> SocketRef {
+        eventually("a connection", || {
+            self.polled(|stack, _| stack.accept(listener, self.owner.slot).ok())
+        })
+        .socket
+    }
+
+    /// Reads until the end of the stream, or until an error, polling only this stack.
+    pub(crate) fn read_to_end(&self, socket: SocketRef) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        eventually("the end of the stream", || {
+            let mut buffer = [0; 4096];
+            let part = ForeignMut::from(&mut buffer[..]);
+            match self.polled(|stack, now| stack.recv(now, socket, &mut [part], false)) {
+                Ok(0) => return Some(Ok(())),
+                Ok(n) => all.extend_from_slice(&buffer[..n]),
+                Err(Error::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => return Some(Err(error)),
+            }
+            None
+        })?;
+        Ok(all)
+    }
+
+    /// Sends all of it, polling only this stack.
+    pub(crate) fn send(&self, socket: SocketRef, bytes: &[u8]) {
+        let mut sent = 0;
+        eventually("all is sent", || {
+            let part = Foreign::from(&bytes[sent..]);
+            sent += self
+                .polled(|stack, now| stack.send(now, socket, &[part], false))
+                .unwrap_or(0);
+            (sent == bytes.len()).then_some(())
+        });
     }
 
     /// Identities of its open wires and the stacks at their other ends.

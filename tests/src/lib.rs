@@ -26,7 +26,7 @@ pub use files::{TempDir, pattern};
 pub use mode::Mode;
 pub use net::{free_port, free_ports, is_bound_udp, is_listening, wait_bound_udp, wait_listening};
 pub use process::{Output, Process, Program};
-pub use ps::{Ps, Stack};
+pub use ps::{Agent, Handover, Holder, Ps, Socket, Stack};
 pub use seed::Seed;
 pub use world::World;
 

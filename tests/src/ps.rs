@@ -1,35 +1,183 @@
-//! What `sidestep ps --json` reports, as far as tests look at it.
+//! What `sidestep ps --json` reports, as far as tests look at it, and what the modes promise of it.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::Mode;
 
 /// One report of an agent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Ps {
+    /// The agent itself; zero where none runs.
+    #[serde(default)]
+    pub agent: Agent,
     /// All stacks, as the agent lists them.
+    #[serde(default)]
     pub stacks: Vec<Stack>,
 }
 
+/// The agent in a report.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Agent {
+    /// Its process.
+    #[serde(default)]
+    pub pid: u32,
+}
+
 /// One stack in a report.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Stack {
-    /// The processes that hold it.
-    pub pids: Vec<u32>,
-    /// The whole of it, for a message.
-    pub raw: Value,
+    /// `ok`, `busy`, `orphan` or `retired`.
+    pub status: String,
+    /// The processes that have it mapped.
+    pub processes: Vec<Holder>,
+    /// Its counters, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// What was left to the kernel, and why.
+    pub kernel: Vec<Handover>,
+    /// Sockets in use.
+    pub sockets_used: u32,
+    /// Data buffers in use.
+    pub buffers_used: u32,
+    /// Its sockets.
+    pub sockets: Vec<Socket>,
+}
+
+/// A socket in a report.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Socket {
+    /// State, as `ss` names it.
+    pub state: String,
+}
+
+/// A process that has a stack mapped.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+}
+
+/// A reason for which sockets were left to the kernel.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Handover {
+    /// The reason, as a sentence.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl Stack {
+    /// A counter; panics if the report has none of this name.
+    pub fn count(&self, name: &str) -> u64 {
+        *self
+            .counters
+            .get(name)
+            .unwrap_or_else(|| panic!("no counter {name} in {self:#?}"))
+    }
 }
 
 impl Ps {
     /// Reads a report; panics if it is none.
     pub fn parse(text: &str) -> Self {
-        let value: Value =
-            serde_json::from_str(text).unwrap_or_else(|e| panic!("ps --json: {e} in {text}"));
-        let _ = value;
-        Self::default()
+        serde_json::from_str(text).unwrap_or_else(|e| panic!("ps --json: {e} in {text}"))
     }
 
-    /// Asserts what a mode promises of a server and a client that are alive.
-    pub fn assert_mode(&self, _mode: crate::Mode, _server: u32, _client: u32) {}
+    /// Whether some stack could not be looked into just then.
+    pub fn is_busy(&self) -> bool {
+        self.stacks.iter().any(|stack| stack.status == "busy")
+    }
 
-    /// Asserts that this process moved data through a wire.
-    pub fn assert_wire_used(&self, _pid: u32) {}
+    /// The stacks that a process has mapped.
+    pub fn stacks_of(&self, pid: u32) -> impl Iterator<Item = &Stack> {
+        self.stacks
+            .iter()
+            .filter(move |stack| stack.processes.iter().any(|holder| holder.pid == pid))
+    }
+
+    /// A counter of a process, summed over its stacks; panics if it has no stack, since then it is not accelerated.
+    pub fn count(&self, pid: u32, name: &str) -> u64 {
+        assert!(
+            self.stacks_of(pid).next().is_some(),
+            "process {pid} has no stack in {self:#?}"
+        );
+        self.stacks_of(pid).map(|stack| stack.count(name)).sum()
+    }
+
+    /// Sockets of a process that were left to the kernel.
+    pub fn handed_over(&self, pid: u32) -> u64 {
+        self.stacks_of(pid)
+            .flat_map(|stack| &stack.kernel)
+            .map(|handover| handover.count)
+            .sum()
+    }
+
+    /// Asserts that a process sent and received frames: that its accelerated counters moved.
+    pub fn assert_wire_used(&self, pid: u32) {
+        for name in ["rx_frames", "tx_frames"] {
+            assert!(
+                self.count(pid, name) > 0,
+                "process {pid} moved nothing ({name} = 0): {self:#?}"
+            );
+        }
+    }
+
+    /// Asserts what a mode promises of a server and a client that are alive and have talked.
+    ///
+    /// They may also have talked to themselves, so that counters of an end that is alone say nothing.
+    pub fn assert_mode(&self, mode: Mode, server: u32, client: u32) {
+        match mode {
+            Mode::Both => {
+                self.assert_wire_used(server);
+                self.assert_wire_used(client);
+            }
+            Mode::ServerOnly => {
+                self.count(server, "rx_frames");
+                self.assert_no_stack(client);
+            }
+            Mode::ClientOnly => {
+                self.assert_no_stack(server);
+                assert!(
+                    self.handed_over(client) > 0,
+                    "no reason given for {client}: {self:#?}"
+                );
+            }
+            Mode::Kernel => {}
+        }
+    }
+
+    /// Asserts what a mode promises of a TCP server that talks to clients only; they may be gone.
+    pub fn assert_server(&self, mode: Mode, server: u32) {
+        self.assert_server_by(mode, server, "tcp_accepts");
+    }
+
+    /// Asserts what a mode promises of a UDP server that talks to clients only; they may be gone.
+    pub fn assert_udp_server(&self, mode: Mode, server: u32) {
+        self.assert_server_by(mode, server, "udp_rx_datagrams");
+    }
+
+    fn assert_server_by(&self, mode: Mode, server: u32, counter: &str) {
+        match mode {
+            Mode::Both => {
+                self.assert_wire_used(server);
+                assert!(self.count(server, counter) > 0, "{counter} = 0: {self:#?}");
+            }
+            Mode::ServerOnly => {
+                assert_eq!(
+                    self.count(server, counter),
+                    0,
+                    "accelerated clients? {self:#?}"
+                );
+            }
+            Mode::ClientOnly => self.assert_no_stack(server),
+            Mode::Kernel => {}
+        }
+    }
+
+    fn assert_no_stack(&self, pid: u32) {
+        assert!(
+            self.stacks_of(pid).next().is_none(),
+            "process {pid} is not to be accelerated: {self:#?}"
+        );
+    }
 }

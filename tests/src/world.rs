@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Mode, Program, Ps, TempDir};
+use crate::{Mode, Program, Ps, TempDir, wait_until};
 
 /// Everything that a test starts lives in one of these and ends with it.
 #[derive(Debug)]
@@ -95,13 +95,20 @@ impl World {
 
     /// A program under `sidestep run` after a shell has lowered its limits with `ulimit LIMITS`.
     pub fn accelerated_with_ulimit(&self, limits: &str, program: &str) -> Program {
-        let run = if self.mode == Mode::Kernel {
-            String::new()
-        } else {
-            format!("{} run -- ", sidestep().display())
-        };
+        if self.mode == Mode::Kernel {
+            return self.plain_with_ulimit(limits, program);
+        }
+        self.with_ulimit(limits, &format!("{} run --", sidestep().display()), program)
+    }
+
+    /// A program over the kernel after a shell has lowered its limits with `ulimit LIMITS`.
+    pub fn plain_with_ulimit(&self, limits: &str, program: &str) -> Program {
+        self.with_ulimit(limits, "", program)
+    }
+
+    fn with_ulimit(&self, limits: &str, run: &str, program: &str) -> Program {
         let script = format!(
-            "ulimit {limits} && exec {run}{} \"$@\"",
+            "ulimit {limits} && exec {run} {} \"$@\"",
             find(program).display()
         );
         self.program(
@@ -110,22 +117,33 @@ impl World {
         )
     }
 
+    /// Where the `sidestep` command is, for tests that run one of its subcommands as a program.
+    pub fn sidestep_path() -> String {
+        sidestep().display().to_string()
+    }
+
     /// The `sidestep` command itself, in this world.
     pub fn sidestep(&self) -> Program {
         self.program("sidestep", &[sidestep().display().to_string()])
     }
 
-    /// What the agent of this world reports now.
+    /// What the agent of this world reports now; asks again while a stack is too busy to be looked into.
     pub fn ps(&self) -> Ps {
         if self.mode == Mode::Kernel {
             return Ps::default();
         }
-        let output = self
-            .sidestep()
-            .args("ps --json")
-            .run(Duration::from_secs(10))
-            .success();
-        Ps::parse(&output.text())
+        wait_until(
+            "a report without busy stacks",
+            Duration::from_secs(10),
+            || {
+                let output = self
+                    .sidestep()
+                    .args("ps --json")
+                    .run(Duration::from_secs(10))
+                    .success();
+                Some(Ps::parse(&output.text())).filter(|ps| !ps.is_busy())
+            },
+        )
     }
 
     fn program(&self, program: &str, words: &[String]) -> Program {

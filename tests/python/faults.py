@@ -1,0 +1,249 @@
+"""Programs that the tests of faults start, kill and starve. Run as `faults.py PART PORT …`; they report by lines."""
+
+import errno
+import faulthandler
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+from sides import pattern, recv_exactly
+
+HOST = "127.0.0.1"
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def listen(port, backlog=128):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind((HOST, port))
+    s.listen(backlog)
+    return s
+
+
+def how_it_ended(work):
+    """Runs the work, which goes on until the peer is gone, and says how the end looked."""
+    say("busy")
+    try:
+        work()
+        say("ended: end of file")
+    except (ConnectionResetError, BrokenPipeError) as e:
+        say("ended:", errno.errorcode[e.errno])
+
+
+def echo(s):
+    while data := s.recv(65536):
+        s.sendall(data)
+
+
+def ask(s):
+    """Round trips until the peer is gone; what comes back is compared."""
+    turn = 0
+    while True:
+        word = struct.pack("<Q", turn) * (1 + turn % 50)
+        s.sendall(word)
+        got = recv_exactly(s, len(word))
+        if len(got) < len(word):
+            return
+        if got != word:
+            say("WRONG DATA")
+        turn += 1
+
+
+def flood(s):
+    block = pattern(65536)
+    while True:
+        s.sendall(block)
+
+
+def drain(s):
+    while s.recv(1 << 20):
+        pass
+
+
+WORK = {"echo": echo, "ask": ask, "flood": flood, "drain": drain}
+
+
+def serve_one(port, work):
+    """Accepts one connection and works on it until the peer is gone."""
+    listener = listen(int(port))
+    s, _ = listener.accept()
+    how_it_ended(lambda: WORK[work](s))
+
+
+def connect_one(port, work):
+    s = socket.create_connection((HOST, int(port)))
+    how_it_ended(lambda: WORK[work](s))
+
+
+def serve(port):
+    """An echo server with a thread for each connection, until killed."""
+    listener = listen(int(port))
+    say("listening")
+    while True:
+        s, _ = listener.accept()
+        threading.Thread(target=guarded_echo, args=(s,), daemon=True).start()
+
+
+def guarded_echo(s):
+    with s:
+        try:
+            echo(s)
+        except OSError:
+            pass
+
+
+def serve_while_told(port):
+    """An epoll echo server that needs no threads and bears running out of descriptors."""
+    listener = listen(int(port))
+    listener.setblocking(False)
+    ep = select.epoll()
+    ep.register(listener, select.EPOLLIN)
+    connections = {}
+    refused = 0
+    say("listening")
+    while True:
+        for number, events in ep.poll(0.5):
+            if number == listener.fileno():
+                try:
+                    s, _ = listener.accept()
+                except OSError as e:
+                    if e.errno == errno.EAGAIN:
+                        continue
+                    refused += 1
+                    if refused == 1:
+                        say("accept:", errno.errorcode[e.errno])
+                    # The listener stays readable; give others time to close.
+                    time.sleep(0.01)
+                    continue
+                connections[s.fileno()] = s
+                ep.register(s, select.EPOLLIN)
+                continue
+            s = connections[number]
+            try:
+                data = s.recv(65536)
+                if data:
+                    s.setblocking(True)
+                    s.sendall(data)
+                    continue
+            except OSError:
+                pass
+            ep.unregister(number)
+            connections.pop(number).close()
+
+
+def connect_many(port, count):
+    """Opens so many connections or as many as it may, uses each, closes all; then does it with a few again."""
+    for turn, wanted in enumerate((int(count), 5)):
+        connections, failures = [], {}
+        for _ in range(wanted):
+            s = None
+            try:
+                s = socket.socket()
+                s.settimeout(5)
+                s.connect((HOST, int(port)))
+                connections.append(s)
+            except OSError as e:
+                name = errno.errorcode.get(e.errno, type(e).__name__)
+                failures[name] = failures.get(name, 0) + 1
+                if s is not None:
+                    s.close()
+        right = 0
+        for i, s in enumerate(connections):
+            word = b"%d" % i
+            # A connection that the server could not accept stays unanswered: not for long, there may be many.
+            s.settimeout((0.2, 5)[turn])
+            try:
+                s.sendall(word)
+                right += s.recv(100) == word
+            except OSError as e:
+                name = "use " + errno.errorcode.get(e.errno, type(e).__name__)
+                failures[name] = failures.get(name, 0) + 1
+        for s in connections:
+            s.close()
+        say(f"turn {turn}: {len(connections)} connected, {right} right, failures {sorted(failures)}")
+        time.sleep(0.5)
+    say("done")
+
+
+def make_many(port, count):
+    """Makes sockets until there is no descriptor left, closes them, and makes one again."""
+    sockets = []
+    try:
+        for _ in range(int(count)):
+            sockets.append(socket.socket())
+        say("no limit")
+    except OSError as e:
+        say("socket:", errno.errorcode[e.errno])
+    for s in sockets[:-3]:
+        s.close()
+    say("made", len(sockets) >= 3)
+    s = socket.create_connection((HOST, int(port)))
+    s.sendall(b"word")
+    say("after closing:", s.recv(10).decode())
+
+
+def transfer_many(port, count, megabytes):
+    """So many connections at once, each with so much data there and back."""
+    wrong = []
+    data = pattern(int(float(megabytes) * 1e6), 5)
+
+    def work():
+        s = socket.create_connection((HOST, int(port)))
+        sender = threading.Thread(target=s.sendall, args=(data,))
+        sender.start()
+        got = recv_exactly(s, len(data))
+        sender.join()
+        s.close()
+        if got != data:
+            wrong.append(len(got))
+
+    threads = [threading.Thread(target=work) for _ in range(int(count))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say("wrong", wrong)
+
+
+def ask_for_ever(port):
+    """Keeps a connection busy and says so now and then, until killed."""
+    s = socket.create_connection((HOST, int(port)))
+    s.settimeout(10)
+    say("busy")
+    turns = 0
+    said = time.monotonic()
+    while True:
+        word = struct.pack("<Q", turns)
+        s.sendall(word)
+        if recv_exactly(s, 8) != word:
+            say("WRONG DATA")
+            return
+        turns += 1
+        if time.monotonic() - said > 0.05:
+            said = time.monotonic()
+            say("turns", turns)
+
+
+def ask_once(port):
+    with socket.create_connection((HOST, int(port)), 10) as s:
+        s.sendall(b"hello")
+        say("answer", recv_exactly(s, 5).decode())
+
+
+def hold(port):
+    """A connection that is idle, until killed."""
+    s = socket.create_connection((HOST, int(port)))
+    s.sendall(b"x")
+    s.recv(1)
+    say("busy")
+    s.recv(1)
+
+
+faulthandler.dump_traceback_later(100, exit=True)
+globals()[sys.argv[1]](*sys.argv[2:])

@@ -28,7 +28,7 @@ impl Tcb {
             return Some(Events::empty());
         }
         let mut events = Events::empty();
-        let window = u32::from(seg.window) << self.snd_wscale;
+        let window = self.window_of(seg);
         if ack != self.snd_una {
             let echo = seg.options.timestamps.map(|ts| ts.echo);
             events |= self.advance_una(env, ack, echo);
@@ -56,7 +56,7 @@ impl Tcb {
     #[inline]
     pub(crate) fn update_send_window(&mut self, seg: &Repr) {
         let before = self.snd_wnd;
-        self.take_window(seg, self.snd_wscale);
+        self.take_window(seg);
         if !self.is_outstanding() {
             self.retries = 0;
             if self.snd_wnd > before {

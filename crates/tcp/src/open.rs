@@ -108,7 +108,7 @@ impl Tcb {
         self.rcv_acked = self.rcv_nxt;
         // What our SYN announced, or our SYN-ACK will.
         self.rcv_adv = self.rcv_nxt + self.rcv_buf_bytes.min(u32::from(u16::MAX));
-        self.take_window(syn, 0);
+        self.take_window(syn);
         match syn.options.timestamps {
             Some(ts) if self.is(Marks::TIMESTAMPS) => self.ts_recent = ts.value,
             _ => self.marks.remove(Marks::TIMESTAMPS),
@@ -207,13 +207,7 @@ impl Tcb {
         (self.retries, self.backoff) = (0, 0);
         self.marks.remove(Marks::SYN_DUE);
         self.deadlines.clear(Timer::Retransmit);
-        // Windows on segments with SYN are not scaled.
-        let shift = if seg.flags.contains(Flags::SYN) {
-            0
-        } else {
-            self.snd_wscale
-        };
-        self.take_window(seg, shift);
+        self.take_window(seg);
         self.set_state(State::Established);
         self.start_keepalive(env.now);
         if self.is(Marks::FIN_QUEUED) {
@@ -225,10 +219,21 @@ impl Tcb {
 
     /// Notes the window of a segment that is newer than the one noted last.
     #[inline]
-    pub(crate) fn take_window(&mut self, seg: &Repr, shift: u8) {
-        self.snd_wnd = u32::from(seg.window) << shift;
+    pub(crate) fn take_window(&mut self, seg: &Repr) {
+        self.snd_wnd = self.window_of(seg);
         self.snd_wl1 = seg.seq;
         self.snd_wl2 = seg.ack;
         self.snd_wnd_max = self.snd_wnd_max.max(self.snd_wnd);
+    }
+
+    /// The window that a segment announces, in bytes; those with SYN are not scaled (RFC 7323 2.2).
+    #[inline]
+    pub(crate) fn window_of(&self, seg: &Repr) -> u32 {
+        let shift = if seg.flags.contains(Flags::SYN) {
+            0
+        } else {
+            self.snd_wscale
+        };
+        u32::from(seg.window) << shift
     }
 }

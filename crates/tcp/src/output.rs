@@ -33,6 +33,27 @@ impl Transmit {
     }
 }
 
+/// A segment that was decided on; its header is built once, at the end.
+#[derive(Clone, Copy)]
+struct Outgoing {
+    seq: Seq,
+    flags: Flags,
+    len: u32,
+    place: Place,
+}
+
+impl Outgoing {
+    #[inline]
+    const fn bare(seq: Seq, flags: Flags) -> Self {
+        Self {
+            seq,
+            flags,
+            len: 0,
+            place: Place::NOWHERE,
+        }
+    }
+}
+
 impl Tcb {
     /// Queues bytes to send. Returns how many: as many as the buffer and the pool have room for, none where the state
     /// does not allow to send. `push` is false where the program says that more follows (MSG_MORE).
@@ -90,20 +111,29 @@ impl Tcb {
         if !self.wants_output() {
             return None;
         }
-        let transmit = self.next_segment(env);
-        if transmit.is_some() {
-            self.counters.segments_out += 1;
-        } else {
+        let Some(segment) = self.next_segment(env) else {
             self.marks.remove(Marks::OUTPUT);
-        }
-        transmit
+            return None;
+        };
+        self.counters.segments_out += 1;
+        Some(Transmit {
+            repr: self.header(segment, env.now),
+            payload_len: segment.len as usize,
+            place: segment.place,
+        })
     }
 
     /// A bare acknowledgement goes from the end of all that was sent, also while SND.NXT has fallen back: the peer drops
     /// what looks old.
-    fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
+    #[inline]
+    fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
         if self.is(Marks::RST_DUE) {
-            return Some(self.reset_segment());
+            let acks = if self.is(Marks::RST_ACKS) {
+                Flags::ACK
+            } else {
+                Flags::empty()
+            };
+            return Some(Outgoing::bare(self.reset_seq, Flags::RST | acks));
         }
         match self.state() {
             State::Closed | State::Listen => return None,
@@ -119,9 +149,9 @@ impl Tcb {
         if self.is(Marks::SEND_DUE) {
             let plan = self.plan_segment(env.now);
             if let Some((len, fin)) = plan {
-                let transmit = self.data_segment(env, self.snd_nxt, len, fin);
+                let segment = self.data_segment(env, self.snd_nxt, len, fin);
                 self.marks.set(Marks::SEND_DUE, self.has_unsent());
-                return Some(transmit);
+                return Some(segment);
             }
             self.marks.remove(Marks::SEND_DUE);
         }
@@ -130,7 +160,7 @@ impl Tcb {
             return Some(self.probe_segment(env));
         }
         self.is(Marks::ACK_NOW)
-            .then(|| self.bare_segment(self.snd_max, Flags::ACK, env.now))
+            .then(|| Outgoing::bare(self.snd_max, Flags::ACK))
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
@@ -211,7 +241,7 @@ impl Tcb {
 
     /// A segment with text, a FIN, or both, that begins at `seq`.
     #[inline]
-    fn data_segment(&mut self, env: &mut Env<'_, '_>, seq: Seq, len: u32, fin: bool) -> Transmit {
+    fn data_segment(&mut self, env: &mut Env<'_, '_>, seq: Seq, len: u32, fin: bool) -> Outgoing {
         let place = if len > 0 {
             self.snd.locate(env.pool, self.snd_una, seq)
         } else {
@@ -233,10 +263,12 @@ impl Tcb {
             self.deadlines.clear(Timer::Cork);
             self.marks.remove(Marks::UNCORKED);
         }
-        let mut transmit = self.bare_segment(seq, flags, env.now);
-        transmit.payload_len = len as usize;
-        transmit.place = place;
-        transmit
+        Outgoing {
+            seq,
+            flags,
+            len,
+            place,
+        }
     }
 
     /// Moves the send sequence on over a segment, and sets the timers that watch it.
@@ -262,7 +294,8 @@ impl Tcb {
     }
 
     /// The first outstanding segment once more.
-    fn retransmit(&mut self, env: &mut Env<'_, '_>) -> Transmit {
+    #[cold]
+    fn retransmit(&mut self, env: &mut Env<'_, '_>) -> Outgoing {
         let outstanding = self.snd_max.0.wrapping_sub(self.snd_una.0);
         let sent = outstanding.min(self.snd.len());
         let len = sent.min(u32::from(self.mss));
@@ -274,7 +307,8 @@ impl Tcb {
 
     /// Asks a silent peer for an acknowledgement: with what its window has room for, else with an old sequence number
     /// (as Linux; RFC 9293 3.8.6.1 and 3.8.4).
-    fn probe_segment(&mut self, env: &mut Env<'_, '_>) -> Transmit {
+    #[cold]
+    fn probe_segment(&mut self, env: &mut Env<'_, '_>) -> Outgoing {
         let window = self.snd_wnd.saturating_sub(self.flight_bytes());
         let len = self.unsent_bytes().min(window).min(u32::from(self.mss));
         if len > 0 && !self.is_outstanding() {
@@ -285,14 +319,15 @@ impl Tcb {
             self.deadlines.set(Timer::Retransmit, at);
         }
         self.counters.probes += 1;
-        self.bare_segment(self.snd_una - 1, Flags::ACK, env.now)
+        Outgoing::bare(self.snd_una - 1, Flags::ACK)
     }
 
     /// SYN, or SYN-ACK. In SYN-RECEIVED also plain acknowledgements.
-    fn handshake_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Transmit> {
+    #[cold]
+    fn handshake_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
         if !self.is(Marks::SYN_DUE) {
             let ack_due = self.is(Marks::ACK_NOW) && self.state() == State::SynReceived;
-            return ack_due.then(|| self.bare_segment(self.snd_nxt, Flags::ACK, env.now));
+            return ack_due.then(|| Outgoing::bare(self.snd_nxt, Flags::ACK));
         }
         self.marks.remove(Marks::SYN_DUE);
         let end = self.iss + 1;
@@ -311,66 +346,50 @@ impl Tcb {
         } else {
             Flags::SYN
         };
-        let mut repr = self.header(self.iss, flags);
-        repr.window = self.announce_syn_window();
-        repr.options = self.syn_options(env.now);
-        if acks {
-            self.note_ack_sent();
-        }
-        Some(Transmit {
-            repr,
-            payload_len: 0,
-            place: Place::NOWHERE,
-        })
+        Some(Outgoing::bare(self.iss, flags))
     }
 
-    /// A segment without payload; what it acknowledges is noted.
+    /// The header of a segment that leaves now. What it acknowledges and announces is noted.
     #[inline]
-    fn bare_segment(&mut self, seq: Seq, flags: Flags, now: Nanos) -> Transmit {
-        let mut repr = self.header(seq, flags);
+    fn header(&mut self, segment: Outgoing, now: Nanos) -> Repr {
+        let mut repr = Repr {
+            src_port: self.local_port,
+            dst_port: self.remote_port,
+            seq: segment.seq,
+            ack: self.rcv_nxt,
+            flags: segment.flags,
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+        };
+        if segment.flags.intersects(Flags::SYN | Flags::RST) {
+            self.finish_special_header(&mut repr, now);
+            return repr;
+        }
         repr.window = self.announce_window();
         repr.options.timestamps = self.timestamps_option(now);
         if self.is(Marks::ACK_NOW | Marks::ACK_PENDING) {
             self.quick_acks = self.quick_acks.saturating_sub(1);
         }
         self.note_ack_sent();
-        Transmit {
-            repr,
-            payload_len: 0,
-            place: Place::NOWHERE,
-        }
+        repr
     }
 
-    /// The RST that is due.
-    fn reset_segment(&mut self) -> Transmit {
-        self.marks.remove(Marks::RST_DUE);
-        let mut repr = self.header(self.reset_seq, Flags::RST);
-        if self.is(Marks::RST_ACKS) {
-            repr.flags |= Flags::ACK;
-            repr.ack = self.reset_ack;
+    /// The rest of the header of a SYN or RST.
+    #[cold]
+    fn finish_special_header(&mut self, repr: &mut Repr, now: Nanos) {
+        let acks = repr.flags.contains(Flags::ACK);
+        if repr.flags.contains(Flags::RST) {
+            self.marks.remove(Marks::RST_DUE);
+            repr.ack = if acks { self.reset_ack } else { Seq(0) };
+            return;
         }
-        Transmit {
-            repr,
-            payload_len: 0,
-            place: Place::NOWHERE,
-        }
-    }
-
-    #[inline]
-    fn header(&self, seq: Seq, flags: Flags) -> Repr {
-        Repr {
-            src_port: self.local_port,
-            dst_port: self.remote_port,
-            seq,
-            ack: if flags.contains(Flags::ACK) {
-                self.rcv_nxt
-            } else {
-                Seq(0)
-            },
-            flags,
-            window: 0,
-            urgent: 0,
-            options: Options::default(),
+        repr.window = self.announce_syn_window();
+        repr.options = self.syn_options(now);
+        if acks {
+            self.note_ack_sent();
+        } else {
+            repr.ack = Seq(0);
         }
     }
 

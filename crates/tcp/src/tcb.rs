@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! byte   0  state, phase, marks, sequence space          what every segment reads and writes
-//!       64  queues and their cursor, windows
-//!      128  deadlines, round-trip time, congestion
-//!      256  identity, options, counters                  what a set-up or a reader of statistics touches
+//!       64  receive queue, send queue and its cursor
+//!      128  congestion window, deadlines, round-trip time
+//!      232  times, buffer sizes, ports, options, counters
 //! ```
 //! All fields are written by the holder of the stack's lock only.
 
@@ -236,6 +236,9 @@ pub struct Tcb {
 
 /// A table entry should stay small: an idle connection costs 2 KiB at most, all told.
 const _: () = assert!(size_of::<Tcb>() <= 512);
+const _: () = assert!(core::mem::offset_of!(Tcb, rcv) == 64);
+const _: () = assert!(core::mem::offset_of!(Tcb, congestion) == 128);
+const _: () = assert!(core::mem::offset_of!(Tcb, last_rx) == 232);
 
 impl Tcb {
     /// A CLOSED connection.

@@ -135,6 +135,11 @@ fn simultaneous_open() {
     pair.run_until(|pair| pair.states() == [State::SynReceived, State::SynReceived]);
     pair.run_until(|pair| pair.states() == [State::Established, State::Established]);
     assert!(pair.now < ms(1100), "without any timeout");
+    assert_eq!(
+        pair.ends[0].tcb.info().snd_wnd_bytes,
+        60_000,
+        "a SYN's window is not scaled"
+    );
     let data = pattern(0, 5000);
     pair.send(0, &data);
     pair.run_until(|pair| pair.ends[1].tcb.recv_len() == 5000);

@@ -106,6 +106,9 @@ fn check(seed: u64, mut pair: Pair, streams: &[Vec<u8>; 2]) {
         );
         assert_eq!(pair.ends[i].tcb.error(), None, "seed {seed}, end {i}");
         assert!(pair.ends[i].tcb.at_eof(), "seed {seed}, end {i}");
+        let counters = pair.ends[i].tcb.counters();
+        assert_eq!(counters.bytes_received, streams[1 - i].len() as u64);
+        assert_eq!(counters.bytes_acked, streams[i].len() as u64);
         assert!(
             pair.ends[i].received == streams[1 - i],
             "seed {seed}: not what was written"

@@ -85,7 +85,7 @@ def shutdown_wakes_an_acceptor(t):
         acceptor = threading.Thread(target=lambda: t.call("woken accept", listener.accept))
         acceptor.start()
         time.sleep(0.1)
-        t.call("shutdown", listener.shutdown, socket.SHUT_RDWR)
+        listener.shutdown(socket.SHUT_RDWR)
         acceptor.join()
         listener.close()
     t.sync()

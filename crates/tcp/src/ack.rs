@@ -86,6 +86,7 @@ impl Tcb {
         let acked = ack.0.wrapping_sub(self.snd_una.0);
         let flight_before = self.flight_bytes();
         let queued = self.snd.len();
+        let was_writable = self.writable();
         self.snd_una = ack;
         self.snd_nxt = self.snd_nxt.max(ack);
         let data = acked.min(queued);
@@ -100,7 +101,7 @@ impl Tcb {
         self.measure_round_trip(ack, echo, env.now);
         self.on_progress(acked, flight_before);
         self.rearm_retransmit(env.now);
-        if self.is(Marks::NO_SPACE) && self.writable() {
+        if self.writable() && (!was_writable || self.is(Marks::NO_SPACE)) {
             self.marks.remove(Marks::NO_SPACE);
             return Events::WRITABLE;
         }

@@ -49,7 +49,7 @@ impl Tcb {
     /// TCP_NODELAY. Setting it sends what Nagle's algorithm holds.
     pub fn set_nodelay(&mut self, on: bool) {
         self.marks.set(Marks::NODELAY, on);
-        self.marks.insert(Marks::SEND_DUE);
+        self.send_what_waits();
     }
 
     /// TCP_CORK. Clearing it sends what was held.
@@ -60,6 +60,12 @@ impl Tcb {
             if self.unsent_bytes() > 0 {
                 self.marks.insert(Marks::UNCORKED);
             }
+            self.send_what_waits();
+        }
+    }
+
+    fn send_what_waits(&mut self) {
+        if self.state().is_synchronized() && self.has_unsent() {
             self.marks.insert(Marks::SEND_DUE);
         }
     }

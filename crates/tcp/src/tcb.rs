@@ -129,6 +129,10 @@ bitflags! {
         const PASSIVE = 1 << 24;
         /// TCP_QUICKACK was asked for.
         const QUICKACK = 1 << 25;
+        /// A segment with PSH came since we last acknowledged; a second one.
+        const PUSHED = 1 << 27;
+        /// See `PUSHED`.
+        const PUSHED_TWICE = 1 << 28;
         /// The RST that is due has an acknowledgement, `reset_ack`.
         const RST_ACKS = 1 << 26;
     }

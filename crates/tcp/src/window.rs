@@ -63,10 +63,21 @@ impl Tcb {
         field
     }
 
-    /// The reader has made room: tell the peer if it makes a difference (as Linux: where the window was down to half of
-    /// the buffer or less, and at least doubles).
+    /// The reader has taken bytes: tell the peer if it makes a difference.
+    ///
+    /// As Linux does. The peer may wait for an acknowledgement when all it pushed was read and no reply has come of it;
+    /// a connection that answers is given the time to, unless two pushes wait. And the window is announced where it was
+    /// down to half of the buffer or less, and at least doubles.
     #[inline]
-    fn update_window(&mut self) {
+    fn note_read(&mut self) {
+        let waits = if self.is(Marks::PINGPONG) {
+            Marks::PUSHED_TWICE
+        } else {
+            Marks::PUSHED
+        };
+        if self.is(Marks::ACK_PENDING) && self.is(waits) && self.rcv.len() == 0 {
+            self.marks.insert(Marks::ACK_NOW);
+        }
         let window = self.rcv_wnd();
         if window > self.rcv_buf_bytes / 2 || !self.state().can_receive() {
             return;
@@ -84,6 +95,10 @@ impl Tcb {
             self.rcv_mss = u16::try_from(len).unwrap_or(u16::MAX).min(self.adv_mss);
         }
         self.last_data_rx = now;
+        if flags.contains(Flags::PSH) {
+            self.marks.set(Marks::PUSHED_TWICE, self.is(Marks::PUSHED));
+            self.marks.insert(Marks::PUSHED);
+        }
         let owed = self.rcv_nxt.0.wrapping_sub(self.rcv_acked.0);
         let quick = self.is(Marks::QUICKACK) || (self.quick_acks > 0 && !self.is(Marks::PINGPONG));
         if owed > u32::from(self.rcv_mss) || quick || flags.contains(Flags::FIN) {
@@ -101,7 +116,9 @@ impl Tcb {
         if self.is(Marks::ACK_PENDING) {
             self.deadlines.clear(Timer::DelayedAck);
         }
-        self.marks.remove(Marks::ACK_PENDING | Marks::ACK_NOW);
+        let acknowledged =
+            Marks::ACK_PENDING | Marks::ACK_NOW | Marks::PUSHED | Marks::PUSHED_TWICE;
+        self.marks.remove(acknowledged);
     }
 
     /// Takes received bytes into `dst`, or copies them with `peek`. Returns how many. May make a window update due.
@@ -109,7 +126,7 @@ impl Tcb {
     pub fn recv(&mut self, env: &mut Env<'_, '_>, dst: &mut ForeignMut<'_>, peek: bool) -> usize {
         let bytes = self.rcv.read(env.pool, dst, peek);
         if bytes > 0 && !peek {
-            self.update_window();
+            self.note_read();
         }
         bytes
     }
@@ -118,7 +135,7 @@ impl Tcb {
     pub fn discard(&mut self, env: &mut Env<'_, '_>, bytes: usize) -> usize {
         let bytes = self.rcv.skip(env.pool, bytes);
         if bytes > 0 {
-            self.update_window();
+            self.note_read();
         }
         bytes
     }

@@ -87,6 +87,65 @@ fn a_single_segment_is_acknowledged_after_40_ms() {
 }
 
 #[test]
+fn a_push_is_acknowledged_when_it_was_read_and_no_answer_comes() {
+    // A one-way stream: else the sender's Nagle would wait for our 40 ms.
+    let mut bench = Bench::established();
+    bench.ack(PEERS, OURS, &[0; 10]);
+    bench.out();
+    bench.tcb.set_quickack(false);
+    bench.segment(PEERS + 10, OURS, PSH_ACK, &[0; 10]);
+    bench.recv(100);
+    bench.silent();
+    bench.segment(PEERS + 20, OURS, PSH_ACK, &[0; 10]);
+    bench.recv(9);
+    bench.silent();
+    bench.recv(100);
+    assert_eq!(bench.one().repr.ack, PEERS + 30);
+    // The delay has passed without an answer: this is no dialogue.
+    bench.segment(PEERS + 30, OURS, PSH_ACK, &[0; 10]);
+    bench.recv(100);
+    assert_eq!(bench.wait(ms(41)).len(), 1);
+    for i in 0..20 {
+        bench.segment(PEERS + 40 + 10 * i, OURS, PSH_ACK, &[0; 10]);
+        bench.out();
+    }
+    bench.recv(1000);
+    bench.out();
+    bench.segment(PEERS + 240, OURS, PSH_ACK, &[0; 10]);
+    bench.silent();
+    bench.recv(100);
+    assert_eq!(bench.one().repr.ack, PEERS + 250);
+    bench.finish();
+}
+
+#[test]
+fn room_is_told_to_one_who_waits_without_a_failed_write() {
+    let mut bench = Bench::established();
+    bench.send(&pattern(0, 90_000));
+    assert!(!bench.tcb.writable());
+    let mut told = false;
+    for i in 1..=90 {
+        bench.out();
+        told |= bench
+            .ack(PEERS, OURS + 1000 * i, &[])
+            .contains(Events::WRITABLE);
+    }
+    assert!(told);
+    bench.finish();
+}
+
+#[test]
+fn options_of_a_closed_connection_ask_for_no_output() {
+    let mut bench = Bench::new();
+    bench.tcb.set_cork(true);
+    bench.tcb.set_cork(false);
+    bench.tcb.set_nodelay(true);
+    bench.tcb.set_quickack(true);
+    assert!(!bench.tcb.wants_output());
+    bench.finish();
+}
+
+#[test]
 fn out_of_order_and_fin_are_acknowledged_at_once() {
     let mut bench = Bench::established_delaying();
     bench.ack(PEERS + 10, OURS, b"ahead");

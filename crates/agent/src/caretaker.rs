@@ -9,7 +9,7 @@
 use crate::registry::{Registry, StackEntry, Unavailable};
 use sidestep_control::StackId;
 use sidestep_shm::Nanos;
-use sidestep_stack::{Kind, StackReport};
+use sidestep_stack::{Kind, SocketReport, StackReport};
 
 /// A stack that was polled within this time looks after itself.
 const PATIENCE: Nanos = Nanos::from_millis(5);
@@ -162,9 +162,34 @@ impl Registry {
             Err(Unavailable::Busy) => false,
             Err(Unavailable::Retired) => return self.on_retired(id),
         };
-        if finished || now - since > ORPHAN_MAX {
+        if now - since > ORPHAN_MAX || (finished && !self.has_readers(id)) {
             self.free(id);
         }
+    }
+
+    /// Whether a peer still has a connection open whose end came from this stack: its program may have yet to read
+    /// what came before the end, and that end itself, which closing the wire would turn into an error.
+    fn has_readers(&mut self, id: StackId) -> bool {
+        let ends = self.wires.values().flat_map(|wire| &wire.ends);
+        let peers: Vec<_> = ends
+            .filter(|end| end.peer == id && end.stack != id)
+            .copied()
+            .collect();
+        peers.iter().any(|end| {
+            let Some(entry) = self.stacks.get_mut(&end.stack) else {
+                return false;
+            };
+            let reads = |s: &SocketReport| {
+                s.kind == Kind::Stream
+                    && s.wire == Some(end.index)
+                    && s.holders != 0
+                    && matches!(s.state, "TIME-WAIT" | "LAST-ACK" | "CLOSING" | "CLOSE-WAIT")
+            };
+            match entry.with(|stack| stack.report().sockets.iter().any(reads)) {
+                Ok(reads) => reads,
+                Err(why) => why == Unavailable::Busy,
+            }
+        })
     }
 }
 

@@ -96,7 +96,9 @@ fn what_a_killed_program_had_sent_still_arrives() {
         stack.polled(|_, _| ());
         (common::report(&mut client).stacks.len() == 1).then_some(())
     });
-    assert_eq!(stack.wires(), []);
+    eventually("the wire is closed", || {
+        stack.wires().is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -140,4 +142,43 @@ fn a_program_killed_inside_its_stack_resets_its_connections() {
     server.expect("inside");
     server.kill();
     assert_eq!(stack.read_to_end(socket), Err(Error::Reset));
+}
+
+#[test]
+fn a_reply_is_kept_for_a_reader_who_comes_after_the_servers_end() {
+    if let Some((_, place)) = part() {
+        let (stack, _client, connection) = be_server(place);
+        assert_eq!(stack.read_to_end(connection).unwrap(), b"request");
+        stack.send(connection, &pattern(10_000));
+        stack.polled(|inner, now| inner.close(now, connection, stack.owner.slot));
+        say("closed");
+        wait_for_go();
+        return;
+    }
+    let place = Place::new();
+    let _agent = place.agent();
+    let name = "a_reply_is_kept_for_a_reader_who_comes_after_the_servers_end";
+    let mut server = Program::start(name, "server", &place);
+    let (stack, mut client, socket) = join(&place, &mut server);
+    stack.send(socket, b"request");
+    stack.polled(|inner, now| inner.shutdown(now, socket, false, true).unwrap());
+    server.expect("closed");
+    server.kill();
+    let stacks = |client: &mut Client| common::report(client).stacks;
+    eventually("both sides have said all they have to say", || {
+        stack.polled(|_, _| ());
+        let left = stacks(&mut client)
+            .into_iter()
+            .find(|s| s.id.ends_with('2'))?;
+        left.sockets
+            .iter()
+            .all(|s| s.state == "TIME-WAIT")
+            .then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(stack.read_to_end(socket).unwrap(), pattern(10_000));
+    stack.polled(|inner, now| inner.close(now, socket, stack.owner.slot));
+    eventually("the dead program's stack is gone", || {
+        (stacks(&mut client).len() == 1).then_some(())
+    });
 }

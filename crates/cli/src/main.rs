@@ -5,7 +5,9 @@ mod doctor;
 mod library;
 mod output;
 mod pingpong;
+mod ps;
 mod run;
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,13 +23,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
+    Ps(ps::Ps),
     Doctor(doctor::Doctor),
     Pingpong(pingpong::Pingpong),
+    Agent(agent::Agent),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => Ok(run::main(&args)),
+        Command::Ps(args) => ps::main(&args).map(|()| ExitCode::SUCCESS),
+        Command::Agent(args) => agent::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Pingpong(args) => pingpong::main(&args).map(|()| ExitCode::SUCCESS),
     };

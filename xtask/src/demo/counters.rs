@@ -2,6 +2,7 @@
 
 use super::Stage;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ impl Counters {
             let mut moved = 0;
             loop {
                 let last = stopped.load(Ordering::Acquire);
-                moved = moved.max(frames_now(&mut ps).saturating_sub(before));
+                moved = moved.max(growth(&before, &frames_now(&mut ps)));
                 if last {
                     return moved;
                 }
@@ -44,22 +45,30 @@ impl Counters {
     }
 }
 
-fn frames_now(ps: &mut Command) -> u64 {
+fn frames_now(ps: &mut Command) -> Frames {
     let output = ps.output().map(|output| output.stdout).unwrap_or_default();
-    serde_json::from_slice(&output).map_or(0, |report| frames(&report))
+    serde_json::from_slice(&output)
+        .map(|report: Value| frames(&report))
+        .unwrap_or_default()
 }
 
-/// All frames that a report counts as sent by a stack over a wire.
-pub(super) fn frames(report: &Value) -> u64 {
-    match report {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| match name.as_str() {
-                "tx_frames" => value.as_u64().unwrap_or(0),
-                _ => frames(value),
-            })
-            .sum(),
-        Value::Array(items) => items.iter().map(frames).sum(),
-        _ => 0,
-    }
+/// Frames that each stack has sent, by its identity. A stack that could not be looked into is absent.
+pub(super) type Frames = BTreeMap<String, u64>;
+
+/// What a report says of them.
+pub(super) fn frames(report: &Value) -> Frames {
+    let stacks = report["stacks"].as_array().into_iter().flatten();
+    let sent = stacks.filter_map(|stack| {
+        Some((
+            stack["id"].as_str()?.to_owned(),
+            stack["counters"]["tx_frames"].as_u64()?,
+        ))
+    });
+    sent.collect()
+}
+
+/// By how much stacks have moved on; those that ended since count for nothing.
+pub(super) fn growth(before: &Frames, after: &Frames) -> u64 {
+    let grown = |(id, now): (&String, &u64)| now - before.get(id).copied().unwrap_or(0).min(*now);
+    after.iter().map(grown).sum()
 }

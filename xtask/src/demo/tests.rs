@@ -20,11 +20,22 @@ fn pingpong_median_is_read() {
 }
 
 #[test]
-fn frames_of_all_stacks_are_summed() {
-    let report = json!({"stacks": [
-        {"wires": [{"stats": {"tx_frames": 3, "rx_frames": 5}}, {"tx_frames": 4}]},
-        {"wires": []},
-    ]});
-    assert_eq!(counters::frames(&report), 7);
-    assert_eq!(counters::frames(&json!({"stacks": []})), 0);
+fn growth_is_told_for_each_stack() {
+    let report = |stacks: &[(&str, u64)]| {
+        let stacks = stacks
+            .iter()
+            .map(|(id, n)| json!({"id": id, "counters": {"tx_frames": n}}));
+        counters::frames(&json!({"stacks": stacks.collect::<Vec<_>>()}))
+    };
+    let before = report(&[("server", 100), ("client", 500)]);
+    assert_eq!(counters::growth(&before, &report(&[("server", 110)])), 10);
+    assert_eq!(
+        counters::growth(&before, &report(&[("server", 100), ("other", 7)])),
+        7
+    );
+    assert_eq!(counters::growth(&before, &before), 0);
+    assert_eq!(
+        counters::frames(&json!({"stacks": [{"id": "a", "status": "busy"}]})).len(),
+        0
+    );
 }

@@ -127,6 +127,16 @@ impl Registry {
         Ok(())
     }
 
+    /// Withdraws what the stack does not serve any more by its own tables.
+    pub(crate) fn withdraw_unserved(&mut self, id: StackId) {
+        let Some(entry) = self.stacks.get_mut(&id) else {
+            return;
+        };
+        if let Ok(report) = entry.with(|stack| stack.report()) {
+            self.withdraw_closed(id, &report);
+        }
+    }
+
     /// Withdraws what the stack does not serve any more because the process that did so is gone.
     fn withdraw_closed(&mut self, id: StackId, report: &StackReport) {
         let Some(netns) = self.stacks.get(&id).map(|entry| entry.netns) else {

@@ -3,13 +3,13 @@
 //! Owns: the directory of endpoints, the wires between stacks, and what becomes of a stack when its processes die or
 //! do not look after it. It takes part in no connection of a living, working program: killing it disturbs none.
 //!
-//! - [`server`]: the event loop; connections, timers.
-//! - [`requests`]: what each request does.
-//! - [`registry`]: processes, stacks and their slots.
-//! - [`wires`]: wires between two stacks, made, mapped, restored and closed.
-//! - [`death`]: what happens when a process is gone.
-//! - [`caretaker`]: polls stacks that nobody polls.
-//! - [`takeover`]: what a new agent must know of the one before it.
+//! - `server`: the event loop; connections, timers.
+//! - `requests`: what each request does.
+//! - `registry`: processes, stacks and their slots.
+//! - `wires`: wires between two stacks, made, mapped, restored and closed.
+//! - `death`: what happens when a process is gone.
+//! - `caretaker`: polls stacks that nobody polls.
+//! - `takeover`: what a new agent must know of the one before it.
 //! - [`report`]: what `sidestep ps` shows.
 //!
 //! It is one thread. It never waits for a program: a stack's lock is tried for a bounded time, and what could not be

@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     if !options.foreground {
         stand_alone();
+        log.panics();
     }
     let mut server = Server::listen(dir, log, options.linger)?;
     server.run()?;

@@ -41,6 +41,16 @@ impl Log {
         }
     }
 
+    /// Has panics of this process written here, too: nobody reads its standard error.
+    pub(crate) fn panics(&self) {
+        let Some(file) = self.file.as_ref().and_then(|file| file.try_clone().ok()) else {
+            return;
+        };
+        std::panic::set_hook(Box::new(move |info| {
+            let _ = writeln!(&file, "[{}] {info}", std::process::id());
+        }));
+    }
+
     /// Writes a line.
     pub(crate) fn line(&self, text: Arguments<'_>) {
         let lines = self.lines.get();

@@ -200,6 +200,7 @@ impl Registry {
         if let Err(PublishError::InUse(other)) = published {
             // The kernel gave the port to the asker; the other one's death is known to it but not yet to us.
             self.reap(other);
+            self.withdraw_unserved(other);
             published = self.directory.publish(netns, id, what);
         }
         published.map(|()| Answer::Done).map_err(|e| match e {
@@ -225,6 +226,10 @@ impl Registry {
     fn withdraw(&mut self, pid: u32, id: StackId, what: &Publication) -> Result<Answer, Fault> {
         let netns = self.stack_of(id, pid)?.netns;
         self.directory.withdraw(netns, id, what);
+        // A forked child said it once more, and may have closed the socket without a word since.
+        if self.directory.publications(id).contains(what) {
+            self.withdraw_unserved(id);
+        }
         Ok(Answer::Done)
     }
 

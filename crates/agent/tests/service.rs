@@ -59,6 +59,32 @@ fn what_one_program_publishes_another_finds() {
 }
 
 #[test]
+fn what_is_published_but_not_served_gives_way() {
+    let place = Place::new();
+    let _agent = place.agent();
+    let (mut client, directory) = place.connect();
+    let (serving, forgetful, late) = (TestStack::new(1), TestStack::new(2), TestStack::new(3));
+    for stack in [&serving, &forgetful, &late] {
+        stack.register(&mut client);
+    }
+    serving.listen("127.0.0.1:80");
+    client.publish(1, tcp("127.0.0.1:80")).unwrap();
+    client.publish(2, tcp("127.0.0.1:81")).unwrap();
+    let taken = client.publish(3, tcp("127.0.0.1:80")).err();
+    assert_eq!(taken, Some(ClientError::Refused(Fault::InUse)));
+    client.publish(3, tcp("127.0.0.1:81")).unwrap();
+    assert_eq!(served_by(&directory, "127.0.0.1:81"), [3]);
+    // Said twice, as by a forked child, and taken back once by the last one who had the socket.
+    client.publish(3, tcp("127.0.0.1:82")).unwrap();
+    client.publish(3, tcp("127.0.0.1:82")).unwrap();
+    client.withdraw(3, tcp("127.0.0.1:82")).unwrap();
+    assert!(served_by(&directory, "127.0.0.1:82").is_empty());
+    client.publish(1, tcp("127.0.0.1:80")).unwrap();
+    client.withdraw(1, tcp("127.0.0.1:80")).unwrap();
+    assert_eq!(served_by(&directory, "127.0.0.1:80"), [1]);
+}
+
+#[test]
 fn many_addresses_come_in_several_messages() {
     let place = Place::new();
     let _agent = place.agent();

@@ -20,6 +20,7 @@ fn be_server(place: PathBuf, id: u64) -> (TestStack, Client) {
     let (mut client, _) = connect(&place.join("agent.sock"));
     let stack = TestStack::new(id);
     stack.register(&mut client);
+    stack.listen("0.0.0.0:80");
     client.publish(id, tcp("0.0.0.0:80")).unwrap();
     say("serving");
     (stack, client)

@@ -1,1 +1,9 @@
-//! Placeholder.
+//! `libsidestep.so`: the C library's socket calls, exported; translation between C and `sidestep-socket`, and nothing else.
+//!
+//! Every exported function first asks whether the descriptor is ours. If it is not, the real function is called with
+//! the very same arguments. No call of ours goes through an exported name by accident: inside, the kernel is reached by
+//! `rustix`, and the C library's functions by [`real`].
+
+mod c;
+mod exports;
+mod real;

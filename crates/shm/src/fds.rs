@@ -74,6 +74,12 @@ pub fn is_internal(fd: RawFd) -> bool {
     watched(fd).is_some_and(|i| OURS[i / 64].load(Ordering::Relaxed) & (1 << (i % 64)) != 0)
 }
 
+/// All descriptors of ours, in ascending order.
+pub fn internal_fds() -> impl Iterator<Item = RawFd> {
+    let first = FIRST.load(Ordering::Relaxed).max(0);
+    (first..).take(WATCHED).filter(|fd| is_internal(*fd))
+}
+
 fn watched(fd: RawFd) -> Option<usize> {
     let first = FIRST.load(Ordering::Relaxed);
     let i = usize::try_from(fd.checked_sub(first)?).ok()?;

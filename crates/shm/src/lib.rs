@@ -25,7 +25,7 @@ pub use carve::{Carver, Layout, Span};
 pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead};
 pub use clock::{Clock, Nanos};
 pub use event::EventFd;
-pub use fds::{Fd, is_internal};
+pub use fds::{Fd, internal_fds, is_internal};
 pub use foreign::{Foreign, ForeignMut};
 pub use freelist::FreeList;
 pub use lock::{Owner, Retired};

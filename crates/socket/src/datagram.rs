@@ -157,7 +157,7 @@ impl Process {
             // Both sides stay open to receive: an accelerated peer may still send to our port.
             return Verdict::Kernel;
         };
-        let bound = self.with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)));
+        let bound = self.with_stack(shared, |stack| sidestep_stack::Result::Ok((stack.local(r)?, stack.flags(r)?)));
         let Ok(Ok((bound, flags))) = bound else { return Verdict::Kernel };
         if bound.is_none() {
             match self.bind_datagram(shared, fd, r, flags) {

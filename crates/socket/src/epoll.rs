@@ -295,10 +295,10 @@ impl Process {
         let mut events = [none; 64];
         let room = (out.len() - count).min(events.len());
         let zero = crate::wait::timespec(Nanos::ZERO);
-        let filled = with_fd(epfd, |epfd| epoll::wait(epfd, &mut events[..room], Some(&zero)).map(|(filled, _)| filled.len()));
+        let filled = with_fd(epfd, |epfd| epoll::wait(epfd, &mut events[..room], Some(&zero))  );
         let mut count = count;
         for event in &events[..filled.unwrap_or(0)] {
-            let (flags, data) = (event.flags.bits(), event.data.u64());
+            let (flags, data) = ({ event.flags }.bits(), { event.data }.u64());
             if data == KICK {
                 continue;
             }

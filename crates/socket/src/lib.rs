@@ -31,6 +31,7 @@ pub use poll::PollEntry;
 pub use process::{Process, process};
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
 pub use sidestep_stack::{Address, Endpoint};
+pub use sidestep_tcp::Info as TcpInfo;
 pub use stream::AcceptedFd;
 pub use verdict::{Received, RecvFlags, SendFlags, Verdict};
-pub use wait::SleepMask;
+pub use wait::{MaskedPoll, SleepMask};

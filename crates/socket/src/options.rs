@@ -37,8 +37,9 @@ impl Process {
     pub fn set_option(&self, fd: i32, level: i32, name: i32, value: OptionValue) -> Option<Result<(), Errno>> {
         let connected = self.on_socket(fd, |stack, r| {
             let connected = stack.is_connected_stream(r);
-            apply(stack, r, level, name, value)?;
-            stack.flush(self.now(), r);
+            let now = self.now();
+            apply(stack, now, r, (level, name), value)?;
+            stack.flush(now, r);
             Ok(connected)
         })?;
         match connected {
@@ -81,19 +82,33 @@ const fn known(level: i32, name: i32) -> bool {
     }
 }
 
-fn apply(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32, value: OptionValue) -> sidestep_stack::Result<()> {
+fn apply(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    option: (i32, i32),
+    value: OptionValue,
+) -> sidestep_stack::Result<()> {
+    let (level, name) = option;
     match (level, name, value) {
         (libc::SOL_SOCKET, libc::SO_LINGER, OptionValue::Linger(on, seconds)) => {
             stack.set_linger(r, on.then_some(u32::try_from(seconds).unwrap_or(0)))
         }
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO, OptionValue::Time(span)) => stack.set_timeouts(r, Some(span), None),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO, OptionValue::Time(span)) => stack.set_timeouts(r, None, Some(span)),
-        (_, _, OptionValue::Int(n)) => apply_number(stack, r, level, name, n),
+        (_, _, OptionValue::Int(n)) => apply_number(stack, now, r, (level, name), n),
         _ => Ok(()),
     }
 }
 
-fn apply_number(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32, n: i32) -> sidestep_stack::Result<()> {
+fn apply_number(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    option: (i32, i32),
+    n: i32,
+) -> sidestep_stack::Result<()> {
+    let (level, name) = option;
     let on = n != 0;
     let size = u32::try_from(n).unwrap_or(0);
     match (level, name) {
@@ -103,7 +118,7 @@ fn apply_number(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32,
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => stack.set_buffers(r, Some(size.saturating_mul(2)), None),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => stack.set_buffers(r, None, Some(size.saturating_mul(2))),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => {
-            stack.tcb(r)?.set_keepalive(on);
+            stack.tcb(r)?.set_keepalive(on, now);
             Ok(())
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
@@ -119,13 +134,13 @@ fn apply_number(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32,
                 libc::TCP_QUICKACK => tcb.set_quickack(on),
                 libc::TCP_USER_TIMEOUT => tcb.set_user_timeout(size),
                 libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
-                    let mut keep: KeepAlive = tcb.keepalive_times();
+                    let mut keep: KeepAlive = tcb.keepalive_parameters();
                     match name {
-                        libc::TCP_KEEPIDLE => keep.idle = Nanos::from_secs(u64::from(size)),
-                        libc::TCP_KEEPINTVL => keep.interval = Nanos::from_secs(u64::from(size)),
+                        libc::TCP_KEEPIDLE => keep.idle_s = seconds(size),
+                        libc::TCP_KEEPINTVL => keep.interval_s = seconds(size),
                         _ => keep.count = low_byte(n),
                     }
-                    tcb.set_keepalive_times(keep);
+                    tcb.set_keepalive_parameters(keep, now);
                 }
                 _ => {}
             }
@@ -149,7 +164,7 @@ fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Op
             match name {
                 libc::TCP_NODELAY => number(u32::from(tcb.nodelay())),
                 libc::TCP_CORK => number(u32::from(tcb.cork())),
-                libc::TCP_MAXSEG => number(tcb.info().snd_mss),
+                libc::TCP_MAXSEG => number(u32::from(tcb.info().snd_mss)),
                 libc::TCP_INFO => Some(OptionAnswer::Info(Box::new(tcb.info()))),
                 libc::TCP_CONGESTION => Some(OptionAnswer::Name("reno")),
                 _ => None,
@@ -157,6 +172,11 @@ fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Op
         }
         _ => None,
     }
+}
+
+/// Seconds as TCP keeps them.
+fn seconds(n: u32) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
 }
 
 const fn low_byte(n: i32) -> u8 {

@@ -366,6 +366,40 @@ impl Process {
         let _ = self.on_socket(fd, |stack, r| stack.set_flags(r, SocketFlags::NONBLOCK, on));
     }
 
+    /// Whether the socket is an IPv6 one.
+    pub fn is_v6(&self, fd: i32) -> bool {
+        matches!(self.on_socket(fd, |stack, r| stack.flags(r)), Some(Ok(flags)) if flags.contains(SocketFlags::INET6))
+    }
+
+    /// Whether the socket is a TCP connection that the stack serves.
+    pub fn is_accelerated_stream(&self, fd: i32) -> bool {
+        matches!(self.on_socket(fd, |stack, r| Ok(stack.is_connected_stream(r))), Some(Ok(true)))
+    }
+
+    /// Whether connections come to this socket from the kernel too.
+    pub fn has_two_accepting_sides(&self, fd: i32) -> bool {
+        matches!(self.on_socket(fd, |stack, r| Ok(stack.served(r))), Some(Ok(Some((true, ..)))))
+    }
+
+    /// The time that waits are measured in.
+    pub fn time(&self) -> Nanos {
+        self.now()
+    }
+
+    /// The program closes all descriptors from `first` to `last`.
+    pub fn closing_range(&self, first: u32, last: u32) {
+        for (fd, _) in self.fds.iter() {
+            if (first..=last).contains(&fd.unsigned_abs()) {
+                self.closing(fd);
+            }
+        }
+    }
+
+    /// Descriptors that the program must not close, in ascending order.
+    pub fn internal_fds(&self) -> impl Iterator<Item = i32> {
+        sidestep_shm::internal_fds()
+    }
+
     /// The kernel's side of `key` deserves a look: not more often than every few microseconds in a busy loop.
     pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
         with_thread(self, |t| t.glance_due(key, now)).unwrap_or(true)

@@ -48,7 +48,7 @@ impl Process {
             let again = stack.served(r).is_some();
             stack.bind(r, local)?;
             stack.listen(r, backlog)?;
-            Ok((again, stack.flags(r)?))
+            sidestep_stack::Result::Ok((again, stack.flags(r)?))
         });
         if let Ok(Ok((again, flags))) = listening {
             // Two sides to accept from: the kernel's must never block.
@@ -467,7 +467,7 @@ pub(crate) fn socket_addr(endpoint: Endpoint, is_v6: bool) -> std::net::SocketAd
 
 /// What the kernel says a socket's local address is.
 pub(crate) fn kernel_name(fd: i32) -> Option<Endpoint> {
-    let name: SocketAddrAny = with_fd(fd, rustix::net::getsockname).ok()?;
+    let name: SocketAddrAny = with_fd(fd, |fd| rustix::net::getsockname(fd)).ok()?;
     let name = std::net::SocketAddr::try_from(name).ok()?;
     Some(Endpoint::new(Address::from(name.ip()), name.port()))
 }

@@ -131,7 +131,8 @@ pub(crate) fn with_thread<R>(process: &Process, f: impl FnOnce(&mut ThreadState)
             if state.fork != fork {
                 // A forked child: the parent's waiter is not ours to give back, nor its epoll to change.
                 state.waiter = None;
-                *state = ThreadState { fork, ..ThreadState::NEW };
+                *state = ThreadState::NEW;
+                state.fork = fork;
             }
             Some(f(&mut state))
         })

@@ -200,8 +200,8 @@ impl Process {
             let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
             let mut events = [none; 4];
             let span = if matches!(waiting.kernel, KernelSide::Polled(_)) || waiting.mask.is_some() { Nanos::ZERO } else { span };
-            let (filled, _) = epoll::wait(sleep, &mut events[..], Some(&timespec(span)))?;
-            for event in filled {
+            let filled = epoll::wait(sleep, &mut events[..], Some(&timespec(span)))?;
+            for event in &events[..filled] {
                 match event.data.u64() {
                     DOORBELL => shared.doorbell.drain(),
                     WAITER => t.my_waiter().and_then(|w| shared.waiters.get(w as usize)).is_some_and(|w| w.drain()),

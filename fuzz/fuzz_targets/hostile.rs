@@ -1,5 +1,6 @@
-//! What the targets for memif share: the script that an input is, and a peer that writes our memory as it says.
+//! What the targets for memif share: a peer that writes our memory, and a user of our end, as a script says.
 
+use crate::script::Script;
 use sidestep_nic::Port;
 use sidestep_nic::memif::{Geometry, Memif, RingPlace};
 use sidestep_shm::{Foreign, Region};
@@ -14,28 +15,6 @@ const HEADER_BYTES: usize = 128;
 const DESC_BYTES: usize = 16;
 /// Longest frame that is sent.
 const SEND_BYTES_MAX: usize = 2048;
-
-/// What is left of the input.
-pub struct Script<'d>(pub &'d [u8]);
-
-impl<'d> Script<'d> {
-    /// The next number; zero at the end.
-    pub fn byte(&mut self) -> usize {
-        self.split(1).first().map_or(0, |byte| usize::from(*byte))
-    }
-
-    /// The next number of two bytes.
-    pub fn word(&mut self) -> usize {
-        self.byte() << 8 | self.byte()
-    }
-
-    /// The next bytes; fewer at the end.
-    pub fn split(&mut self, bytes: usize) -> &'d [u8] {
-        let (taken, rest) = self.0.split_at(bytes.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-}
 
 /// The peer, as far as it can reach into the memory of a link.
 pub struct Peer<'a> {

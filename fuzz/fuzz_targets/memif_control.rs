@@ -6,10 +6,12 @@
 #![no_main]
 
 mod hostile;
+mod script;
 
-use hostile::{BUFFER_BYTES, LOG2_SLOTS, Peer, Script};
+use hostile::{BUFFER_BYTES, LOG2_SLOTS, Peer};
 use libfuzzer_sys::fuzz_target;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use script::Script;
 use sidestep_control::transport;
 use sidestep_nic::memif::control::{Message, Options, VERSION};
 use sidestep_nic::memif::control::{connect_over, serve_over};

@@ -6,9 +6,11 @@
 #![no_main]
 
 mod hostile;
+mod script;
 
-use hostile::{BUFFER_BYTES, LOG2_SLOTS, Peer, Script};
+use hostile::{BUFFER_BYTES, LOG2_SLOTS, Peer};
 use libfuzzer_sys::fuzz_target;
+use script::Script;
 use sidestep_nic::memif::{Attachment, Geometry, Memif, Role, State, wire};
 use sidestep_shm::{EventFd, Region};
 use std::sync::Arc;

@@ -6,7 +6,8 @@ to a transcript, one for each side, in words that do not depend on ports, descri
 script over the kernel and accelerated, and the transcripts must be equal.
 
 Started as `script.py server`, `script.py client`, or `script.py both` (two threads of one process). From the
-harness, in the environment: SIDES_DIR (where transcripts and the meeting point are) and SIDES_PORTS.
+harness, in the environment: SIDES_DIR (where transcripts and the meeting point are), SIDES_PORTS, and SIDES_SKIP
+(cases to leave out). Set SIDES_ONLY by hand to play only some.
 """
 
 import errno
@@ -18,9 +19,10 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 
-PATIENCE = 40  # seconds until a script that hangs shows where and ends
+PATIENCE = 15  # seconds until a case that hangs shows where, and the script ends
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -166,21 +168,28 @@ def wait_writable(s, seconds=10):
 
 
 def fill(s):
-    """Writes until the socket takes no more, and says how much it took."""
+    """Writes until the socket takes no more, and says how much it took.
+
+    What was written may still be on its way to the peer's queue and make room: full is what stays full.
+    """
     s.setblocking(False)
-    total = 0
+    total = refusals = 0
     block = bytes(65536)
-    try:
-        while True:
+    while refusals < 4:
+        try:
             total += s.send(block)
-    except BlockingIOError:
-        return total
+            refusals = 0
+        except BlockingIOError:
+            refusals += 1
+            time.sleep(0.03)
+    return total
 
 
 def play(role, cases):
     side = Side(role)
     side.sync("begin")
     for case in cases:
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         side.sync(case.__name__)
         side.say(f"== {case.__name__}")
         case(side)
@@ -189,7 +198,8 @@ def play(role, cases):
 
 
 def main(*cases):
-    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    skipped, only = os.environ.get("SIDES_SKIP", "").split(), os.environ.get("SIDES_ONLY", "").split()
+    cases = [c for c in cases if c.__name__ not in skipped and (not only or c.__name__ in only)]
     failed = []
 
     def guarded(role):

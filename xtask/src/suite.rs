@@ -142,7 +142,8 @@ struct Profile {
 /// Builds all test programs. One that does not compile counts as a failure and keeps no other from running.
 fn build(summary: &mut Summary) -> Vec<TestProgram> {
     steps::say("build: tests");
-    let words = ["test", "--workspace", "--no-run", "--keep-going"];
+    // --no-fail-fast also keeps building after a package that does not compile.
+    let words = ["test", "--workspace", "--no-run", "--no-fail-fast"];
     let output = steps::cargo(&words)
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())

@@ -3,9 +3,10 @@
 use super::Server;
 use super::channel::{Channel, Received};
 use super::session::{self, LAST, Phase, Ready, Session};
+use crate::output;
 use anyhow::Context as _;
 use rustix::process::Signal;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 /// Listens and serves until killed, or for one session.
@@ -20,9 +21,8 @@ pub(super) fn serve(args: &Server) -> anyhow::Result<()> {
         )
     })?;
     let address = listener.local_addr()?;
-    let mut stdout = io::stdout();
     // Whoever started this may read the address from here; that nobody does is no reason to stop.
-    let _ = writeln!(stdout, "# listening on {address}").and_then(|()| stdout.flush());
+    let _ = output::print(&format!("# listening on {address}\n"));
     loop {
         let (control, peer) = listener.accept().context("cannot accept a client")?;
         let outcome = session(&control, peer, args).with_context(|| format!("session of {peer}"));

@@ -130,16 +130,15 @@ impl<'a> Memif<'a> {
         }
     }
 
-    /// Asks for the lines that the next frame to be sent will be written to: whoever has sent us something has
-    /// read what we sent before, and an answer is likely.
+    /// Asks for the lines of the frame that will come next, while there is none. The sender writes data, descriptor and
+    /// index; each write takes the line from us, and asking again at every poll brings data and descriptor back at
+    /// the same time as the index, instead of one after the other. To the sender this costs nothing: it has to take
+    /// the index from us all the same, and takes all of them at once.
     #[inline]
-    fn prefetch_tx(&self) {
-        let index = self.state.tx.next;
-        self.at.tx.prefetch_desc_to_write(index);
-        if self.at.buffers.bytes != 0 {
-            let slot = index & (self.at.tx.slots() - 1);
-            sys::prefetch_to_write(&self.at.home, self.at.buffers.tx_offset(slot));
-        }
+    fn prefetch_next(&self) {
+        let index = self.state.rx.next;
+        self.at.rx.prefetch_desc(index);
+        self.prefetch_rx(index);
     }
 
     /// Puts a frame that spans several slots together in the scratch buffer; consumes them all. None, counted,
@@ -308,9 +307,9 @@ impl Port for Memif<'_> {
         if self.state.rx.known() == 0 {
             let found = self.refresh_rx();
             if found == 0 {
+                self.prefetch_next();
                 return 0;
             }
-            self.prefetch_tx();
             for ahead in 0..found.min(PREFETCH_AHEAD) {
                 self.prefetch_rx(self.state.rx.next.wrapping_add(ahead));
             }
@@ -355,7 +354,12 @@ impl Port for Memif<'_> {
     #[inline]
     fn rx_pending(&self) -> bool {
         let rx = &self.state.rx;
-        self.state.broken == 0 && (rx.known() != 0 || self.at.rx.peer_index() != rx.next)
+        let pending =
+            self.state.broken == 0 && (rx.known() != 0 || self.at.rx.peer_index() != rx.next);
+        if !pending {
+            self.prefetch_next();
+        }
+        pending
     }
 
     #[inline]

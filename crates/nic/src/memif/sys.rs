@@ -163,10 +163,10 @@ impl Ring {
         self.header().flags.load(Ordering::Relaxed) & RING_MASK_INTERRUPT == 0
     }
 
-    /// Fetches a slot's descriptor, to write it.
+    /// Fetches a slot's descriptor, to read it.
     #[inline]
-    pub(super) fn prefetch_desc_to_write(&self, index: u16) {
-        prefetch_write(core::ptr::from_ref(self.cell(index)).cast());
+    pub(super) fn prefetch_desc(&self, index: u16) {
+        prefetch_read(core::ptr::from_ref(self.cell(index)).cast());
     }
 }
 
@@ -178,14 +178,6 @@ pub(super) fn prefetch(region: &Region, offset: usize) {
     }
 }
 
-/// Starts to fetch the cache line at `offset` of a region, to write it. Beyond the end: does nothing.
-#[inline]
-pub(super) fn prefetch_to_write(region: &Region, offset: usize) {
-    if let Some(line) = region.at(offset, 1) {
-        prefetch_write(line);
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn prefetch_read(line: *const u8) {
@@ -193,20 +185,6 @@ fn prefetch_read(line: *const u8) {
     unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
 }
 
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn prefetch_write(line: *const u8) {
-    // SAFETY: a hint; it faults at no address, changes nothing but caches, and is a no-operation on processors
-    // that do not know it.
-    unsafe {
-        core::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
-    }
-}
-
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
 fn prefetch_read(_line: *const u8) {}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn prefetch_write(_line: *const u8) {}

@@ -1,12 +1,23 @@
 //! C's values, translated: addresses, buffers, times, errno.
-#![expect(unsafe_code, reason = "reads and writes what the program's pointers point at")]
-#![expect(clippy::missing_safety_doc, reason = "the program passes pointers as the C function asks for")]
+#![expect(
+    unsafe_code,
+    reason = "reads and writes what the program's pointers point at"
+)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it leads to are looked at together"
+)]
 
 use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
 use libc::{iovec, msghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t, timespec};
 use sidestep_socket::{Address, Endpoint, Errno, Foreign, ForeignMut, Nanos};
 
+/// Address families as addresses have them.
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 /// Most buffers in one call, as the kernel has it (UIO_MAXIOV).
 pub(crate) const IOV_MAX: usize = 1024;
 
@@ -43,11 +54,15 @@ pub(crate) unsafe fn endpoint(addr: *const sockaddr, len: socklen_t) -> Option<E
         let ip = core::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
         return Some(Endpoint::new(Address::from(ip), u16::from_be(v4.sin_port)));
     }
-    if c_int::from(family) == libc::AF_INET6 && len as usize >= offset_of!(sockaddr_in6, sin6_scope_id) {
+    if c_int::from(family) == libc::AF_INET6
+        && len as usize >= offset_of!(sockaddr_in6, sin6_scope_id)
+    {
         let mut v6 = core::mem::MaybeUninit::<sockaddr_in6>::zeroed();
         let n = (len as usize).min(size_of::<sockaddr_in6>());
         // SAFETY: as above; n bytes fit on both sides.
-        unsafe { core::ptr::copy_nonoverlapping(addr.cast::<u8>(), v6.as_mut_ptr().cast::<u8>(), n) };
+        unsafe {
+            core::ptr::copy_nonoverlapping(addr.cast::<u8>(), v6.as_mut_ptr().cast::<u8>(), n)
+        };
         // SAFETY: every bit pattern is an address, and it was zeroed.
         let v6 = unsafe { v6.assume_init() };
         let ip = core::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
@@ -62,11 +77,18 @@ pub(crate) unsafe fn family(addr: *const sockaddr, len: socklen_t) -> Option<c_i
         return None;
     }
     // SAFETY: the program passes an address of `len` bytes.
-    Some(c_int::from(unsafe { addr.cast::<libc::sa_family_t>().read_unaligned() }))
+    Some(c_int::from(unsafe {
+        addr.cast::<libc::sa_family_t>().read_unaligned()
+    }))
 }
 
 /// Writes an endpoint where the program wants it, cut to the room it has, and the full length to `len`.
-pub(crate) unsafe fn put_endpoint(endpoint: Endpoint, is_v6: bool, addr: *mut sockaddr, len: *mut socklen_t) {
+pub(crate) unsafe fn put_endpoint(
+    endpoint: Endpoint,
+    is_v6: bool,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+) {
     if addr.is_null() || len.is_null() {
         return;
     }
@@ -81,19 +103,23 @@ pub(crate) unsafe fn put_endpoint(endpoint: Endpoint, is_v6: bool, addr: *mut so
     match (endpoint.addr.v4(), is_v6) {
         (Some(ip), false) => {
             let v4 = sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_family: INET,
                 sin_port: endpoint.port.to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from(ip).to_be(),
+                },
                 sin_zero: [0; 8],
             };
             put((&raw const v4).cast(), size_of::<sockaddr_in>());
         }
         _ => {
             let v6 = sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_family: INET6,
                 sin6_port: endpoint.port.to_be(),
                 sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr { s6_addr: endpoint.addr.0 },
+                sin6_addr: libc::in6_addr {
+                    s6_addr: endpoint.addr.0,
+                },
                 sin6_scope_id: 0,
             };
             put((&raw const v6).cast(), size_of::<sockaddr_in6>());
@@ -107,7 +133,11 @@ pub(crate) unsafe fn bytes<'a>(buf: *const c_void, len: usize) -> Result<Foreign
     if buf.is_null() && len > 0 {
         return Err(Errno::FAULT);
     }
-    let ptr = if buf.is_null() { core::ptr::NonNull::dangling().as_ptr() } else { buf.cast::<u8>() };
+    let ptr = if buf.is_null() {
+        core::ptr::NonNull::dangling().as_ptr()
+    } else {
+        buf.cast::<u8>()
+    };
     // SAFETY: the program passes `len` readable bytes.
     Ok(unsafe { Foreign::from_raw(ptr, len) })
 }
@@ -118,7 +148,11 @@ pub(crate) unsafe fn bytes_mut<'a>(buf: *mut c_void, len: usize) -> Result<Forei
     if buf.is_null() && len > 0 {
         return Err(Errno::FAULT);
     }
-    let ptr = if buf.is_null() { core::ptr::NonNull::dangling().as_ptr() } else { buf.cast::<u8>() };
+    let ptr = if buf.is_null() {
+        core::ptr::NonNull::dangling().as_ptr()
+    } else {
+        buf.cast::<u8>()
+    };
     // SAFETY: the program passes `len` writable bytes.
     Ok(unsafe { ForeignMut::from_raw(ptr, len) })
 }
@@ -129,6 +163,7 @@ pub(crate) unsafe fn with_parts<R>(
     count: usize,
     f: impl FnOnce(&[Foreign<'_>]) -> R,
 ) -> Result<R, Errno> {
+    // SAFETY: the caller's own vectors.
     let list = unsafe { vectors(iov, count)? };
     if let [one] = list {
         // SAFETY: as the caller promises for each vector.
@@ -149,6 +184,7 @@ pub(crate) unsafe fn with_parts_mut<R>(
     count: usize,
     f: impl FnOnce(&mut [ForeignMut<'_>]) -> R,
 ) -> Result<R, Errno> {
+    // SAFETY: the caller's own vectors.
     let list = unsafe { vectors(iov, count)? };
     if let [one] = list {
         // SAFETY: as the caller promises for each vector.
@@ -185,7 +221,10 @@ pub(crate) unsafe fn message<'a>(msg: *const msghdr) -> Result<&'a msghdr, Errno
 
 /// A span from C's parts; EINVAL where they are out of range.
 pub(crate) fn span(seconds: i64, nanoseconds: i64) -> Result<Nanos, Errno> {
-    let nanos = u64::try_from(nanoseconds).ok().filter(|n| *n < 1_000_000_000).ok_or(Errno::INVAL)?;
+    let nanos = u64::try_from(nanoseconds)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)
+        .ok_or(Errno::INVAL)?;
     let seconds = u64::try_from(seconds).map_err(|_| Errno::INVAL)?;
     Ok(Nanos::from_secs(seconds.min(1 << 33)) + Nanos(nanos))
 }
@@ -206,7 +245,10 @@ pub(crate) fn timeout_ms(ms: c_int) -> Option<Nanos> {
 
 /// A span as C has it.
 pub(crate) fn to_timespec(span: Nanos) -> timespec {
-    timespec { tv_sec: (span.0 / 1_000_000_000).cast_signed(), tv_nsec: (span.0 % 1_000_000_000).cast_signed() }
+    timespec {
+        tv_sec: (span.0 / 1_000_000_000).cast_signed(),
+        tv_nsec: (span.0 % 1_000_000_000).cast_signed(),
+    }
 }
 
 /// Writing to a connection that is no more tells the thread so, unless it asked not to be told.

@@ -1,13 +1,11 @@
 //! The functions that ours stand before: found by dlsym(3) when first needed.
 #![expect(unsafe_code, reason = "looks functions up by name and calls them")]
-#![expect(clippy::missing_safety_doc, reason = "each is as unsafe as the C function of that name")]
-#![expect(clippy::multiple_unsafe_ops_per_block, reason = "looking up and calling belong together")]
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{
-    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, off64_t, pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
-    timespec, timeval,
+    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, off64_t, pollfd, sigset_t, size_t,
+    sockaddr, socklen_t, ssize_t, timespec, timeval,
 };
 
 /// A function's address, once it was looked up.
@@ -17,7 +15,11 @@ impl Found {
     #[inline]
     fn address(&self, name: &'static core::ffi::CStr) -> *mut c_void {
         let known = self.0.load(Ordering::Relaxed);
-        if known.is_null() { self.look_up(name) } else { known }
+        if known.is_null() {
+            self.look_up(name)
+        } else {
+            known
+        }
     }
 
     #[cold]

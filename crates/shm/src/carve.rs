@@ -48,10 +48,18 @@ impl Layout {
 
     /// Room for `count` entries of `T`.
     pub const fn table<T>(&mut self, count: usize) -> Span<T> {
-        let align = if align_of::<T>() > CACHE_LINE { align_of::<T>() } else { CACHE_LINE };
+        let align = if align_of::<T>() > CACHE_LINE {
+            align_of::<T>()
+        } else {
+            CACHE_LINE
+        };
         let offset = self.bytes.next_multiple_of(align);
         self.bytes = offset + count * size_of::<T>();
-        Span { offset, count, of: PhantomData }
+        Span {
+            offset,
+            count,
+            of: PhantomData,
+        }
     }
 
     /// The length of a region that holds all tables, a whole number of pages.
@@ -71,12 +79,23 @@ pub struct Carver<'r> {
 
 impl<'r> Carver<'r> {
     pub(crate) const fn new(region: &'r Region, reserved: usize) -> Self {
-        Self { region, carved: reserved }
+        Self {
+            region,
+            carved: reserved,
+        }
     }
 
     /// The table at `span`. Fails where it reaches beyond the region or into a part handed out before.
-    pub fn table<T: FromBytes + IntoBytes>(&mut self, span: Span<T>) -> io::Result<&'static mut [T]> {
-        let outside = || io::Error::new(io::ErrorKind::InvalidData, "a table lies outside of its memory");
+    pub fn table<T: FromBytes + IntoBytes>(
+        &mut self,
+        span: Span<T>,
+    ) -> io::Result<&'static mut [T]> {
+        let outside = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a table lies outside of its memory",
+            )
+        };
         let bytes = span.count.checked_mul(size_of::<T>()).ok_or_else(outside)?;
         let start = self.region.at(span.offset, bytes).ok_or_else(outside)?;
         if span.offset < self.carved || !start.cast::<T>().is_aligned() {
@@ -90,6 +109,8 @@ impl<'r> Carver<'r> {
 
     /// The single entry at `span`.
     pub fn one<T: FromBytes + IntoBytes>(&mut self, span: Span<T>) -> io::Result<&'static mut T> {
-        self.table(span)?.first_mut().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an empty table"))
+        self.table(span)?
+            .first_mut()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an empty table"))
     }
 }

@@ -51,7 +51,11 @@ pub struct ChunkPool<'m> {
 
 impl<'m> ChunkPool<'m> {
     /// A pool over zeroed tables, or over those of a pool that others use too. The shorter table is the capacity.
-    pub fn new(head: &'m mut PoolHead, meta: &'m mut [ChunkMeta], data: &'m mut [[u8; CHUNK_BYTES]]) -> Self {
+    pub fn new(
+        head: &'m mut PoolHead,
+        meta: &'m mut [ChunkMeta],
+        data: &'m mut [[u8; CHUNK_BYTES]],
+    ) -> Self {
         Self { head, meta, data }
     }
 
@@ -64,7 +68,13 @@ impl<'m> ChunkPool<'m> {
             self.head.exhausted += 1;
             return None;
         };
-        self.meta[id as usize] = ChunkMeta { next: NONE, tag: 0, start: 0, len: 0, aux: 0 };
+        self.meta[id as usize] = ChunkMeta {
+            next: NONE,
+            tag: 0,
+            start: 0,
+            len: 0,
+            aux: 0,
+        };
         Some(id)
     }
 
@@ -118,7 +128,8 @@ impl<'m> ChunkPool<'m> {
     #[inline]
     pub fn fill(&mut self, id: ChunkId, src: Foreign<'_>) -> usize {
         let m = &mut self.meta[id as usize];
-        let n = src.copy_to(&mut self.data[id as usize][usize::from(m.start) + usize::from(m.len)..]);
+        let n =
+            src.copy_to(&mut self.data[id as usize][usize::from(m.start) + usize::from(m.len)..]);
         #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
         {
             m.len += n as u16;
@@ -139,7 +150,12 @@ pub struct ChunkQueue {
 
 impl ChunkQueue {
     /// Nothing queued.
-    pub const EMPTY: Self = Self { head: NONE, tail: NONE, bytes: 0, chunks: 0 };
+    pub const EMPTY: Self = Self {
+        head: NONE,
+        tail: NONE,
+        bytes: 0,
+        chunks: 0,
+    };
 
     /// Bytes queued.
     #[inline]

@@ -7,7 +7,20 @@ use rustix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A point in monotonic time, or a span of it, in nanoseconds. All processes of a machine count from the same zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(transparent)]
 pub struct Nanos(pub u64);
 
@@ -99,7 +112,10 @@ impl Clock {
         if tsc < self.until_tsc.load(Ordering::Acquire) {
             let since = tsc.saturating_sub(self.base_tsc.load(Ordering::Relaxed));
             let scaled = (u128::from(since) * u128::from(self.scale.load(Ordering::Relaxed))) >> 32;
-            #[expect(clippy::cast_possible_truncation, reason = "the counter is believed for a second at most")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the counter is believed for a second at most"
+            )]
             return Nanos(self.base_ns.load(Ordering::Relaxed) + scaled as u64);
         }
         self.slow_now(tsc)
@@ -108,7 +124,10 @@ impl Clock {
     #[cold]
     fn slow_now(&self, tsc: u64) -> Nanos {
         let now = kernel_now();
-        let (base_tsc, base_ns) = (self.base_tsc.load(Ordering::Relaxed), self.base_ns.load(Ordering::Relaxed));
+        let (base_tsc, base_ns) = (
+            self.base_tsc.load(Ordering::Relaxed),
+            self.base_ns.load(Ordering::Relaxed),
+        );
         if base_ns == 0 {
             self.base_tsc.store(tsc, Ordering::Relaxed);
             self.base_ns.store(now.0, Ordering::Relaxed);
@@ -121,7 +140,10 @@ impl Clock {
         // Racing threads store values that differ by nanoseconds; each one is a fair calibration.
         let scale = (u128::from(span.0) << 32) / u128::from(ticks);
         let believed = (u128::from(RECALIBRATE.0) << 32) / scale.max(1);
-        #[expect(clippy::cast_possible_truncation, reason = "a tick is far longer than 2^-32 ns and a second short")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a tick is far longer than 2^-32 ns and a second short"
+        )]
         let (scale, believed) = (scale as u64, believed as u64);
         self.until_tsc.store(0, Ordering::Release);
         self.scale.store(scale, Ordering::Relaxed);

@@ -25,9 +25,14 @@ impl Fd {
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let high = first_number();
         let limits = rustix::process::getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+        let raised = Rlimit {
+            current: limits.maximum,
+            maximum: limits.maximum,
+        };
         // A descriptor above the soft limit goes on working when the limit is put back.
-        let must_raise = limits.current.is_some_and(|soft| soft <= u64::from(high.cast_unsigned()) + WATCHED as u64);
+        let must_raise = limits
+            .current
+            .is_some_and(|soft| soft <= u64::from(high.cast_unsigned()) + WATCHED as u64);
         if must_raise {
             let _ = rustix::process::setrlimit(Resource::Nofile, raised);
         }
@@ -44,7 +49,11 @@ impl Fd {
 
     /// Lets the descriptor survive `exec`, or not.
     pub fn keep_over_exec(&self, keep: bool) -> io::Result<()> {
-        let flags = if keep { FdFlags::empty() } else { FdFlags::CLOEXEC };
+        let flags = if keep {
+            FdFlags::empty()
+        } else {
+            FdFlags::CLOEXEC
+        };
         Ok(rustix::io::fcntl_setfd(self, flags)?)
     }
 }
@@ -106,7 +115,9 @@ fn first_number() -> RawFd {
     let limits = rustix::process::getrlimit(Resource::Nofile);
     let hard = limits.maximum.unwrap_or(HIGHEST);
     let soft = limits.current.unwrap_or(HIGHEST);
-    let number = soft.min(hard.saturating_sub(WATCHED as u64)).clamp(64, HIGHEST);
+    let number = soft
+        .min(hard.saturating_sub(WATCHED as u64))
+        .clamp(64, HIGHEST);
     let number = number.min(hard.saturating_sub(512)).max(16);
     let number = RawFd::try_from(number).unwrap_or(512);
     let _ = FIRST.compare_exchange(-1, number, Ordering::Relaxed, Ordering::Relaxed);

@@ -2,7 +2,10 @@
 //!
 //! No `&[u8]` is ever made over such memory. A [`Foreign`] can only be narrowed and copied out of, a
 //! [`ForeignMut`] only copied into; what was copied out is private, and is checked and used there.
-#![expect(unsafe_code, reason = "copies to and from memory that another process may write")]
+#![expect(
+    unsafe_code,
+    reason = "copies to and from memory that another process may write"
+)]
 
 use core::marker::PhantomData;
 
@@ -19,14 +22,21 @@ pub struct Foreign<'a> {
 
 impl<'a> From<&'a [u8]> for Foreign<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self { ptr: bytes.as_ptr(), len: bytes.len(), of: PhantomData }
+        Self {
+            ptr: bytes.as_ptr(),
+            len: bytes.len(),
+            of: PhantomData,
+        }
     }
 }
 
 impl<'a> Foreign<'a> {
     /// No bytes.
-    pub const EMPTY: Foreign<'static> =
-        Foreign { ptr: core::ptr::NonNull::dangling().as_ptr(), len: 0, of: PhantomData };
+    pub const EMPTY: Foreign<'static> = Foreign {
+        ptr: core::ptr::NonNull::dangling().as_ptr(),
+        len: 0,
+        of: PhantomData,
+    };
 
     /// The `len` bytes at `ptr`.
     ///
@@ -34,7 +44,11 @@ impl<'a> Foreign<'a> {
     /// They must stay mapped and readable for `'a`. They may be written meanwhile, by anyone.
     #[inline]
     pub const unsafe fn from_raw(ptr: *const u8, len: usize) -> Self {
-        Self { ptr, len, of: PhantomData }
+        Self {
+            ptr,
+            len,
+            of: PhantomData,
+        }
     }
 
     /// Length in bytes.
@@ -55,14 +69,22 @@ impl<'a> Foreign<'a> {
     pub fn skip(&self, offset: usize) -> Self {
         let offset = offset.min(self.len);
         // SAFETY: offset is at most len, so the pointer stays inside (or one past) the same bytes.
-        Self { ptr: unsafe { self.ptr.add(offset) }, len: self.len - offset, of: PhantomData }
+        let ptr = unsafe { self.ptr.add(offset) };
+        Self {
+            ptr,
+            len: self.len - offset,
+            of: PhantomData,
+        }
     }
 
     /// The first `len` bytes; all of them where there are fewer.
     #[inline]
     #[must_use]
     pub fn first(&self, len: usize) -> Self {
-        Self { len: len.min(self.len), ..*self }
+        Self {
+            len: len.min(self.len),
+            ..*self
+        }
     }
 
     /// Copies the first bytes into `dst`; returns how many, the lesser of both lengths.
@@ -96,7 +118,11 @@ pub struct ForeignMut<'a> {
 
 impl<'a> From<&'a mut [u8]> for ForeignMut<'a> {
     fn from(bytes: &'a mut [u8]) -> Self {
-        Self { ptr: bytes.as_mut_ptr(), len: bytes.len(), of: PhantomData }
+        Self {
+            ptr: bytes.as_mut_ptr(),
+            len: bytes.len(),
+            of: PhantomData,
+        }
     }
 }
 
@@ -107,7 +133,11 @@ impl ForeignMut<'_> {
     /// They must stay mapped and writable for the lifetime. They may be read and written meanwhile, by anyone.
     #[inline]
     pub const unsafe fn from_raw(ptr: *mut u8, len: usize) -> Self {
-        Self { ptr, len, of: PhantomData }
+        Self {
+            ptr,
+            len,
+            of: PhantomData,
+        }
     }
 
     /// Length in bytes.
@@ -127,19 +157,32 @@ impl ForeignMut<'_> {
     pub fn skip(&mut self, offset: usize) -> ForeignMut<'_> {
         let offset = offset.min(self.len);
         // SAFETY: offset is at most len, so the pointer stays inside (or one past) the same bytes.
-        ForeignMut { ptr: unsafe { self.ptr.add(offset) }, len: self.len - offset, of: PhantomData }
+        let ptr = unsafe { self.ptr.add(offset) };
+        ForeignMut {
+            ptr,
+            len: self.len - offset,
+            of: PhantomData,
+        }
     }
 
     /// The same bytes for a shorter time, at most `len` of them.
     #[inline]
     pub fn first(&mut self, len: usize) -> ForeignMut<'_> {
-        ForeignMut { ptr: self.ptr, len: len.min(self.len), of: PhantomData }
+        ForeignMut {
+            ptr: self.ptr,
+            len: len.min(self.len),
+            of: PhantomData,
+        }
     }
 
     /// The same bytes, to read.
     #[inline]
     pub const fn as_foreign(&self) -> Foreign<'_> {
-        Foreign { ptr: self.ptr, len: self.len, of: PhantomData }
+        Foreign {
+            ptr: self.ptr,
+            len: self.len,
+            of: PhantomData,
+        }
     }
 
     /// Copies `src` in, as far as it fits; returns how many bytes.

@@ -13,7 +13,10 @@ const RETIRED: u32 = 0x7fff_ffff;
 /// Attempts before sleeping; the lock is held for some hundred nanoseconds as a rule.
 const SPINS: u32 = 200;
 /// How long to sleep before looking whether the holder still lives.
-const CHECK_HOLDER: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const CHECK_HOLDER: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 
 /// Who takes the lock: a client slot of the stack, and the process in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,10 @@ impl LockWord {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self, owner: Owner) -> Result<bool, Retired> {
-        match self.word.compare_exchange(0, owner.slot + 1, Ordering::Acquire, Ordering::Relaxed) {
+        match self
+            .word
+            .compare_exchange(0, owner.slot + 1, Ordering::Acquire, Ordering::Relaxed)
+        {
             Ok(_) => {
                 self.holder_pid.store(owner.pid, Ordering::Relaxed);
                 Ok(true)
@@ -63,7 +69,11 @@ impl LockWord {
     /// Takes the lock, waiting as long as its holder lives.
     #[inline]
     pub fn lock(&self, owner: Owner) -> Result<(), Retired> {
-        if self.try_lock(owner)? { Ok(()) } else { self.lock_slowly(owner) }
+        if self.try_lock(owner)? {
+            Ok(())
+        } else {
+            self.lock_slowly(owner)
+        }
     }
 
     #[cold]
@@ -83,7 +93,12 @@ impl LockWord {
                 // Others may sleep: taken with the flag set, so that our unlock wakes one of them.
                 if self
                     .word
-                    .compare_exchange(0, (owner.slot + 1) | WAITERS, Ordering::Acquire, Ordering::Relaxed)
+                    .compare_exchange(
+                        0,
+                        (owner.slot + 1) | WAITERS,
+                        Ordering::Acquire,
+                        Ordering::Relaxed,
+                    )
                     .is_ok()
                 {
                     self.holder_pid.store(owner.pid, Ordering::Relaxed);
@@ -92,11 +107,19 @@ impl LockWord {
                 continue;
             }
             if word & WAITERS == 0
-                && self.word.compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed).is_err()
+                && self
+                    .word
+                    .compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
             {
                 continue;
             }
-            let slept = futex::wait(&self.word, futex::Flags::empty(), word | WAITERS, Some(&CHECK_HOLDER));
+            let slept = futex::wait(
+                &self.word,
+                futex::Flags::empty(),
+                word | WAITERS,
+                Some(&CHECK_HOLDER),
+            );
             if slept == Err(rustix::io::Errno::TIMEDOUT) {
                 self.retire_if_orphaned(word | WAITERS);
             }
@@ -111,8 +134,13 @@ impl LockWord {
         });
         // A holder between taking the word and storing its pid looks like its predecessor, which may be dead:
         // the word must still be the same a moment later.
-        if dead && self.word.load(Ordering::Relaxed) == word && self.holder_pid.load(Ordering::Relaxed) == pid {
-            let _ = self.word.compare_exchange(word, RETIRED, Ordering::Relaxed, Ordering::Relaxed);
+        if dead
+            && self.word.load(Ordering::Relaxed) == word
+            && self.holder_pid.load(Ordering::Relaxed) == pid
+        {
+            let _ = self
+                .word
+                .compare_exchange(word, RETIRED, Ordering::Relaxed, Ordering::Relaxed);
             let _ = futex::wake(&self.word, futex::Flags::empty(), u32::MAX >> 1);
         }
     }
@@ -123,7 +151,10 @@ impl LockWord {
         let word = self.word.load(Ordering::Relaxed);
         if word != RETIRED
             && word & WAITERS == 0
-            && self.word.compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed).is_ok()
+            && self
+                .word
+                .compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
         {
             return;
         }
@@ -133,7 +164,9 @@ impl LockWord {
     #[cold]
     fn unlock_slowly(&self) {
         let free = |word| (word != RETIRED).then_some(0);
-        let _ = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, free);
+        let _ = self
+            .word
+            .fetch_update(Ordering::Release, Ordering::Relaxed, free);
         let _ = futex::wake(&self.word, futex::Flags::empty(), 1);
     }
 

@@ -25,12 +25,21 @@ impl<V> Locked<V> {
     }
 
     /// Takes the region over; `carve` makes the view of its tables. A process may do so once for a region.
-    pub fn new(region: Region, carve: impl FnOnce(&mut Carver<'_>) -> io::Result<V>) -> io::Result<Self> {
+    pub fn new(
+        region: Region,
+        carve: impl FnOnce(&mut Carver<'_>) -> io::Result<V>,
+    ) -> io::Result<Self> {
         if region.bytes() < size_of::<LockWord>() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "memory too short for a lock"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "memory too short for a lock",
+            ));
         }
         let view = carve(&mut Carver::new(&region, size_of::<LockWord>()))?;
-        Ok(Self { view: UnsafeCell::new(view), region })
+        Ok(Self {
+            view: UnsafeCell::new(view),
+            region,
+        })
     }
 
     /// The lock itself, to look at without taking it.

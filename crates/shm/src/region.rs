@@ -61,12 +61,19 @@ impl Region {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
-        Ok(Self { fd: None, base: non_null(base)?, bytes })
+        Ok(Self {
+            fd: None,
+            base: non_null(base)?,
+            bytes,
+        })
     }
 
     fn sealed_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
         if !rustix::fs::fcntl_get_seals(fd)?.contains(SealFlags::SHRINK) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "memory is not sealed against shrinking"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "memory is not sealed against shrinking",
+            ));
         }
         usize::try_from(rustix::fs::fstat(fd)?.st_size)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "memory of negative size"))
@@ -75,9 +82,20 @@ impl Region {
     fn map(fd: OwnedFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
         // SAFETY: a fresh shared mapping at an address of the kernel's choice touches nothing that exists.
         let base = unsafe {
-            rustix::mm::mmap(core::ptr::null_mut(), bytes, protection, MapFlags::SHARED | MapFlags::NORESERVE, &fd, 0)
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                bytes,
+                protection,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                &fd,
+                0,
+            )
         }?;
-        Ok(Self { fd: Some(Fd::adopt(fd)?), base: non_null(base)?, bytes })
+        Ok(Self {
+            fd: Some(Fd::adopt(fd)?),
+            base: non_null(base)?,
+            bytes,
+        })
     }
 
     /// The memfd, to hand to another process; none for private memory.

@@ -42,7 +42,8 @@ impl Config {
             snd_buf_bytes: buffer("SIDESTEP_SNDBUF"),
             rcv_buf_bytes: buffer("SIDESTEP_RCVBUF"),
             explain_fd: number("SIDESTEP_EXPLAIN_FD").and_then(|n| i32::try_from(n).ok()),
-            exe: std::env::var_os("SIDESTEP_EXE").map_or_else(|| PathBuf::from("sidestep"), PathBuf::from),
+            exe: std::env::var_os("SIDESTEP_EXE")
+                .map_or_else(|| PathBuf::from("sidestep"), PathBuf::from),
             name: program_name(),
         }
     }
@@ -64,5 +65,8 @@ fn buffer(name: &str) -> u32 {
 fn program_name() -> String {
     let first = std::env::args_os().next().unwrap_or_default();
     let path = PathBuf::from(first);
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

@@ -12,15 +12,25 @@ use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor};
 
 impl Process {
     /// Sends: on a stream, or a datagram to `target` (or the connected peer).
-    pub fn send(&self, fd: i32, parts: &[Foreign<'_>], flags: SendFlags, target: Option<Endpoint>) -> Verdict<usize> {
-        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+    pub fn send(
+        &self,
+        fd: i32,
+        parts: &[Foreign<'_>],
+        flags: SendFlags,
+        target: Option<Endpoint>,
+    ) -> Verdict<usize> {
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return Verdict::Kernel;
+        };
         if self.is_stream(shared, r) {
             return self.send_stream(shared, fd, r, parts, flags);
         }
         match self.datagram_way(shared, fd, r, target) {
             Ok((local, remote, wire)) => {
                 let now = self.now();
-                match self.with_stack(shared, |stack| stack.send_to(now, r, (local, remote), wire, parts)) {
+                match self.with_stack(shared, |stack| {
+                    stack.send_to(now, r, (local, remote), wire, parts)
+                }) {
                     Ok(Ok(n)) => Verdict::Done(Ok(n)),
                     // The way is lost: the next datagram finds another.
                     Ok(Err(Error::Unreachable)) => Verdict::Kernel,
@@ -34,8 +44,15 @@ impl Process {
     }
 
     /// Receives: from a stream, or the next datagram from either side.
-    pub fn recv(&self, fd: i32, parts: &mut [ForeignMut<'_>], flags: RecvFlags) -> Verdict<Received> {
-        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+    pub fn recv(
+        &self,
+        fd: i32,
+        parts: &mut [ForeignMut<'_>],
+        flags: RecvFlags,
+    ) -> Verdict<Received> {
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return Verdict::Kernel;
+        };
         if self.is_stream(shared, r) {
             return self.recv_stream(shared, fd, r, parts, flags);
         }
@@ -56,7 +73,11 @@ impl Process {
         }
         if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
             let glance = self.glance_due(fd, now);
-            return if glance { Verdict::KernelNow } else { Verdict::fail(Errno::AGAIN) };
+            return if glance {
+                Verdict::KernelNow
+            } else {
+                Verdict::fail(Errno::AGAIN)
+            };
         }
         let (timeout, _) = self.timeouts(fd);
         let waiting = Waiting {
@@ -65,9 +86,11 @@ impl Process {
             deadline: self.deadline(timeout),
             mask: None,
         };
-        let woken = self.wait(shared, &waiting, |stack, _| match stack.recv_from(r, parts, peek) {
-            Err(Error::WouldBlock) => None,
-            other => Some(other),
+        let woken = self.wait(shared, &waiting, |stack, _| {
+            match stack.recv_from(r, parts, peek) {
+                Err(Error::WouldBlock) => None,
+                other => Some(other),
+            }
         });
         match woken {
             Woken::Got(Ok(datagram)) => Verdict::Done(Ok(received(&datagram))),
@@ -80,12 +103,14 @@ impl Process {
     }
 
     fn is_stream(&self, shared: &Shared, r: SocketRef) -> bool {
-        self.with_stack(shared, |stack| stack.is_stream(r)).unwrap_or(true)
+        self.with_stack(shared, |stack| stack.is_stream(r))
+            .unwrap_or(true)
     }
 
     /// Whether the socket is a TCP one; none where it is not ours.
     pub fn is_tcp(&self, fd: i32) -> Option<bool> {
-        self.on_socket(fd, |stack, r| Ok(stack.is_stream(r))).map(|r| r.unwrap_or(true))
+        self.on_socket(fd, |stack, r| Ok(stack.is_stream(r)))
+            .map(|r| r.unwrap_or(true))
     }
 
     /// From where, to where and over which wire a datagram goes.
@@ -113,10 +138,13 @@ impl Process {
         };
         let wire = match wire {
             Some(wire) => wire,
-            None => self.lock_session().route(self, shared, false, remote, 0).map_err(|why| {
-                self.count_handover(shared, why);
-                Way::Kernel
-            })?,
+            None => self
+                .lock_session()
+                .route(self, shared, false, remote, 0)
+                .map_err(|why| {
+                    self.count_handover(shared, why);
+                    Way::Kernel
+                })?,
         };
         let source = source_for(remote.addr);
         let local = match bound {
@@ -124,14 +152,28 @@ impl Process {
             Some(local) => Endpoint::new(source, local.port),
             None => self.bind_datagram(shared, fd, r, flags)?,
         };
-        let local = if local.addr.is_unspecified() { Endpoint::new(source, local.port) } else { local };
+        let local = if local.addr.is_unspecified() {
+            Endpoint::new(source, local.port)
+        } else {
+            local
+        };
         Ok((local, remote, wire))
     }
 
     /// A first datagram binds the socket to a port of the kernel's choice.
-    fn bind_datagram(&self, shared: &Shared, fd: i32, r: SocketRef, flags: SocketFlags) -> Result<Endpoint, Way> {
+    fn bind_datagram(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        flags: SocketFlags,
+    ) -> Result<Endpoint, Way> {
         let is_v6 = flags.contains(SocketFlags::INET6);
-        let any = if is_v6 { crate::Address::UNSPECIFIED_V6 } else { crate::Address::UNSPECIFIED_V4 };
+        let any = if is_v6 {
+            crate::Address::UNSPECIFIED_V6
+        } else {
+            crate::Address::UNSPECIFIED_V4
+        };
         let local = reserve(fd, any, is_v6).map_err(Way::Failed)?;
         let bound = self.with_stack(shared, |stack| stack.bind(r, local));
         match bound {
@@ -141,14 +183,27 @@ impl Process {
     }
 
     /// connect(2) of a datagram socket. The kernel's socket is connected too, so that its side filters alike.
-    pub(crate) fn connect_datagram(&self, shared: &Shared, fd: i32, r: SocketRef, remote: Endpoint) -> Verdict<()> {
+    pub(crate) fn connect_datagram(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        remote: Endpoint,
+    ) -> Verdict<()> {
         let target = reachable(remote);
         let routed = self.lock_session().route(self, shared, false, target, 0);
         let (wire, handover) = match routed {
             Ok(wire) => (Some(wire), None),
             Err(why) => (None, Some(why)),
         };
-        self.explain(&Decision { fd, is_tcp: false, event: "connect", local: None, remote: Some(target), handover });
+        self.explain(&Decision {
+            fd,
+            is_tcp: false,
+            event: "connect",
+            local: None,
+            remote: Some(target),
+            handover,
+        });
         let Some(wire) = wire else {
             if let Some(why) = handover {
                 self.count_handover(shared, why);
@@ -157,8 +212,12 @@ impl Process {
             // Both sides stay open to receive: an accelerated peer may still send to our port.
             return Verdict::Kernel;
         };
-        let bound = self.with_stack(shared, |stack| sidestep_stack::Result::Ok((stack.local(r)?, stack.flags(r)?)));
-        let Ok(Ok((bound, flags))) = bound else { return Verdict::Kernel };
+        let bound = self.with_stack(shared, |stack| {
+            sidestep_stack::Result::Ok((stack.local(r)?, stack.flags(r)?))
+        });
+        let Ok(Ok((bound, flags))) = bound else {
+            return Verdict::Kernel;
+        };
         if bound.is_none() {
             match self.bind_datagram(shared, fd, r, flags) {
                 Ok(_) => {}
@@ -166,7 +225,9 @@ impl Process {
                 Err(Way::Failed(errno)) => return Verdict::fail(errno),
             }
         }
-        match self.with_stack(shared, |stack| stack.connect_datagram(r, Some((target, wire)))) {
+        match self.with_stack(shared, |stack| {
+            stack.connect_datagram(r, Some((target, wire)))
+        }) {
             Ok(Ok(())) => Verdict::Kernel,
             Ok(Err(error)) => Verdict::fail(from_stack(error)),
             Err(Retired) => Verdict::Kernel,
@@ -175,15 +236,29 @@ impl Process {
 
     /// The kernel has connected a datagram socket: what it chose as source is ours too.
     pub fn connected_by_kernel(&self, fd: i32) {
-        let Some((shared, r)) = self.socket_of(fd) else { return };
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return;
+        };
         if let Some(local) = kernel_name(fd) {
-            let _ = self.with_stack(shared, |stack| if stack.is_stream(r) { Ok(()) } else { stack.bind(r, local) });
+            let _ = self.with_stack(shared, |stack| {
+                if stack.is_stream(r) {
+                    Ok(())
+                } else {
+                    stack.bind(r, local)
+                }
+            });
         }
     }
 
     /// connect(2) to AF_UNSPEC: a datagram socket has no fixed peer any more.
     pub fn disconnect(&self, fd: i32) {
-        let _ = self.on_socket(fd, |stack, r| if stack.is_stream(r) { Ok(()) } else { stack.connect_datagram(r, None) });
+        let _ = self.on_socket(fd, |stack, r| {
+            if stack.is_stream(r) {
+                Ok(())
+            } else {
+                stack.connect_datagram(r, None)
+            }
+        });
     }
 
     /// The kernel's side reported something for the program: its next call must look there.
@@ -195,7 +270,10 @@ impl Process {
     pub fn local_name(&self, fd: i32) -> Option<(Endpoint, bool)> {
         let found = self.on_socket(fd, |stack, r| {
             let flags = stack.flags(r)?;
-            Ok((stack.local(r)?.filter(|_| stack.is_connected_stream(r)), flags.contains(SocketFlags::INET6)))
+            Ok((
+                stack.local(r)?.filter(|_| stack.is_connected_stream(r)),
+                flags.contains(SocketFlags::INET6),
+            ))
         })?;
         let (local, is_v6) = found.ok()?;
         local.map(|l| (l, is_v6))
@@ -221,7 +299,11 @@ impl Process {
     pub fn readable_bytes(&self, fd: i32) -> Option<usize> {
         let found = self.on_socket(fd, |stack, r| {
             stack.poll(self.now());
-            Ok((stack.recv_len(r)?, stack.is_stream(r), stack.is_connected_stream(r)))
+            Ok((
+                stack.recv_len(r)?,
+                stack.is_stream(r),
+                stack.is_connected_stream(r),
+            ))
         })?;
         match found {
             Ok((n, true, true)) => Some(n),
@@ -237,6 +319,9 @@ enum Way {
 }
 
 const fn received(datagram: &Datagram) -> Received {
-    Received { copied: datagram.copied, len: datagram.len, source: Some(datagram.source) }
+    Received {
+        copied: datagram.copied,
+        len: datagram.len,
+        source: Some(datagram.source),
+    }
 }
-

@@ -66,8 +66,13 @@ pub(crate) struct Epolls {
 impl Epolls {
     pub(crate) const fn new() -> Self {
         Self {
-            records: [const { Record { references: AtomicU32::new(0), set: AtomicU64::new(0), in_kernel: AtomicU32::new(0) } };
-                EPOLLS_MAX],
+            records: [const {
+                Record {
+                    references: AtomicU32::new(0),
+                    set: AtomicU64::new(0),
+                    in_kernel: AtomicU32::new(0),
+                }
+            }; EPOLLS_MAX],
             kick: OnceLock::new(),
         }
     }
@@ -87,7 +92,9 @@ impl Record {
         let word = self.set.load(Ordering::Acquire);
         #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
         let (index, generation) = ((word >> 32) as u32, word as u32);
-        index.checked_sub(1).map(|index| SetRef { index, generation })
+        index
+            .checked_sub(1)
+            .map(|index| SetRef { index, generation })
     }
 }
 
@@ -98,7 +105,11 @@ impl Process {
             return;
         }
         for (index, record) in (0..).zip(&self.epolls.records) {
-            if record.references.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if record
+                .references
+                .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
                 record.set.store(0, Ordering::Release);
                 record.in_kernel.store(0, Ordering::Relaxed);
                 if self.fds.replace(epfd, Entry::Epoll(index)).is_none() {
@@ -110,7 +121,9 @@ impl Process {
     }
 
     pub(crate) fn epoll_duplicated(&self, index: u32, new: i32) {
-        let Some(record) = self.epolls.records.get(index as usize) else { return };
+        let Some(record) = self.epolls.records.get(index as usize) else {
+            return;
+        };
         record.references.fetch_add(1, Ordering::AcqRel);
         if self.fds.replace(new, Entry::Epoll(index)).is_none() {
             record.references.fetch_sub(1, Ordering::AcqRel);
@@ -118,8 +131,12 @@ impl Process {
     }
 
     pub(crate) fn epoll_closing(&self, epfd: i32) {
-        let Some(Entry::Epoll(index)) = self.fds.replace(epfd, Entry::Kernel) else { return };
-        let Some(record) = self.epolls.records.get(index as usize) else { return };
+        let Some(Entry::Epoll(index)) = self.fds.replace(epfd, Entry::Kernel) else {
+            return;
+        };
+        let Some(record) = self.epolls.records.get(index as usize) else {
+            return;
+        };
         if record.references.load(Ordering::Acquire) > 1 {
             record.references.fetch_sub(1, Ordering::AcqRel);
             return;
@@ -150,8 +167,12 @@ impl Process {
         let changed = self.with_stack(shared, |stack| {
             let two_sided = stack.served(r).is_some();
             let done = match change {
-                EpollChange::Add(e) => stack.set_add(set, r, fd, Ready::from_bits_retain(e.events), e.data),
-                EpollChange::Modify(e) => stack.set_modify(set, r, fd, Ready::from_bits_retain(e.events), e.data),
+                EpollChange::Add(e) => {
+                    stack.set_add(set, r, fd, Ready::from_bits_retain(e.events), e.data)
+                }
+                EpollChange::Modify(e) => {
+                    stack.set_modify(set, r, fd, Ready::from_bits_retain(e.events), e.data)
+                }
                 EpollChange::Remove => stack.set_remove(set, r, fd),
             }?;
             Ok((done, two_sided))
@@ -177,27 +198,35 @@ impl Process {
             return Ok(set);
         }
         let slot = self.slot();
-        let made = self.with_stack(shared, |stack| stack.new_set(slot)).map_err(|_| Errno::NOMEM)?;
+        let made = self
+            .with_stack(shared, |stack| stack.new_set(slot))
+            .map_err(|_| Errno::NOMEM)?;
         let set = made.map_err(|_| Errno::NOSPC)?;
         let word = u64::from(set.index + 1) << 32 | u64::from(set.generation);
-        if record.set.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if record
+            .set
+            .compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             let _ = self.with_stack(shared, |stack| stack.close_set(set, slot));
             return record.set().ok_or(Errno::BADF);
         }
         // Threads that wait in the kernel must come back and wait on both sides.
-        if record.in_kernel.load(Ordering::Acquire) > 0 {
-            if let Some(kick) = self.epolls.kick() {
-                with_fd(epfd, |epfd| {
-                    let _ = epoll::add(epfd, kick, EventData::new_u64(KICK), EventFlags::IN);
-                });
-            }
+        if record.in_kernel.load(Ordering::Acquire) > 0
+            && let Some(kick) = self.epolls.kick()
+        {
+            with_fd(epfd, |epfd| {
+                let _ = epoll::add(epfd, kick, EventData::new_u64(KICK), EventFlags::IN);
+            });
         }
         Ok(set)
     }
 
     /// A thread is about to wait in the kernel alone; false where the set has accelerated members meanwhile.
     pub fn epoll_enter_kernel(&self, epfd: i32) -> bool {
-        let Some(record) = self.record(epfd) else { return true };
+        let Some(record) = self.record(epfd) else {
+            return true;
+        };
         record.in_kernel.fetch_add(1, Ordering::AcqRel);
         if record.set().is_some() {
             record.in_kernel.fetch_sub(1, Ordering::AcqRel);
@@ -209,13 +238,17 @@ impl Process {
     /// It came back with these events; drops the one that only called it back. Returns how many are left, and whether to
     /// wait again on both sides.
     pub fn epoll_leave_kernel(&self, epfd: i32, events: &mut [Event]) -> (usize, bool) {
-        let Some(record) = self.record(epfd) else { return (events.len(), false) };
+        let Some(record) = self.record(epfd) else {
+            return (events.len(), false);
+        };
         let others = record.in_kernel.fetch_sub(1, Ordering::AcqRel) - 1;
-        let Some(at) = events.iter().position(|e| e.data == KICK) else { return (events.len(), false) };
-        if others == 0 {
-            if let Some(kick) = self.epolls.kick() {
-                let _ = with_fd(epfd, |epfd| epoll::delete(epfd, kick));
-            }
+        let Some(at) = events.iter().position(|e| e.data == KICK) else {
+            return (events.len(), false);
+        };
+        if others == 0
+            && let Some(kick) = self.epolls.kick()
+        {
+            let _ = with_fd(epfd, |epfd| epoll::delete(epfd, kick));
         }
         let last = events.len() - 1;
         events.copy_within(at + 1.., at);
@@ -251,6 +284,7 @@ impl Process {
             Ok(Ok(())) => {}
         }
         let zero = timeout == Some(Nanos::ZERO);
+        self.keep_agent(shared, started);
         if count < max && (zero || count > 0) && self.glance_due(epfd, started) {
             count = self.add_kernel_events(epfd, out, count);
         }
@@ -264,9 +298,11 @@ impl Process {
             mask,
         };
         loop {
-            let woken = self.wait(shared, &waiting, |stack, _| match collect(stack, set, out, &mut count) {
-                Err(errno) => Some(Err(errno)),
-                Ok(()) => (count > 0).then_some(Ok(())),
+            let woken = self.wait(shared, &waiting, |stack, _| {
+                match collect(stack, set, out, &mut count) {
+                    Err(errno) => Some(Err(errno)),
+                    Ok(()) => (count > 0).then_some(Ok(())),
+                }
             });
             match woken {
                 Woken::Got(Ok(())) => {
@@ -291,11 +327,16 @@ impl Process {
 
     /// Appends what the kernel's side has; a descriptor that both sides report is reported once.
     fn add_kernel_events(&self, epfd: i32, out: &mut [Event], count: usize) -> usize {
-        let none = epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+        let none = epoll::Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
         let mut events = [none; 64];
         let room = (out.len() - count).min(events.len());
         let zero = crate::wait::timespec(Nanos::ZERO);
-        let filled = with_fd(epfd, |epfd| epoll::wait(epfd, &mut events[..room], Some(&zero))  );
+        let filled = with_fd(epfd, |epfd| {
+            epoll::wait(epfd, &mut events[..room], Some(&zero))
+        });
         let mut count = count;
         for event in &events[..filled.unwrap_or(0)] {
             let (flags, data) = ({ event.flags }.bits(), { event.data }.u64());
@@ -305,7 +346,10 @@ impl Process {
             match out[..count].iter_mut().find(|e| e.data == data) {
                 Some(same) => same.events |= flags,
                 None => {
-                    out[count] = Event { events: flags, data };
+                    out[count] = Event {
+                        events: flags,
+                        data,
+                    };
                     count += 1;
                 }
             }
@@ -318,32 +362,54 @@ impl Process {
 
     /// A member that was handed to the kernel goes on there.
     pub(crate) fn epoll_to_kernel(&self, set: SetRef, fd: i32, events: Ready, data: u64) {
-        let at = self.epolls.records.iter().position(|r| r.set() == Some(set));
+        let at = self
+            .epolls
+            .records
+            .iter()
+            .position(|r| r.set() == Some(set));
         let epfd = self.fds.iter().find_map(|(epfd, entry)| match entry {
             Entry::Epoll(index) if Some(index as usize) == at => Some(epfd),
             _ => None,
         });
         if let Some(epfd) = epfd {
-            kernel_side(epfd, fd, EpollChange::Add(Event { events: events.bits(), data }));
+            kernel_side(
+                epfd,
+                fd,
+                EpollChange::Add(Event {
+                    events: events.bits(),
+                    data,
+                }),
+            );
         }
     }
 
     /// A socket that begins to listen has a second side: its sets must watch that too.
     pub fn watch_second_side(&self, fd: i32) {
-        let Some((shared, r)) = self.socket_of(fd) else { return };
-        let members: Vec<(SetRef, i32, Ready, u64)> =
-            self.with_stack(shared, |stack| stack.memberships(r)).unwrap_or_default();
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return;
+        };
+        let members: Vec<(SetRef, i32, Ready, u64)> = self
+            .with_stack(shared, |stack| stack.memberships(r))
+            .unwrap_or_default();
         for (set, member, events, data) in members {
             self.epoll_to_kernel(set, member, events, data);
         }
     }
 }
 
-fn collect(stack: &mut sidestep_stack::Stack<'static>, set: SetRef, out: &mut [Event], count: &mut usize) -> Result<(), Errno> {
+fn collect(
+    stack: &mut sidestep_stack::Stack<'static>,
+    set: SetRef,
+    out: &mut [Event],
+    count: &mut usize,
+) -> Result<(), Errno> {
     let room = out.len() - *count;
     stack
         .set_collect(set, room, |ready, data| {
-            out[*count] = Event { events: ready.bits(), data };
+            out[*count] = Event {
+                events: ready.bits(),
+                data,
+            };
             *count += 1;
         })
         .map(|_| ())
@@ -356,7 +422,9 @@ fn kernel_side(epfd: i32, fd: i32, change: EpollChange) {
         with_fd(fd, |fd| {
             let _ = match change {
                 EpollChange::Add(e) => epoll::add(epfd, fd, EventData::new_u64(e.data), flags(e)),
-                EpollChange::Modify(e) => epoll::modify(epfd, fd, EventData::new_u64(e.data), flags(e)),
+                EpollChange::Modify(e) => {
+                    epoll::modify(epfd, fd, EventData::new_u64(e.data), flags(e))
+                }
                 EpollChange::Remove => epoll::delete(epfd, fd),
             };
         });
@@ -366,4 +434,3 @@ fn kernel_side(epfd: i32, fd: i32, change: EpollChange) {
 fn flags(event: Event) -> EventFlags {
     EventFlags::from_bits_retain(event.events)
 }
-

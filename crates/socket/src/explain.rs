@@ -1,7 +1,7 @@
 //! Where sockets went and why, one JSON object a line, for `sidestep run --explain`.
 
-use crate::process::Process;
 use crate::Endpoint;
+use crate::process::Process;
 use sidestep_stack::Handover;
 use std::fmt::Write;
 
@@ -20,9 +20,15 @@ pub(crate) struct Decision {
 impl Process {
     /// Writes a decision, if anybody listens.
     pub(crate) fn explain(&self, decision: &Decision) {
-        let Some(fd) = self.config().explain_fd else { return };
+        let Some(fd) = self.config().explain_fd else {
+            return;
+        };
         let mut line = String::with_capacity(256);
-        let verdict = if decision.handover.is_some() { "kernel" } else { "accelerated" };
+        let verdict = if decision.handover.is_some() {
+            "kernel"
+        } else {
+            "accelerated"
+        };
         let reason = decision.handover.map_or("", Handover::reason);
         let end = |e: Option<Endpoint>| e.map(|e| e.to_string()).unwrap_or_default();
         let _ = writeln!(

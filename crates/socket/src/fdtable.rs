@@ -30,7 +30,9 @@ pub(crate) struct FdTable {
 
 impl FdTable {
     pub(crate) const fn new() -> Self {
-        Self { words: [const { AtomicU64::new(0) }; FDS_MAX] }
+        Self {
+            words: [const { AtomicU64::new(0) }; FDS_MAX],
+        }
     }
 
     #[inline]
@@ -49,22 +51,35 @@ impl FdTable {
 
     /// All descriptors that are ours.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Entry)> + '_ {
-        (0..).zip(&self.words).map(|(fd, word)| (fd, decode(word.load(Ordering::Acquire)))).filter(|(_, e)| *e != Entry::Kernel)
+        (0..)
+            .zip(&self.words)
+            .map(|(fd, word)| (fd, decode(word.load(Ordering::Acquire))))
+            .filter(|(_, e)| *e != Entry::Kernel)
     }
 }
 
 const fn encode(entry: Entry) -> u64 {
     match entry {
         Entry::Kernel => 0,
-        Entry::Socket(r) => KIND_SOCKET << KIND_SHIFT | (r.index as u64 & INDEX_MASK) << INDEX_SHIFT | r.generation as u64,
+        Entry::Socket(r) => {
+            KIND_SOCKET << KIND_SHIFT
+                | (r.index as u64 & INDEX_MASK) << INDEX_SHIFT
+                | r.generation as u64
+        }
         Entry::Epoll(index) => KIND_EPOLL << KIND_SHIFT | index as u64,
     }
 }
 
 const fn decode(word: u64) -> Entry {
-    #[expect(clippy::cast_possible_truncation, reason = "the parts were packed from 32-bit numbers")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the parts were packed from 32-bit numbers"
+    )]
     match word >> KIND_SHIFT {
-        KIND_SOCKET => Entry::Socket(SocketRef { index: (word >> INDEX_SHIFT & INDEX_MASK) as u32, generation: word as u32 }),
+        KIND_SOCKET => Entry::Socket(SocketRef {
+            index: (word >> INDEX_SHIFT & INDEX_MASK) as u32,
+            generation: word as u32,
+        }),
         KIND_EPOLL => Entry::Epoll(word as u32),
         _ => Entry::Kernel,
     }

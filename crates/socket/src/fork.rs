@@ -40,10 +40,14 @@ impl Process {
 
     /// After a fork, in the child.
     pub fn after_fork_in_child(&self) {
-        let Some(forking) = FORKING.with(|f| f.borrow_mut().take()) else { return };
+        let Some(forking) = FORKING.with(|f| f.borrow_mut().take()) else {
+            return;
+        };
         let Forking { slot, mut session } = forking;
         session.forget();
-        let Some(shared) = self.attached() else { return };
+        let Some(shared) = self.attached() else {
+            return;
+        };
         let Some(slot) = slot else {
             // No slot: what was inherited stays the parent's, and new sockets the kernel's.
             for (fd, _) in self.fds.iter() {
@@ -52,11 +56,20 @@ impl Process {
             return;
         };
         self.become_child(slot);
-        let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+        let pid = rustix::process::getpid()
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs();
         let held: Vec<_> = self
             .fds
             .iter()
-            .filter_map(|(_, entry)| if let Entry::Socket(r) = entry { Some(r) } else { None })
+            .filter_map(|(_, entry)| {
+                if let Entry::Socket(r) = entry {
+                    Some(r)
+                } else {
+                    None
+                }
+            })
             .collect();
         let _ = self.lock_only(shared, |stack| {
             stack.name_slot(slot, pid);

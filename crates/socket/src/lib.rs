@@ -24,7 +24,7 @@ mod thread;
 mod verdict;
 mod wait;
 
-pub use epoll::{Event, EpollChange};
+pub use epoll::{EpollChange, Event};
 pub use errno::Errno;
 pub use options::{OptionAnswer, OptionValue};
 pub use poll::PollEntry;

@@ -34,7 +34,13 @@ pub enum OptionAnswer {
 
 impl Process {
     /// The program sets an option. `Some`: done, the kernel need not be asked. None: set it on the kernel's socket too.
-    pub fn set_option(&self, fd: i32, level: i32, name: i32, value: OptionValue) -> Option<Result<(), Errno>> {
+    pub fn set_option(
+        &self,
+        fd: i32,
+        level: i32,
+        name: i32,
+        value: OptionValue,
+    ) -> Option<Result<(), Errno>> {
         let connected = self.on_socket(fd, |stack, r| {
             let connected = stack.is_connected_stream(r);
             let now = self.now();
@@ -57,7 +63,9 @@ impl Process {
 
     /// SO_ERROR: the pending error, which is cleared. None: ask the kernel (it may have one too).
     pub fn take_error(&self, fd: i32) -> Option<Option<Errno>> {
-        let taken = self.on_socket(fd, |stack, r| Ok((stack.take_error(r)?, stack.is_connected_stream(r))))?;
+        let taken = self.on_socket(fd, |stack, r| {
+            Ok((stack.take_error(r)?, stack.is_connected_stream(r)))
+        })?;
         match taken {
             Ok((Some(error), _)) => Some(Some(crate::errno::from_stack(error))),
             Ok((None, true)) => Some(None),
@@ -71,11 +79,23 @@ const fn known(level: i32, name: i32) -> bool {
     match level {
         libc::SOL_SOCKET => matches!(
             name,
-            libc::SO_KEEPALIVE | libc::SO_LINGER | libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | libc::SO_RCVLOWAT | libc::SO_SNDBUF | libc::SO_RCVBUF
+            libc::SO_KEEPALIVE
+                | libc::SO_LINGER
+                | libc::SO_RCVTIMEO
+                | libc::SO_SNDTIMEO
+                | libc::SO_RCVLOWAT
+                | libc::SO_SNDBUF
+                | libc::SO_RCVBUF
         ),
         libc::IPPROTO_TCP => matches!(
             name,
-            libc::TCP_NODELAY | libc::TCP_CORK | libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT | libc::TCP_QUICKACK
+            libc::TCP_NODELAY
+                | libc::TCP_CORK
+                | libc::TCP_KEEPIDLE
+                | libc::TCP_KEEPINTVL
+                | libc::TCP_KEEPCNT
+                | libc::TCP_USER_TIMEOUT
+                | libc::TCP_QUICKACK
         ),
         libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
         _ => false,
@@ -94,8 +114,12 @@ fn apply(
         (libc::SOL_SOCKET, libc::SO_LINGER, OptionValue::Linger(on, seconds)) => {
             stack.set_linger(r, on.then_some(u32::try_from(seconds).unwrap_or(0)))
         }
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO, OptionValue::Time(span)) => stack.set_timeouts(r, Some(span), None),
-        (libc::SOL_SOCKET, libc::SO_SNDTIMEO, OptionValue::Time(span)) => stack.set_timeouts(r, None, Some(span)),
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO, OptionValue::Time(span)) => {
+            stack.set_timeouts(r, Some(span), None)
+        }
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO, OptionValue::Time(span)) => {
+            stack.set_timeouts(r, None, Some(span))
+        }
         (_, _, OptionValue::Int(n)) => apply_number(stack, now, r, (level, name), n),
         _ => Ok(()),
     }
@@ -115,15 +139,23 @@ fn apply_number(
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => stack.set_flags(r, SocketFlags::REUSE, on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => stack.set_rcv_low(r, size),
         // As Linux: twice of what was asked for, within bounds; never less than what serves a full wire.
-        (libc::SOL_SOCKET, libc::SO_RCVBUF) => stack.set_buffers(r, Some(size.saturating_mul(2)), None),
-        (libc::SOL_SOCKET, libc::SO_SNDBUF) => stack.set_buffers(r, None, Some(size.saturating_mul(2))),
+        (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
+            stack.set_buffers(r, Some(size.saturating_mul(2)), None)
+        }
+        (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+            stack.set_buffers(r, None, Some(size.saturating_mul(2)))
+        }
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => {
             stack.tcb(r)?.set_keepalive(on, now);
             Ok(())
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
-        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => stack.set_ip(r, Some(low_byte(n)), None),
-        (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) if n > 0 => {
+        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            stack.set_ip(r, Some(low_byte(n)), None)
+        }
+        (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS)
+            if n > 0 =>
+        {
             stack.set_ip(r, None, Some(low_byte(n)))
         }
         (libc::IPPROTO_TCP, _) if stack.is_stream(r) => {

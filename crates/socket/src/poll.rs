@@ -24,31 +24,45 @@ impl Process {
     }
 
     /// poll(2), ppoll(2): waits until `deadline` for any entry, fills in `revents`. None: all of it is the kernel's.
-    pub fn poll(&self, fds: &mut [PollEntry], timeout: Option<Nanos>, mask: SleepMask<'_>) -> Option<Result<usize, Errno>> {
+    pub fn poll(
+        &self,
+        fds: &mut [PollEntry],
+        timeout: Option<Nanos>,
+        mask: SleepMask<'_>,
+    ) -> Option<Result<usize, Errno>> {
         let shared = self.attached()?;
         let watched = self.take_apart(shared, fds);
         if watched.ours.is_empty() {
             return None;
         }
         let started = self.now();
-        let mut sources: Vec<(SocketRef, Ready)> = watched.ours.iter().map(|(_, r, events)| (*r, *events)).collect();
+        let mut sources: Vec<(SocketRef, Ready)> = watched
+            .ours
+            .iter()
+            .map(|(_, r, events)| (*r, *events))
+            .collect();
         let mut found = vec![Ready::empty(); sources.len()];
         let first = self.with_stack(shared, |stack| {
             stack.poll(started);
             look(stack, &sources, &mut found)
         });
-        let Ok(mut count) = first else { return Some(Ok(fail_all(fds, &watched))) };
+        let Ok(mut count) = first else {
+            return Some(Ok(fail_all(fds, &watched)));
+        };
+        self.keep_agent(shared, started);
         let mut kernel = watched.kernel.clone();
         let zero = timeout == Some(Nanos::ZERO);
-        if watched.has_kernel && (count == 0 || self.glance_due(watched.key(), started)) && (zero || count > 0) {
-            if !(zero && count == 0 && !self.glance_due(watched.key(), started)) {
-                let _ = poll_now(&mut kernel, Nanos::ZERO);
-            }
+        if watched.has_kernel && (zero || count > 0) && self.glance_due(watched.key(), started) {
+            let _ = poll_now(&mut kernel, Nanos::ZERO);
         }
         if count == 0 && !zero && kernel.iter().all(|p| p.revents == 0) {
             let waiting = Waiting {
                 target: Target::Many(&sources),
-                kernel: if watched.has_kernel { KernelSide::Polled(&watched.kernel) } else { KernelSide::None },
+                kernel: if watched.has_kernel {
+                    KernelSide::Polled(&watched.kernel)
+                } else {
+                    KernelSide::None
+                },
                 deadline: timeout.map_or(Nanos::NEVER, |t| started + t),
                 mask,
             };
@@ -72,14 +86,26 @@ impl Process {
     }
 
     fn take_apart(&self, shared: &Shared, fds: &[PollEntry]) -> Watched {
-        let mut watched = Watched { ours: Vec::new(), kernel: Vec::with_capacity(fds.len()), has_kernel: false };
+        let mut watched = Watched {
+            ours: Vec::new(),
+            kernel: Vec::with_capacity(fds.len()),
+            has_kernel: false,
+        };
         for (place, p) in fds.iter().enumerate() {
-            let mut kernel = libc::pollfd { fd: p.fd, events: p.events, revents: 0 };
+            let mut kernel = libc::pollfd {
+                fd: p.fd,
+                events: p.events,
+                revents: 0,
+            };
             if let Some((_, r)) = self.socket_of(p.fd) {
                 let wanted = Ready::from_bits_retain(u32::from(p.events.cast_unsigned()));
-                watched.ours.push((place, r, wanted | Ready::ERR | Ready::HUP));
+                watched
+                    .ours
+                    .push((place, r, wanted | Ready::ERR | Ready::HUP));
                 // A socket with a kernel's side: what it may receive there.
-                let two_sided = self.with_stack(shared, |stack| stack.served(r).is_some()).unwrap_or(false);
+                let two_sided = self
+                    .with_stack(shared, |stack| stack.served(r).is_some())
+                    .unwrap_or(false);
                 kernel.events &= libc::POLLIN | libc::POLLRDNORM;
                 if !two_sided || kernel.events == 0 {
                     kernel.fd = -1;
@@ -91,7 +117,13 @@ impl Process {
         watched
     }
 
-    fn put_together(&self, fds: &mut [PollEntry], watched: &Watched, kernel: &[libc::pollfd], found: &[Ready]) -> usize {
+    fn put_together(
+        &self,
+        fds: &mut [PollEntry],
+        watched: &Watched,
+        kernel: &[libc::pollfd],
+        found: &[Ready],
+    ) -> usize {
         let mut of_kernel = false;
         for (p, k) in fds.iter_mut().zip(kernel) {
             p.revents = k.revents;
@@ -131,7 +163,10 @@ fn fail_all(fds: &mut [PollEntry], watched: &Watched) -> usize {
     fds.iter().filter(|p| p.revents != 0).count()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "poll's bits are the low sixteen")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "poll's bits are the low sixteen"
+)]
 const fn poll_bits(ready: Ready) -> i16 {
     ready.bits() as u16 as i16
 }

@@ -8,12 +8,17 @@ use crate::fdtable::{Entry, FdTable};
 use crate::session::Session;
 use crate::thread::with_thread;
 use crate::{Endpoint, Errno};
-use sidestep_shm::atomic::{AtomicU32, Ordering};
+use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
 use sidestep_shm::{CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
-use sidestep_stack::{self as stack, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS};
+use sidestep_stack::{
+    self as stack, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS,
+};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// How often to see whether the agent lives.
+pub(crate) const AGENT_SEEN: Nanos = Nanos::from_millis(500);
 
 /// The stack of this process, and what wakes those who sleep on it.
 pub(crate) struct Shared {
@@ -37,6 +42,8 @@ pub struct Process {
     /// Our client slot in the stack.
     slot: AtomicU32,
     pid: AtomicU32,
+    /// When somebody last saw that the agent lives, in nanoseconds.
+    agent_seen: AtomicU64,
     /// Forks between the first process and this one.
     forks: AtomicU32,
     pub(crate) epolls: crate::epoll::Epolls,
@@ -61,6 +68,7 @@ static PROCESS: Process = Process {
     session: Mutex::new(Session::new()),
     slot: AtomicU32::new(0),
     pid: AtomicU32::new(0),
+    agent_seen: AtomicU64::new(0),
     forks: AtomicU32::new(0),
     epolls: crate::epoll::Epolls::new(),
     references: References(OnceLock::new()),
@@ -96,7 +104,9 @@ impl Process {
 
     /// The stack, made now if need be. None where everything stays with the kernel.
     pub(crate) fn shared(&self) -> Option<&Shared> {
-        self.shared.get_or_init(|| self.create_shared().ok()).as_ref()
+        self.shared
+            .get_or_init(|| self.create_shared().ok())
+            .as_ref()
     }
 
     /// The stack, if there is one already.
@@ -126,13 +136,28 @@ impl Process {
             rcv_buf_bytes: config.rcv_buf_bytes,
             checksums: config.checksums,
         })?;
-        let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+        let pid = rustix::process::getpid()
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs();
         self.pid.store(pid, Ordering::Relaxed);
         let owner = Owner { slot: 0, pid };
-        let slot = stack.lock(owner).map_err(io::Error::other)?.take_slot(pid).unwrap_or(0);
+        let slot = stack
+            .lock(owner)
+            .map_err(io::Error::other)?
+            .take_slot(pid)
+            .unwrap_or(0);
         self.slot.store(slot, Ordering::Relaxed);
-        let waiters = (0..WAITERS).map(|_| EventFd::new()).collect::<io::Result<Vec<_>>>()?;
-        let shared = Shared { stack, doorbell: EventFd::new()?, waiters, id, netns };
+        let waiters = (0..WAITERS)
+            .map(|_| EventFd::new())
+            .collect::<io::Result<Vec<_>>>()?;
+        let shared = Shared {
+            stack,
+            doorbell: EventFd::new()?,
+            waiters,
+            id,
+            netns,
+        };
         let references = (0..config.sockets_max).map(|_| AtomicU32::new(0)).collect();
         let _ = self.references.0.set(references);
         let registered = self.lock_session().register(self, &shared, slot);
@@ -141,13 +166,18 @@ impl Process {
     }
 
     pub(crate) fn lock_session(&self) -> MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.session
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Our slot and process, as owner of the lock.
     #[inline]
     pub(crate) fn owner(&self) -> Owner {
-        Owner { slot: self.slot(), pid: self.pid.load(Ordering::Relaxed) }
+        Owner {
+            slot: self.slot(),
+            pid: self.pid.load(Ordering::Relaxed),
+        }
     }
 
     #[inline]
@@ -163,7 +193,13 @@ impl Process {
     /// We are a child now, in `slot`.
     pub(crate) fn become_child(&self, slot: u32) {
         self.slot.store(slot, Ordering::Relaxed);
-        self.pid.store(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(), Ordering::Relaxed);
+        self.pid.store(
+            rustix::process::getpid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs(),
+            Ordering::Relaxed,
+        );
         self.forks.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -175,7 +211,11 @@ impl Process {
 
     /// Works on the stack under its lock, then wakes whom that made ready.
     #[inline]
-    pub(crate) fn with_stack<R>(&self, shared: &Shared, f: impl FnOnce(&mut Stack<'static>) -> R) -> Result<R, Retired> {
+    pub(crate) fn with_stack<R>(
+        &self,
+        shared: &Shared,
+        f: impl FnOnce(&mut Stack<'static>) -> R,
+    ) -> Result<R, Retired> {
         let mut guard = shared.stack.lock(self.owner())?;
         let result = f(&mut guard);
         self.give_back(shared, guard);
@@ -183,7 +223,11 @@ impl Process {
     }
 
     /// Like [`with_stack`](Self::with_stack), but leaves new wires to others.
-    pub(crate) fn lock_only<R>(&self, shared: &Shared, f: impl FnOnce(&mut Stack<'static>) -> R) -> Result<R, Retired> {
+    pub(crate) fn lock_only<R>(
+        &self,
+        shared: &Shared,
+        f: impl FnOnce(&mut Stack<'static>) -> R,
+    ) -> Result<R, Retired> {
         let mut guard = shared.stack.lock(self.owner())?;
         let result = f(&mut guard);
         let wakes = guard.take_wakes();
@@ -210,15 +254,17 @@ impl Process {
     #[cold]
     pub(crate) fn attach_wires(&self, shared: &Shared) {
         // Another thread is at it, or we are inside already: the wires are attached, or asked for again at the next call.
-        let Ok(mut session) = self.session.try_lock() else { return };
+        let Ok(mut session) = self.session.try_lock() else {
+            return;
+        };
         session.attach_wires(self, shared);
     }
 
     pub(crate) fn give_waiter(&self, waiter: u32, fork: u32) {
-        if fork == self.fork_count() {
-            if let Some(shared) = self.attached() {
-                let _ = self.with_stack(shared, |stack| stack.give_waiter(waiter));
-            }
+        if fork == self.fork_count()
+            && let Some(shared) = self.attached()
+        {
+            let _ = self.with_stack(shared, |stack| stack.give_waiter(waiter));
         }
     }
 
@@ -230,7 +276,11 @@ impl Process {
         flags.set(SocketFlags::NONBLOCK, nonblocking);
         let slot = self.slot();
         let made = self.with_stack(shared, |stack| {
-            if is_tcp { stack.new_stream(flags, slot) } else { stack.new_datagram(flags, slot) }
+            if is_tcp {
+                stack.new_stream(flags, slot)
+            } else {
+                stack.new_datagram(flags, slot)
+            }
         });
         match made {
             Ok(Ok(r)) => self.install(fd, r),
@@ -254,8 +304,13 @@ impl Process {
 
     /// One descriptor less stands for `r`; the last one closes it.
     pub(crate) fn release(&self, r: SocketRef) {
-        let last = self.references.of(r.index).is_none_or(|count| count.fetch_sub(1, Ordering::AcqRel) == 1);
-        let Some(shared) = self.attached().filter(|_| last) else { return };
+        let last = self
+            .references
+            .of(r.index)
+            .is_none_or(|count| count.fetch_sub(1, Ordering::AcqRel) == 1);
+        let Some(shared) = self.attached().filter(|_| last) else {
+            return;
+        };
         let (slot, now) = (self.slot(), self.now());
         let closed = self.with_stack(shared, |stack| {
             let served = stack.served(r);
@@ -263,7 +318,8 @@ impl Process {
             served.filter(|_| stack.ready(r).is_err())
         });
         if let Ok(Some((is_tcp, endpoint, flags))) = closed {
-            self.lock_session().withdraw(self, shared, is_tcp, endpoint, flags);
+            self.lock_session()
+                .withdraw(self, shared, is_tcp, endpoint, flags);
         }
     }
 
@@ -320,13 +376,28 @@ impl Process {
     }
 
     /// The socket behind `fd` becomes the kernel's alone: its peer is not accelerated.
-    pub(crate) fn hand_over(&self, shared: &Shared, fd: i32, r: SocketRef, event: &'static str, remote: Option<Endpoint>, why: Handover) {
+    pub(crate) fn hand_over(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        event: &'static str,
+        remote: Option<Endpoint>,
+        why: Handover,
+    ) {
         let left = self.with_stack(shared, |stack| {
             stack.count_handover(why);
             (stack.leave_sets(r), stack.is_stream(r))
         });
         let (left, is_tcp) = left.unwrap_or_default();
-        self.explain(&Decision { fd, is_tcp, event, local: None, remote, handover: Some(why) });
+        self.explain(&Decision {
+            fd,
+            is_tcp,
+            event,
+            local: None,
+            remote,
+            handover: Some(why),
+        });
         for (set, member, events, data) in left {
             self.epoll_to_kernel(set, member, events, data);
         }
@@ -358,7 +429,8 @@ impl Process {
 
     /// Whether calls on the socket return rather than block.
     pub fn nonblocking(&self, fd: i32) -> Option<bool> {
-        self.on_socket(fd, |stack, r| stack.flags(r)).map(|flags| flags.is_ok_and(|f| f.contains(SocketFlags::NONBLOCK)))
+        self.on_socket(fd, |stack, r| stack.flags(r))
+            .map(|flags| flags.is_ok_and(|f| f.contains(SocketFlags::NONBLOCK)))
     }
 
     /// The program changed O_NONBLOCK.
@@ -373,12 +445,18 @@ impl Process {
 
     /// Whether the socket is a TCP connection that the stack serves.
     pub fn is_accelerated_stream(&self, fd: i32) -> bool {
-        matches!(self.on_socket(fd, |stack, r| Ok(stack.is_connected_stream(r))), Some(Ok(true)))
+        matches!(
+            self.on_socket(fd, |stack, r| Ok(stack.is_connected_stream(r))),
+            Some(Ok(true))
+        )
     }
 
     /// Whether connections come to this socket from the kernel too.
     pub fn has_two_accepting_sides(&self, fd: i32) -> bool {
-        matches!(self.on_socket(fd, |stack, r| Ok(stack.served(r))), Some(Ok(Some((true, ..)))))
+        matches!(
+            self.on_socket(fd, |stack, r| Ok(stack.served(r))),
+            Some(Ok(Some((true, ..))))
+        )
     }
 
     /// The time that waits are measured in.
@@ -398,6 +476,17 @@ impl Process {
     /// Descriptors that the program must not close, in ascending order.
     pub fn internal_fds(&self) -> impl Iterator<Item = i32> {
         sidestep_shm::internal_fds()
+    }
+
+    /// Now and then, from calls that wait or look whether there is anything: sees to it that an agent knows us.
+    #[inline]
+    pub(crate) fn keep_agent(&self, shared: &Shared, now: Nanos) {
+        if now - Nanos(self.agent_seen.load(Ordering::Relaxed)) >= AGENT_SEEN {
+            self.agent_seen.store(now.0, Ordering::Relaxed);
+            if let Ok(mut session) = self.session.try_lock() {
+                session.check(self, shared);
+            }
+        }
     }
 
     /// The kernel's side of `key` deserves a look: not more often than every few microseconds in a busy loop.

@@ -5,7 +5,7 @@ use crate::{Address, Endpoint};
 use sidestep_control::directory::Directory;
 use sidestep_control::start::ensure_running;
 use sidestep_control::{Client, ClientError, Fault, Publication, namespace};
-use sidestep_nic::memif::{Attachment, Geometry, Role};
+use sidestep_nic::memif::{Attachment, Geometry};
 use sidestep_shm::{EventFd, Region};
 use sidestep_stack::{Handover, SocketFlags, WireToAttach};
 use std::collections::HashMap;
@@ -29,11 +29,21 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) const fn new() -> Self {
-        Self { client: None, directory: None, published: Vec::new(), regions: None }
+        Self {
+            client: None,
+            directory: None,
+            published: Vec::new(),
+            regions: None,
+        }
     }
 
     /// Connects to the agent, starting one if need be, and registers the stack, its wires and its endpoints.
-    pub(crate) fn register(&mut self, process: &Process, shared: &Shared, slot: u32) -> Result<(), ClientError> {
+    pub(crate) fn register(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        slot: u32,
+    ) -> Result<(), ClientError> {
         let config = process.config();
         let (mut client, welcome) = ensure_running(&config.exe, &config.name)?;
         let directory = Directory::attach(welcome.directory).map_err(|_| ClientError::Garbage)?;
@@ -60,7 +70,9 @@ impl Session {
 
     fn restore_wires(&mut self, process: &Process, shared: &Shared, client: &mut Client) {
         let Some(regions) = &self.regions else { return };
-        let wires = process.with_stack(shared, |stack| stack.open_wires().map(|(w, _)| w).collect::<Vec<_>>());
+        let wires = process.with_stack(shared, |stack| {
+            stack.open_wires().map(|(w, _)| w).collect::<Vec<_>>()
+        });
         for wire in wires.unwrap_or_default() {
             if let Some(fd) = regions.get(&wire.id).and_then(|region| region.fd()) {
                 let _ = client.restore_wire(shared.id, wire.index, fd);
@@ -117,12 +129,24 @@ impl Session {
         flags: SocketFlags,
     ) -> Result<(), Handover> {
         let what = publication(is_tcp, endpoint, flags);
-        self.ask(process, shared, |client| client.publish(shared.id, what)).map_err(|_| Handover::NoAgent)?;
+        self.ask(process, shared, |client| client.publish(shared.id, what))
+            .map_err(|error| match error {
+                ClientError::Refused(Fault::InUse) => Handover::Taken,
+                ClientError::Refused(Fault::DirectoryFull) => Handover::Full,
+                _ => Handover::NoAgent,
+            })?;
         self.published.push(what);
         Ok(())
     }
 
-    pub(crate) fn withdraw(&mut self, process: &Process, shared: &Shared, is_tcp: bool, endpoint: Endpoint, flags: SocketFlags) {
+    pub(crate) fn withdraw(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        is_tcp: bool,
+        endpoint: Endpoint,
+        flags: SocketFlags,
+    ) {
         let what = publication(is_tcp, endpoint, flags);
         if let Some(at) = self.published.iter().position(|p| *p == what) {
             self.published.swap_remove(at);
@@ -139,14 +163,26 @@ impl Session {
         remote: Endpoint,
         flow_hash: u32,
     ) -> Result<u32, Handover> {
+        // A directory that no agent writes any more may name stacks that are gone.
+        self.check(process, shared);
         let directory = self.directory.as_ref().ok_or(Handover::NoAgent)?;
         let protocol = if is_tcp { TCP } else { UDP };
-        let found = directory.lookup(protocol, shared.netns, remote).map_err(|_| Handover::NoAgent)?;
+        let found = directory
+            .lookup(protocol, shared.netns, remote)
+            .map_err(|_| Handover::NoAgent)?;
         let Some(peer) = found.pick(flow_hash) else {
-            let local = directory.is_local(shared.netns, remote.addr).unwrap_or(false);
-            return Err(if local { Handover::NotServed } else { Handover::OtherHost });
+            let local = directory
+                .is_local(shared.netns, remote.addr)
+                .unwrap_or(false);
+            return Err(if local {
+                Handover::NotServed
+            } else {
+                Handover::OtherHost
+            });
         };
-        let known = process.with_stack(shared, |stack| stack.wire_to(peer)).map_err(|_| Handover::Retired)?;
+        let known = process
+            .with_stack(shared, |stack| stack.wire_to(peer))
+            .map_err(|_| Handover::Retired)?;
         if let Some(index) = known {
             self.attach_wires(process, shared);
             return Ok(index);
@@ -167,31 +203,48 @@ impl Session {
             });
             let Ok(Some(wire)) = next else { return };
             match self.attachment(process, shared, &wire) {
-                Some(attachment) => {
-                    let _ = process
-                        .lock_only(shared, |stack| stack.attach_wire(wire.index, wire.generation, attachment));
+                Ok(attachment) => {
+                    let _ = process.lock_only(shared, |stack| {
+                        stack.attach_wire(wire.index, wire.generation, attachment)
+                    });
                 }
-                // The agent does not know the wire (any more): nobody is at its other end.
-                None => {
+                // Nobody is at its other end any more.
+                Err(ClientError::Refused(Fault::UnknownWire)) => {
                     let _ = process.lock_only(shared, |stack| stack.close_wire(wire.index));
                 }
+                // The agent is busy or being replaced: asked again with the next call.
+                Err(_) => return,
             }
         }
     }
 
-    fn attachment(&mut self, process: &Process, shared: &Shared, wire: &WireToAttach) -> Option<Attachment> {
-        let mapped = self.ask(process, shared, |client| client.map_wire(shared.id, wire.index)).ok()?;
-        let geometry = Geometry::read_from_bytes(mapped.geometry.get(..mapped.geometry_bytes)?).ok()?;
-        let role = if wire.role == Role::Slave { Role::Slave } else { Role::Master };
-        let region = Arc::new(Region::attach(mapped.region).ok()?);
-        let doorbell = EventFd::attach(mapped.doorbell).ok()?;
-        let attachment = Attachment::for_wire(region.clone(), &geometry, role, doorbell).ok()?;
+    fn attachment(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        wire: &WireToAttach,
+    ) -> Result<Attachment, ClientError> {
+        let mapped = self.ask(process, shared, |client| {
+            client.map_wire(shared.id, wire.index)
+        })?;
+        let unusable = |_: std::io::Error| ClientError::Garbage;
+        let geometry = mapped.geometry.get(..mapped.geometry_bytes).unwrap_or(&[]);
+        let geometry = Geometry::read_from_bytes(geometry).map_err(|_| ClientError::Garbage)?;
+        let region = Arc::new(Region::attach(mapped.region).map_err(unusable)?);
+        let doorbell = EventFd::attach(mapped.doorbell).map_err(unusable)?;
+        let attachment = Attachment::for_wire(region.clone(), &geometry, wire.role, doorbell)
+            .map_err(unusable)?;
         self.regions.get_or_insert_default().insert(wire.id, region);
-        Some(attachment)
+        Ok(attachment)
     }
 }
 
 fn publication(is_tcp: bool, endpoint: Endpoint, flags: SocketFlags) -> Publication {
     let v6_only = flags.contains(SocketFlags::V6ONLY);
-    Publication::new(if is_tcp { TCP } else { UDP }, endpoint, v6_only, flags.contains(SocketFlags::REUSE))
+    Publication::new(
+        if is_tcp { TCP } else { UDP },
+        endpoint,
+        v6_only,
+        flags.contains(SocketFlags::REUSE),
+    )
 }

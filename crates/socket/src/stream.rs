@@ -26,11 +26,15 @@ pub struct AcceptedFd {
 impl Process {
     /// The kernel has bound `fd`: the stack takes over the address.
     pub fn bound(&self, fd: i32) {
-        let Some((shared, r)) = self.socket_of(fd) else { return };
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return;
+        };
         let Some(local) = kernel_name(fd) else { return };
-        let Ok(Ok((flags, is_tcp))) =
-            self.with_stack(shared, |stack| stack.bind(r, local).and_then(|()| Ok((stack.flags(r)?, stack.is_stream(r)))))
-        else {
+        let Ok(Ok((flags, is_tcp))) = self.with_stack(shared, |stack| {
+            stack
+                .bind(r, local)
+                .and_then(|()| Ok((stack.flags(r)?, stack.is_stream(r))))
+        }) else {
             return;
         };
         if !is_tcp && !local.addr.is_multicast() {
@@ -40,7 +44,9 @@ impl Process {
 
     /// The kernel listens on `fd`: so does the stack, and other programs are told.
     pub fn listening(&self, fd: i32, backlog: i32) {
-        let Some((shared, r)) = self.socket_of(fd) else { return };
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return;
+        };
         let Some(local) = kernel_name(fd) else { return };
         let somaxconn = 4096;
         let backlog = u32::try_from(backlog).unwrap_or(somaxconn).min(somaxconn);
@@ -59,11 +65,28 @@ impl Process {
         }
     }
 
-    fn publish(&self, shared: &Shared, fd: i32, r: SocketRef, event: &'static str, local: Endpoint, flags: SocketFlags) {
+    fn publish(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        event: &'static str,
+        local: Endpoint,
+        flags: SocketFlags,
+    ) {
         let is_tcp = event == "listen";
-        let published = self.lock_session().publish(self, shared, is_tcp, local, flags);
+        let published = self
+            .lock_session()
+            .publish(self, shared, is_tcp, local, flags);
         let handover = published.err();
-        self.explain(&Decision { fd, is_tcp, event, local: Some(local), remote: None, handover });
+        self.explain(&Decision {
+            fd,
+            is_tcp,
+            event,
+            local: Some(local),
+            remote: None,
+            handover,
+        });
         if let Some(why) = handover {
             self.count_handover(shared, why);
             let _ = r;
@@ -72,12 +95,15 @@ impl Process {
 
     /// Connects to `remote` if an accelerated program serves it; hands the socket to the kernel if none does.
     pub fn connect(&self, fd: i32, remote: Endpoint) -> Verdict<()> {
-        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
-        let is_tcp = match self.with_stack(shared, |stack| stack.flags(r).map(|_| stack.is_stream(r))) {
-            Ok(Ok(is_tcp)) => is_tcp,
-            Ok(Err(_)) => return Verdict::Kernel,
-            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return Verdict::Kernel;
         };
+        let is_tcp =
+            match self.with_stack(shared, |stack| stack.flags(r).map(|_| stack.is_stream(r))) {
+                Ok(Ok(is_tcp)) => is_tcp,
+                Ok(Err(_)) => return Verdict::Kernel,
+                Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+            };
         if !is_tcp {
             return self.connect_datagram(shared, fd, r, remote);
         }
@@ -101,21 +127,40 @@ impl Process {
     /// connect(2) on a connected socket: the first call after a non-blocking one reports success, others EISCONN.
     fn connected_once(&self, fd: i32) -> Verdict<()> {
         let told = self.on_socket(fd, |stack, r| stack.tell_connected(r));
-        if matches!(told, Some(Ok(true))) { Verdict::Done(Ok(())) } else { Verdict::fail(Errno::ISCONN) }
+        if matches!(told, Some(Ok(true))) {
+            Verdict::Done(Ok(()))
+        } else {
+            Verdict::fail(Errno::ISCONN)
+        }
     }
 
-    fn begin_connection(&self, shared: &Shared, fd: i32, r: SocketRef, remote: Endpoint) -> Result<(), Begin> {
+    fn begin_connection(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        remote: Endpoint,
+    ) -> Result<(), Begin> {
         let remote = reachable(remote);
         let (bound, flags) = self
             .with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)))
             .map_err(|_| Begin::Handover(Handover::Retired))?
             .map_err(|e: Error| Begin::Failed(from_stack(e)))?;
-        let hash = u32::from(bound.map_or(0, |l| l.port)) ^ u32::try_from(fd).unwrap_or(0).wrapping_mul(0x9e37_79b9);
-        let wire = self.lock_session().route(self, shared, true, remote, hash).map_err(Begin::Handover)?;
+        let hash = u32::from(bound.map_or(0, |l| l.port))
+            ^ u32::try_from(fd).unwrap_or(0).wrapping_mul(0x9e37_79b9);
+        let wire = self
+            .lock_session()
+            .route(self, shared, true, remote, hash)
+            .map_err(Begin::Handover)?;
         let local = match bound {
             Some(local) if !local.addr.is_unspecified() => local,
             Some(local) => Endpoint::new(source_for(remote.addr), local.port),
-            None => reserve(fd, source_for(remote.addr), flags.contains(SocketFlags::INET6)).map_err(Begin::Failed)?,
+            None => reserve(
+                fd,
+                source_for(remote.addr),
+                flags.contains(SocketFlags::INET6),
+            )
+            .map_err(Begin::Failed)?,
         };
         let now = self.now();
         self.with_stack(shared, |stack| stack.connect(now, r, (local, remote), wire))
@@ -125,14 +170,25 @@ impl Process {
                 Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
                 other => Begin::Failed(from_stack(other)),
             })?;
-        self.explain(&Decision { fd, is_tcp: true, event: "connect", local: Some(local), remote: Some(remote), handover: None });
+        self.explain(&Decision {
+            fd,
+            is_tcp: true,
+            event: "connect",
+            local: Some(local),
+            remote: Some(remote),
+            handover: None,
+        });
         Ok(())
     }
 
     fn await_connection(&self, shared: &Shared, fd: i32, r: SocketRef, again: bool) -> Verdict<()> {
         if self.nonblocking(fd).unwrap_or(true) {
             // A short look: a peer that spins answers within a microsecond.
-            return Verdict::fail(if again { Errno::ALREADY } else { Errno::INPROGRESS });
+            return Verdict::fail(if again {
+                Errno::ALREADY
+            } else {
+                Errno::INPROGRESS
+            });
         }
         let (_, timeout) = self.timeouts(fd);
         let waiting = Waiting {
@@ -159,12 +215,18 @@ impl Process {
 
     /// Accepts a connection from either side. `cloexec` and `nonblock` are for the new descriptor.
     pub fn accept(&self, fd: i32, cloexec: bool, nonblock: bool) -> Verdict<AcceptedFd> {
-        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return Verdict::Kernel;
+        };
         let found = self.with_stack(shared, |stack| {
             if !stack.acceptable(r)? {
                 stack.poll(self.now());
             }
-            Ok((stack.acceptable(r)?, stack.flags(r)?, stack.served(r).is_some()))
+            Ok((
+                stack.acceptable(r)?,
+                stack.flags(r)?,
+                stack.served(r).is_some(),
+            ))
         });
         let (ready, flags) = match found {
             Ok(Ok((ready, flags, true))) => (ready, flags),
@@ -175,7 +237,11 @@ impl Process {
         if !ready {
             if flags.contains(SocketFlags::NONBLOCK) {
                 let glance = self.glance_due(fd, self.now());
-                return if glance { Verdict::KernelNow } else { Verdict::fail(Errno::AGAIN) };
+                return if glance {
+                    Verdict::KernelNow
+                } else {
+                    Verdict::fail(Errno::AGAIN)
+                };
             }
             let (timeout, _) = self.timeouts(fd);
             let waiting = Waiting {
@@ -184,7 +250,9 @@ impl Process {
                 deadline: self.deadline(timeout),
                 mask: None,
             };
-            match self.wait(shared, &waiting, |stack, _| stack.acceptable(r).unwrap_or(true).then_some(())) {
+            match self.wait(shared, &waiting, |stack, _| {
+                stack.acceptable(r).unwrap_or(true).then_some(())
+            }) {
                 Woken::Got(()) => {}
                 Woken::Kernel => return Verdict::KernelNow,
                 Woken::TimedOut => return Verdict::fail(Errno::AGAIN),
@@ -194,7 +262,9 @@ impl Process {
         }
         match self.accept_one(shared, fd, r, flags, cloexec, nonblock) {
             // Another thread took it.
-            Err(Errno::AGAIN) if !flags.contains(SocketFlags::NONBLOCK) => self.accept(fd, cloexec, nonblock),
+            Err(Errno::AGAIN) if !flags.contains(SocketFlags::NONBLOCK) => {
+                self.accept(fd, cloexec, nonblock)
+            }
             result => Verdict::Done(result),
         }
     }
@@ -222,12 +292,30 @@ impl Process {
         let new = backing.into_raw_fd();
         self.install(new, accepted.socket);
         let (local, remote) = (accepted.local, accepted.remote);
-        self.explain(&Decision { fd, is_tcp: true, event: "accept", local: Some(local), remote: Some(remote), handover: None });
-        Ok(AcceptedFd { fd: new, remote, is_v6 })
+        self.explain(&Decision {
+            fd,
+            is_tcp: true,
+            event: "accept",
+            local: Some(local),
+            remote: Some(remote),
+            handover: None,
+        });
+        Ok(AcceptedFd {
+            fd: new,
+            remote,
+            is_v6,
+        })
     }
 
     /// Sends on a connected stream.
-    pub(crate) fn send_stream(&self, shared: &Shared, fd: i32, r: SocketRef, parts: &[Foreign<'_>], flags: SendFlags) -> Verdict<usize> {
+    pub(crate) fn send_stream(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        parts: &[Foreign<'_>],
+        flags: SendFlags,
+    ) -> Verdict<usize> {
         let more = flags.contains(SendFlags::MORE);
         let now = self.now();
         let first = self.with_stack(shared, |stack| match stack.send(now, r, parts, more) {
@@ -248,7 +336,11 @@ impl Process {
             Ok(Err(error)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(SendFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
-            return Verdict::Done(if sent > 0 { Ok(sent) } else { Err(Errno::AGAIN) });
+            return Verdict::Done(if sent > 0 {
+                Ok(sent)
+            } else {
+                Err(Errno::AGAIN)
+            });
         }
         let (_, timeout) = self.timeouts(fd);
         let waiting = Waiting {
@@ -259,9 +351,11 @@ impl Process {
         };
         while sent < total {
             let rest = skip_parts(parts, sent);
-            let woken = self.wait(shared, &waiting, |stack, now| match stack.send(now, r, &rest, more) {
-                Err(Error::WouldBlock) => None,
-                other => Some(other),
+            let woken = self.wait(shared, &waiting, |stack, now| {
+                match stack.send(now, r, &rest, more) {
+                    Err(Error::WouldBlock) => None,
+                    other => Some(other),
+                }
             });
             let failed = match woken {
                 Woken::Got(Ok(n)) => {
@@ -308,7 +402,11 @@ impl Process {
             Ok(Err(error)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
-            return Verdict::Done(if got > 0 { Ok(stream_bytes(got)) } else { Err(Errno::AGAIN) });
+            return Verdict::Done(if got > 0 {
+                Ok(stream_bytes(got))
+            } else {
+                Err(Errno::AGAIN)
+            });
         }
         let (timeout, _) = self.timeouts(fd);
         let waiting = Waiting {
@@ -342,18 +440,25 @@ impl Process {
                 Woken::Interrupted => Errno::INTR,
                 Woken::Kernel | Woken::Retired => Errno::CONNRESET,
             };
-            return Verdict::Done(if got > 0 { Ok(stream_bytes(got)) } else { Err(failed) });
+            return Verdict::Done(if got > 0 {
+                Ok(stream_bytes(got))
+            } else {
+                Err(failed)
+            });
         }
     }
 
     /// Ends one direction or both.
     pub fn shutdown(&self, fd: i32, read: bool, write: bool) -> Verdict<()> {
-        let Some((shared, r)) = self.socket_of(fd) else { return Verdict::Kernel };
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return Verdict::Kernel;
+        };
         let now = self.now();
         let two_sided = self.with_stack(shared, |stack| stack.served(r));
         let done = self.with_stack(shared, |stack| stack.shutdown(now, r, read, write));
         if let Ok(Some((true, endpoint, flags))) = two_sided {
-            self.lock_session().withdraw(self, shared, true, endpoint, flags);
+            self.lock_session()
+                .withdraw(self, shared, true, endpoint, flags);
             return Verdict::Kernel;
         }
         match done {
@@ -366,8 +471,14 @@ impl Process {
 
     /// A closing socket that lingers (SO_LINGER with a time) waits here until its data is acknowledged.
     pub(crate) fn linger(&self, r: SocketRef) {
-        let Some(shared) = self.attached() else { return };
-        if self.references.of(r.index).is_some_and(|c| c.load(sidestep_shm::atomic::Ordering::Relaxed) > 1) {
+        let Some(shared) = self.attached() else {
+            return;
+        };
+        if self
+            .references
+            .of(r.index)
+            .is_some_and(|c| c.load(sidestep_shm::atomic::Ordering::Relaxed) > 1)
+        {
             return;
         }
         let seconds = self.with_stack(shared, |stack| stack.linger(r).unwrap_or(0));
@@ -380,7 +491,9 @@ impl Process {
             deadline: now + Nanos::from_secs(u64::from(seconds) - 1),
             mask: None,
         };
-        let _ = self.wait(shared, &waiting, |stack, _| stack.is_drained(r).then_some(()));
+        let _ = self.wait(shared, &waiting, |stack, _| {
+            stack.is_drained(r).then_some(())
+        });
     }
 
     /// SO_RCVTIMEO and SO_SNDTIMEO.
@@ -393,7 +506,11 @@ impl Process {
 
     /// When a timeout of a socket ends; zero is none.
     pub(crate) fn deadline(&self, timeout: Nanos) -> Nanos {
-        if timeout == Nanos::ZERO { Nanos::NEVER } else { self.now() + timeout }
+        if timeout == Nanos::ZERO {
+            Nanos::NEVER
+        } else {
+            self.now() + timeout
+        }
     }
 }
 
@@ -403,7 +520,11 @@ enum Begin {
 }
 
 pub(crate) const fn stream_bytes(n: usize) -> Received {
-    Received { copied: n, len: n, source: None }
+    Received {
+        copied: n,
+        len: n,
+        source: None,
+    }
 }
 
 fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> Vec<Foreign<'a>> {
@@ -419,7 +540,11 @@ fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> Vec<Foreign<'a>> {
 }
 
 /// Calls `f` with what lies behind the first `skip` bytes.
-fn recv_rest<R>(parts: &mut [ForeignMut<'_>], mut skip: usize, f: impl FnOnce(&mut [ForeignMut<'_>]) -> R) -> R {
+fn recv_rest<R>(
+    parts: &mut [ForeignMut<'_>],
+    mut skip: usize,
+    f: impl FnOnce(&mut [ForeignMut<'_>]) -> R,
+) -> R {
     if skip == 0 {
         return f(parts);
     }
@@ -439,13 +564,21 @@ pub(crate) fn reachable(remote: Endpoint) -> Endpoint {
     if !remote.addr.is_unspecified() {
         return remote;
     }
-    let addr = if remote.addr.is_v4() { Address::LOOPBACK_V4 } else { Address::LOOPBACK_V6 };
+    let addr = if remote.addr.is_v4() {
+        Address::LOOPBACK_V4
+    } else {
+        Address::LOOPBACK_V6
+    };
     Endpoint::new(addr, remote.port)
 }
 
 /// The source address for a destination on this host: the kernel takes the same address for both.
 pub(crate) fn source_for(destination: Address) -> Address {
-    if destination.is_loopback() && destination.is_v4() { Address::LOOPBACK_V4 } else { destination }
+    if destination.is_loopback() && destination.is_v4() {
+        Address::LOOPBACK_V4
+    } else {
+        destination
+    }
 }
 
 /// Lets the kernel reserve a port for an outgoing connection.
@@ -473,7 +606,11 @@ pub(crate) fn kernel_name(fd: i32) -> Option<Endpoint> {
 }
 
 fn open_backing(is_v6: bool, cloexec: bool, nonblock: bool) -> Result<OwnedFd, Errno> {
-    let family = if is_v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+    let family = if is_v6 {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
     let mut flags = OpenFlags::empty();
     flags.set(OpenFlags::CLOEXEC, cloexec);
     flags.set(OpenFlags::NONBLOCK, nonblock);

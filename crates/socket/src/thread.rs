@@ -54,7 +54,11 @@ impl ThreadState {
     /// Learns from a wait: one that was short, or was ended soon after falling asleep, is worth spinning for next time.
     pub(crate) fn learn(&mut self, process: &Process, waited: Nanos) {
         let config = process.config();
-        self.spin = if config.spin_fixed || waited <= config.spin + config.spin { config.spin } else { SPIN_LEAST };
+        self.spin = if config.spin_fixed || waited <= config.spin + config.spin {
+            config.spin
+        } else {
+            SPIN_LEAST
+        };
     }
 
     /// Whether the kernel's side of `key` has not been looked at for long enough; notes that it is now.
@@ -86,19 +90,30 @@ impl ThreadState {
     }
 
     /// The descriptor to sleep on: doorbell, waiter, and `kernel_fd` if it is not negative.
-    pub(crate) fn sleep_fd(&mut self, shared: &Shared, kernel_fd: i32) -> rustix::io::Result<BorrowedFd<'_>> {
+    pub(crate) fn sleep_fd(
+        &mut self,
+        shared: &Shared,
+        kernel_fd: i32,
+    ) -> rustix::io::Result<BorrowedFd<'_>> {
         if self.sleep.is_none() {
             let fd = epoll::create(CreateFlags::CLOEXEC)?;
             // Exclusive: a frame wakes one of the sleeping threads, which wakes others as their sockets become ready.
             let exclusive = EventFlags::IN | EventFlags::EXCLUSIVE;
-            epoll::add(&fd, &shared.doorbell, EventData::new_u64(DOORBELL), exclusive)?;
+            epoll::add(
+                &fd,
+                &shared.doorbell,
+                EventData::new_u64(DOORBELL),
+                exclusive,
+            )?;
             if let Some(event) = self.waiter.and_then(|w| shared.waiters.get(w as usize)) {
                 epoll::add(&fd, event, EventData::new_u64(WAITER), EventFlags::IN)?;
             }
             self.sleep = Some(Fd::adopt(fd).map_err(|_| rustix::io::Errno::MFILE)?);
             self.kernel_fd = -1;
         }
-        let Some(sleep) = &self.sleep else { return Err(rustix::io::Errno::BADF) };
+        let Some(sleep) = &self.sleep else {
+            return Err(rustix::io::Errno::BADF);
+        };
         if self.kernel_fd >= 0 {
             // Always anew: the number may be another file's by now.
             let _ = crate::process::with_fd(self.kernel_fd, |old| epoll::delete(sleep, old));
@@ -123,7 +138,10 @@ impl Drop for ThreadState {
 }
 
 /// Works on the calling thread's state. None where it has ended already, as late in a thread's life.
-pub(crate) fn with_thread<R>(process: &Process, f: impl FnOnce(&mut ThreadState) -> R) -> Option<R> {
+pub(crate) fn with_thread<R>(
+    process: &Process,
+    f: impl FnOnce(&mut ThreadState) -> R,
+) -> Option<R> {
     STATE
         .try_with(|state| {
             let mut state = state.try_borrow_mut().ok()?;

@@ -2,9 +2,9 @@
 //! the wait: frames (the stack's doorbell), work that another thread does for us (our waiter), the kernel's side,
 //! timers and the deadline.
 
-use crate::process::{Process, Shared, with_fd};
-use crate::thread::{DOORBELL, WAITER, with_thread};
 use crate::Errno;
+use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
+use crate::thread::{DOORBELL, WAITER, with_thread};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sidestep_shm::Nanos;
@@ -16,8 +16,6 @@ use std::sync::OnceLock;
 const YIELD: Nanos = Nanos::from_micros(3);
 /// How long a thread without a waiter of its own sleeps at most: it is told of frames, not of others' work.
 const NAP: Nanos = Nanos::from_millis(1);
-/// The longest sleep: now and then somebody must see whether the agent still lives.
-const CHECK_AGENT: Nanos = Nanos::from_millis(500);
 
 /// Signals that are blocked while a call sleeps, as its caller asked (ppoll, pselect, epoll_pwait).
 pub type SleepMask<'a> = Option<&'a libc::sigset_t>;
@@ -78,6 +76,7 @@ impl Process {
         mut attempt: impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
         let started = self.now();
+        self.keep_agent(shared, started);
         let woken = match self.spin(shared, waiting, started, &mut attempt) {
             Some(woken) => woken,
             None => self.sleep(shared, waiting, &mut attempt),
@@ -97,7 +96,11 @@ impl Process {
         let budget = with_thread(self, |t| t.spin_budget(self))?;
         let slot = self.slot();
         // One spinner a stack: a second one would only take turns with the first.
-        if budget == Nanos::ZERO || !self.with_stack(shared, |stack| stack.claim_spin(slot)).ok()? {
+        if budget == Nanos::ZERO
+            || !self
+                .with_stack(shared, |stack| stack.claim_spin(slot))
+                .ok()?
+        {
             return None;
         }
         let mut yielded = started;
@@ -140,7 +143,11 @@ impl Process {
     ) -> Woken<R> {
         loop {
             let waiter = with_thread(self, |t| {
-                t.waiter(|| self.lock_only(shared, |stack| stack.take_waiter(self.slot())).ok().flatten())
+                t.waiter(|| {
+                    self.lock_only(shared, |stack| stack.take_waiter(self.slot()))
+                        .ok()
+                        .flatten()
+                })
             })
             .flatten();
             let prepared = self.with_stack(shared, |stack| {
@@ -156,7 +163,11 @@ impl Process {
                 Ok(Err(got)) => return Woken::Got(got),
                 Ok(Ok(prepared)) => prepared,
             };
-            let slept = if stay_awake { Ok(()) } else { self.sleep_once(shared, waiting, until) };
+            let slept = if stay_awake {
+                Ok(())
+            } else {
+                self.sleep_once(shared, waiting, until)
+            };
             let back = self.with_stack(shared, |stack| {
                 stack.disarm();
                 if let Some(waiter) = waiter {
@@ -184,11 +195,20 @@ impl Process {
     }
 
     /// Sleeps until something may have happened, or `until`.
-    fn sleep_once(&self, shared: &Shared, waiting: &Waiting<'_>, until: Nanos) -> Result<(), Errno> {
+    fn sleep_once(
+        &self,
+        shared: &Shared,
+        waiting: &Waiting<'_>,
+        until: Nanos,
+    ) -> Result<(), Errno> {
         let now = self.now();
-        let limit = now + CHECK_AGENT;
+        let limit = now + AGENT_SEEN;
         let span = until.min(limit) - now;
-        let kernel_fd = if let KernelSide::Readable(fd) = waiting.kernel { fd } else { -1 };
+        let kernel_fd = if let KernelSide::Readable(fd) = waiting.kernel {
+            fd
+        } else {
+            -1
+        };
         let slept = with_thread(self, |t| {
             let sleep = t.sleep_fd(shared, kernel_fd)?;
             match (&waiting.kernel, waiting.mask) {
@@ -197,24 +217,31 @@ impl Process {
                 (_, None) => {}
             }
             // What was signalled is taken back, by whoever was woken for it.
-            let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+            let none = Event {
+                flags: EventFlags::empty(),
+                data: EventData::new_u64(0),
+            };
             let mut events = [none; 4];
-            let span = if matches!(waiting.kernel, KernelSide::Polled(_)) || waiting.mask.is_some() { Nanos::ZERO } else { span };
+            let span = if matches!(waiting.kernel, KernelSide::Polled(_)) || waiting.mask.is_some()
+            {
+                Nanos::ZERO
+            } else {
+                span
+            };
             let filled = epoll::wait(sleep, &mut events[..], Some(&timespec(span)))?;
             for event in &events[..filled] {
                 match event.data.u64() {
                     DOORBELL => shared.doorbell.drain(),
-                    WAITER => t.my_waiter().and_then(|w| shared.waiters.get(w as usize)).is_some_and(|w| w.drain()),
+                    WAITER => t
+                        .my_waiter()
+                        .and_then(|w| shared.waiters.get(w as usize))
+                        .is_some_and(|w| w.drain()),
                     _ => false,
                 };
             }
             Ok(())
         });
-        if self.now() >= limit {
-            if let Ok(mut session) = self.session.try_lock() {
-                session.check(self, shared);
-            }
-        }
+        self.keep_agent(shared, self.now());
         slept.unwrap_or(Ok(()))
     }
 
@@ -224,19 +251,28 @@ impl Process {
             KernelSide::None => false,
             KernelSide::Readable(fd) => (surely || self.glance_due(fd, now)) && is_readable(fd),
             KernelSide::Polled([]) => false,
-            KernelSide::Polled(fds) => (surely || self.glance_due(fds[0].fd, now)) && any_ready(fds),
+            KernelSide::Polled(fds) => {
+                (surely || self.glance_due(fds[0].fd, now)) && any_ready(fds)
+            }
         }
     }
 }
 
 /// Announces sleep. Returns until when, and whether there is a reason not to sleep.
-fn prepare(stack: &mut Stack<'static>, waiting: &Waiting<'_>, waiter: Option<u32>, now: Nanos) -> (Nanos, bool) {
+fn prepare(
+    stack: &mut Stack<'static>,
+    waiting: &Waiting<'_>,
+    waiter: Option<u32>,
+    now: Nanos,
+) -> (Nanos, bool) {
     let mut until = waiting.deadline;
     let mut told = waiter.is_some();
     if let Some(waiter) = waiter {
         told &= match &waiting.target {
             Target::One(target) => stack.fall_asleep(waiter, *target).is_ok(),
-            Target::Many(all) => all.iter().fold(true, |ok, (r, events)| stack.fall_asleep_also(waiter, *r, *events).is_ok() && ok),
+            Target::Many(all) => all.iter().fold(true, |ok, (r, events)| {
+                stack.fall_asleep_also(waiter, *r, *events).is_ok() && ok
+            }),
         };
         if stack.keep_time(waiter) {
             until = until.min(stack.next_timer());
@@ -249,9 +285,18 @@ fn prepare(stack: &mut Stack<'static>, waiting: &Waiting<'_>, waiter: Option<u32
 }
 
 /// poll(2) over `sleep` and descriptors of the kernel's side.
-fn poll_beside(sleep: i32, fds: &[libc::pollfd], span: Nanos, mask: SleepMask<'_>) -> Result<(), Errno> {
+fn poll_beside(
+    sleep: i32,
+    fds: &[libc::pollfd],
+    span: Nanos,
+    mask: SleepMask<'_>,
+) -> Result<(), Errno> {
     let mut all = Vec::with_capacity(fds.len() + 1);
-    all.push(libc::pollfd { fd: sleep, events: libc::POLLIN, revents: 0 });
+    all.push(libc::pollfd {
+        fd: sleep,
+        events: libc::POLLIN,
+        revents: 0,
+    });
     all.extend_from_slice(fds);
     match (mask, MASKED_POLL.get()) {
         (Some(mask), Some(poll)) => poll(&mut all, Some(span), mask),
@@ -265,7 +310,12 @@ pub(crate) fn poll_now(fds: &mut [libc::pollfd], span: Nanos) -> Result<usize, E
         .iter()
         .enumerate()
         .filter(|(_, p)| p.fd >= 0)
-        .map(|(i, p)| (i, with_static_fd(p.fd, PollFlags::from_bits_retain(p.events.cast_unsigned()))))
+        .map(|(i, p)| {
+            (
+                i,
+                with_static_fd(p.fd, PollFlags::from_bits_retain(p.events.cast_unsigned())),
+            )
+        })
         .collect();
     let (places, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = raw.into_iter().unzip();
     let ready = rustix::event::poll(&mut polled, Some(&timespec(span)))?;

@@ -95,11 +95,13 @@ pub enum Handover {
     Retired,
     /// Switched off by configuration.
     Configured,
+    /// Another stack serves the endpoint, and not both allow that.
+    Taken,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -110,6 +112,7 @@ impl Handover {
         Self::Option,
         Self::Retired,
         Self::Configured,
+        Self::Taken,
     ];
 
     /// The reason as a sentence for people.
@@ -123,6 +126,7 @@ impl Handover {
             Self::Option => "a socket option asks for the kernel",
             Self::Retired => "the stack was given up after a process died inside it",
             Self::Configured => "acceleration is switched off",
+            Self::Taken => "another accelerated program serves the same endpoint",
         }
     }
 }

@@ -302,7 +302,10 @@ impl Stack<'_> {
         while at != NONE {
             let w = &self.core.watches[at as usize];
             if w.kind == OF_SET {
-                let set = SetRef { index: w.owner, generation: self.core.sets[w.owner as usize].generation };
+                let set = SetRef {
+                    index: w.owner,
+                    generation: self.core.sets[w.owner as usize].generation,
+                };
                 found.push((set, w.fd, Ready::from_bits_retain(w.events), w.data));
             }
             at = w.sock_next;
@@ -458,10 +461,10 @@ impl Core<'_> {
     }
 
     fn ring(&mut self, waiter: u32) {
-        if let Some(w) = self.waiters.get_mut(waiter as usize) {
-            if core::mem::take(&mut w.asleep) != 0 {
-                self.wake |= 1 << waiter;
-            }
+        if let Some(w) = self.waiters.get_mut(waiter as usize)
+            && core::mem::take(&mut w.asleep) != 0
+        {
+            self.wake |= 1 << waiter;
         }
     }
 

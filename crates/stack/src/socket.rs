@@ -228,13 +228,16 @@ impl Core<'_> {
 impl Stack<'_> {
     /// Whether it is a TCP socket, listening or not.
     pub fn is_stream(&mut self, r: SocketRef) -> bool {
-        self.core.socket(r).is_ok_and(|s| s.kind() != Kind::Datagram)
+        self.core
+            .socket(r)
+            .is_ok_and(|s| s.kind() != Kind::Datagram)
     }
 
     /// Whether it is a TCP socket that has been connected here, or tries to: the kernel's socket behind it is not.
     pub fn is_connected_stream(&mut self, r: SocketRef) -> bool {
         self.core.socket(r).is_ok_and(|s| {
-            let begun = s.tcb.state() != sidestep_tcp::State::Closed || s.has(SocketFlags::WAS_CONNECTED);
+            let begun =
+                s.tcb.state() != sidestep_tcp::State::Closed || s.has(SocketFlags::WAS_CONNECTED);
             s.kind() == Kind::Stream && begun
         })
     }
@@ -254,7 +257,9 @@ impl Stack<'_> {
     /// Its flags.
     #[inline]
     pub fn flags(&mut self, r: SocketRef) -> Result<SocketFlags> {
-        self.core.socket(r).map(|s| SocketFlags::from_bits_retain(s.flags))
+        self.core
+            .socket(r)
+            .map(|s| SocketFlags::from_bits_retain(s.flags))
     }
 
     /// Sets or clears flags.
@@ -264,14 +269,17 @@ impl Stack<'_> {
 
     /// Its local endpoint, once it is bound.
     pub fn local(&mut self, r: SocketRef) -> Result<Option<Endpoint>> {
-        self.core.socket(r).map(|s| s.has(SocketFlags::BOUND).then_some(s.local))
+        self.core
+            .socket(r)
+            .map(|s| s.has(SocketFlags::BOUND).then_some(s.local))
     }
 
     /// The peer of a TCP connection that is established or was, and has not failed.
     pub fn stream_peer(&mut self, r: SocketRef) -> Result<Option<Endpoint>> {
         self.core.socket(r).map(|s| {
             let state = s.tcb.state();
-            (s.has(SocketFlags::WAS_CONNECTED) && state != sidestep_tcp::State::Closed).then_some(s.remote)
+            (s.has(SocketFlags::WAS_CONNECTED) && state != sidestep_tcp::State::Closed)
+                .then_some(s.remote)
         })
     }
 
@@ -295,7 +303,12 @@ impl Stack<'_> {
     }
 
     /// Sets timeouts.
-    pub fn set_timeouts(&mut self, r: SocketRef, rcv: Option<Nanos>, snd: Option<Nanos>) -> Result<()> {
+    pub fn set_timeouts(
+        &mut self,
+        r: SocketRef,
+        rcv: Option<Nanos>,
+        snd: Option<Nanos>,
+    ) -> Result<()> {
         let s = self.core.socket(r)?;
         s.rcv_timeout = rcv.unwrap_or(s.rcv_timeout);
         s.snd_timeout = snd.unwrap_or(s.snd_timeout);
@@ -304,7 +317,9 @@ impl Stack<'_> {
 
     /// SO_LINGER: seconds, or off.
     pub fn set_linger(&mut self, r: SocketRef, seconds: Option<u32>) -> Result<()> {
-        self.core.socket(r).map(|s| s.linger = seconds.map_or(0, |n| n.saturating_add(1)))
+        self.core
+            .socket(r)
+            .map(|s| s.linger = seconds.map_or(0, |n| n.saturating_add(1)))
     }
 
     /// SO_LINGER: seconds + 1, 0 for off.
@@ -319,7 +334,9 @@ impl Stack<'_> {
 
     /// Bytes that the socket may buffer: to receive, to send.
     pub fn buffers(&mut self, r: SocketRef) -> Result<(u32, u32)> {
-        self.core.socket(r).map(|s| (s.rcv_buf_bytes, s.snd_buf_bytes))
+        self.core
+            .socket(r)
+            .map(|s| (s.rcv_buf_bytes, s.snd_buf_bytes))
     }
 
     /// Sets how much the socket may buffer, within bounds.
@@ -345,14 +362,19 @@ impl Stack<'_> {
     /// Whether nothing more will be received.
     pub fn at_end(&mut self, r: SocketRef) -> bool {
         self.core.socket(r).map_or(true, |s| {
-            s.error != 0 || s.has(SocketFlags::SHUT_READ) || s.tcb.peer_closed() || s.tcb.state() == sidestep_tcp::State::Closed
+            s.error != 0
+                || s.has(SocketFlags::SHUT_READ)
+                || s.tcb.peer_closed()
+                || s.tcb.state() == sidestep_tcp::State::Closed
         })
     }
 
     /// Whether the peer has acknowledged all that was sent, and our FIN.
     pub fn is_drained(&mut self, r: SocketRef) -> bool {
         use sidestep_tcp::State::{Closed, FinWait2, TimeWait};
-        self.core.socket(r).map_or(true, |s| matches!(s.tcb.state(), Closed | FinWait2 | TimeWait))
+        self.core.socket(r).map_or(true, |s| {
+            matches!(s.tcb.state(), Closed | FinWait2 | TimeWait)
+        })
     }
 }
 

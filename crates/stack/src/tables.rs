@@ -134,7 +134,7 @@ impl Core<'_> {
                 (best, best_score, equals) = (Some(at - 1), score, 1);
             } else if score > 0 && score == best_score {
                 equals += 1;
-                if self.flow_hash(local, remote) % equals == 0 {
+                if self.flow_hash(local, remote).is_multiple_of(equals) {
                     best = Some(at - 1);
                 }
             }

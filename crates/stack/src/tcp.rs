@@ -7,7 +7,7 @@ use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
-use sidestep_tcp::{self as tcp, Reuse, Env, Events, Settings, State, Tcb};
+use sidestep_tcp::{self as tcp, Env, Events, Reuse, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -522,16 +522,6 @@ impl Core<'_> {
         }
     }
 
-    /// A connection is lost without a word to the peer, who is not there any more.
-    pub(crate) fn drop_connection(&mut self, index: u32) {
-        let s = &mut self.sockets[index as usize];
-        s.tcb.release(&mut self.pool);
-        s.tcb = Tcb::new();
-        self.cancel_timer(index);
-        self.notify(index, Ready::from_bits_retain(0xffff));
-        self.on_closed(index);
-    }
-
     /// A SYN for a listener: a new child, unless its queue is full.
     pub(crate) fn on_syn(
         &mut self,
@@ -598,7 +588,8 @@ impl Core<'_> {
         (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
         s.tcb.set_nodelay(options.nodelay());
         s.tcb.set_cork(options.cork());
-        s.tcb.set_keepalive_parameters(options.keepalive_parameters(), now);
+        s.tcb
+            .set_keepalive_parameters(options.keepalive_parameters(), now);
         s.tcb.set_keepalive(options.keepalive(), now);
         s.tcb.set_user_timeout(options.user_timeout());
     }
@@ -734,7 +725,9 @@ impl Core<'_> {
         if s.tcb.state() != State::TimeWait || s.holders != 0 {
             return None;
         }
-        let Reuse::Allow { iss_min } = s.tcb.time_wait_reuse(segment) else { return None };
+        let Reuse::Allow { iss_min } = s.tcb.time_wait_reuse(segment) else {
+            return None;
+        };
         self.free_socket(index);
         Some(iss_min)
     }

@@ -52,7 +52,7 @@ impl Core<'_> {
         let shift = LEVEL_BITS * level as u64;
         let reach = (LEVEL_SLOTS as u64 - 1) << shift;
         let due = due.min(base + reach);
-        let slot = level * LEVEL_SLOTS + (due >> shift) as usize % LEVEL_SLOTS;
+        let slot = level * LEVEL_SLOTS + place_of(due >> shift);
         let head = self.timer_slots[slot].wrapping_sub(1);
         if head != NONE {
             self.at(head).timer_prev = index;
@@ -96,7 +96,7 @@ impl Core<'_> {
         let target = self.now().0 >> TICK_BITS;
         loop {
             let tick = self.header.timers.tick;
-            let slot = tick as usize % LEVEL_SLOTS;
+            let slot = place_of(tick);
             if let Some(index) = self.timer_slots[slot].checked_sub(1) {
                 self.cancel_timer(index);
                 return Some(index);
@@ -124,7 +124,7 @@ impl Core<'_> {
             if tick.trailing_zeros() < u32::try_from(shift).unwrap_or(u32::MAX) {
                 break;
             }
-            self.cascade(level * LEVEL_SLOTS + (tick >> shift) as usize % LEVEL_SLOTS);
+            self.cascade(level * LEVEL_SLOTS + place_of(tick >> shift));
         }
     }
 
@@ -167,7 +167,16 @@ const fn slot_number(slot: usize) -> u32 {
     slot as u32
 }
 
+/// The slot of a level that a count of its ticks falls into.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "less than the slots of a level"
+)]
+const fn place_of(ticks: u64) -> usize {
+    (ticks % LEVEL_SLOTS as u64) as usize
+}
+
 fn occupied(level: &[u64; 4], tick: u64) -> bool {
-    let slot = tick as usize % LEVEL_SLOTS;
+    let slot = place_of(tick);
     level[slot / 64] & (1 << (slot % 64)) != 0
 }

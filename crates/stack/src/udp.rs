@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Most bytes in a datagram's payload (IPv4).
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// What a queued datagram counts for beside its payload, as the kernel counts its own buffers.
-const OVERHEAD_BYTES: usize = 512;
+const OVERHEAD_BYTES: u32 = 512;
 
 /// What is known of a queued datagram.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -118,7 +118,7 @@ impl UdpQueue {
         }
         self.tail = first;
         self.datagrams += 1;
-        self.bytes += len + OVERHEAD_BYTES as u32;
+        self.bytes += len + OVERHEAD_BYTES;
         true
     }
 
@@ -168,7 +168,7 @@ impl UdpQueue {
             self.tail = NONE;
         }
         self.datagrams -= 1;
-        self.bytes -= meta.aux + OVERHEAD_BYTES as u32;
+        self.bytes -= meta.aux + OVERHEAD_BYTES;
     }
 
     pub(crate) fn clear(&mut self, pool: &mut ChunkPool<'_>) {
@@ -309,15 +309,19 @@ impl Core<'_> {
         payload: Foreign<'_>,
     ) {
         let place = self.route_place(&remote);
-        self.routes[place] = RouteHint { peer: remote, _reserved: 0,
+        self.routes[place] = RouteHint {
+            peer: remote,
+            _reserved: 0,
             wire: packet.wire + 1,
         };
         let s = &mut self.sockets[index as usize];
-        let full =
-            s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES > s.rcv_buf_bytes as usize;
+        let full = s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES as usize
+            > s.rcv_buf_bytes as usize;
         let preamble = Preamble {
             source: remote,
-            target: local.addr, _reserved: 0, wire: packet.wire,
+            target: local.addr,
+            _reserved: 0,
+            wire: packet.wire,
         };
         if s.has(SocketFlags::SHUT_READ) || full || !s.udp.push(&mut self.pool, &preamble, payload)
         {

@@ -6,12 +6,15 @@ use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats};
 use sidestep_shm::{NONE, Nanos};
+use sidestep_tcp::Env;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Frames taken from one wire before others have their turn.
 const RX_BATCH: usize = 64;
 /// Most rounds over all wires in one poll, so that a flood does not keep the caller for ever.
 const ROUNDS_MAX: usize = 4;
+/// Batches taken at most from a wire that is being closed: more than its ring holds.
+const DRAIN_ROUNDS: usize = 64;
 
 /// The life of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +162,17 @@ impl Stack<'_> {
 
     /// The other end of a wire is gone: connections over it are reset, the entry is free.
     pub fn close_wire(&mut self, index: u32) {
-        let Some(wire) = self.wires.get_mut(index as usize) else {
+        // What the other end sent before it ended is still in the ring.
+        for _ in 0..DRAIN_ROUNDS {
+            if (index as usize) >= WIRES_MAX || self.poll_wire(index as usize) == 0 {
+                break;
+            }
+        }
+        self.drop_wire(index);
+    }
+
+    fn drop_wire(&mut self, index: u32) {
+        let Some(wire) = self.wires.get_mut(index as usize).filter(|w| w.is_open()) else {
             return;
         };
         wire.state = WireState::Free as u32;
@@ -228,7 +241,7 @@ impl Stack<'_> {
             self.flush_wire(number);
         }
         if broken {
-            self.close_wire(number);
+            self.drop_wire(number);
         }
         taken
     }
@@ -284,11 +297,10 @@ impl Stack<'_> {
     fn each_port(&mut self, mut f: impl FnMut(&mut memif::Memif<'_>)) {
         for index in 0..self.wires_end() {
             let wire = &mut self.wires[index];
-            if wire.is_open() {
-                if let Some(mut port) = self.links.port(u32::try_from(index).unwrap_or(NONE), wire)
-                {
-                    f(&mut port);
-                }
+            if wire.is_open()
+                && let Some(mut port) = self.links.port(u32::try_from(index).unwrap_or(NONE), wire)
+            {
+                f(&mut port);
             }
         }
     }
@@ -335,13 +347,13 @@ impl Core<'_> {
             }
             return;
         }
-        let connected = s.has(SocketFlags::WAS_CONNECTED);
-        s.wire = NONE;
-        s.fail(if connected {
-            Error::Reset
-        } else {
-            Error::Refused
+        let now = self.now();
+        let s = &mut self.sockets[index as usize];
+        let events = s.tcb.on_link_lost(&mut Env {
+            now,
+            pool: &mut self.pool,
         });
-        self.drop_connection(index);
+        s.wire = NONE;
+        self.on_events(index, events);
     }
 }

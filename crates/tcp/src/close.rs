@@ -125,6 +125,23 @@ impl Tcb {
         self.deadlines.set(Timer::Linger, now + self.time_wait);
     }
 
+    /// The link is gone, and the peer with it: the connection ends without a word. What was received can still be read;
+    /// where the peer had ended its direction, that end is what the reader sees, else an error.
+    pub fn on_link_lost(&mut self, env: &mut Env<'_, '_>) -> Events {
+        match self.state() {
+            State::Closed | State::Listen => Events::empty(),
+            State::SynSent | State::SynReceived => {
+                self.fail(env, Error::Refused);
+                Events::CLOSED | Events::REFUSED
+            }
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait => self.finish(env),
+            State::Established | State::FinWait1 | State::FinWait2 => {
+                self.fail(env, Error::Reset);
+                Events::CLOSED | Events::RESET
+            }
+        }
+    }
+
     /// The orderly end: CLOSED, with what was received still there for the reader.
     pub(crate) fn finish(&mut self, env: &mut Env<'_, '_>) -> Events {
         self.set_closed();

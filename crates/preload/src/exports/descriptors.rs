@@ -1,6 +1,5 @@
 //! What becomes of descriptors: close, dup, fcntl, ioctl.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
 
 use crate::{c, real};
 use core::ffi::{c_int, c_uint, c_ulong};
@@ -128,7 +127,11 @@ fn with_fcntl(fd: c_int, cmd: c_int, arg: usize, call: impl FnOnce(usize) -> c_i
             new
         }
         libc::F_SETFL if process().is_socket(fd) => {
-            let always = if process().has_two_accepting_sides(fd) { nonblock } else { 0 };
+            let always = if process().has_two_accepting_sides(fd) {
+                nonblock
+            } else {
+                0
+            };
             let done = call(arg | always);
             if done >= 0 {
                 process().set_nonblocking(fd, arg & nonblock != 0);
@@ -161,14 +164,22 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
     match request {
         libc::FIONBIO => {
             // SAFETY: the caller passes a pointer to a number, or null.
-            let Some(on) = (unsafe { value.as_ref() }) else { return c::fail(Errno::FAULT) };
+            let Some(on) = (unsafe { value.as_ref() }) else {
+                return c::fail(Errno::FAULT);
+            };
             process().set_nonblocking(fd, *on != 0);
-            if process().has_two_accepting_sides(fd) { 0 } else { kernel() }
+            if process().has_two_accepting_sides(fd) {
+                0
+            } else {
+                kernel()
+            }
         }
         libc::FIONREAD => match process().readable_bytes(fd) {
             Some(n) => {
                 // SAFETY: as above.
-                let Some(place) = (unsafe { value.as_mut() }) else { return c::fail(Errno::FAULT) };
+                let Some(place) = (unsafe { value.as_mut() }) else {
+                    return c::fail(Errno::FAULT);
+                };
                 *place = c_int::try_from(n).unwrap_or(c_int::MAX);
                 0
             }

@@ -1,6 +1,5 @@
 //! epoll.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
 
 use crate::{c, real};
 use core::ffi::c_int;
@@ -33,10 +32,18 @@ fn opened(epfd: c_int) -> c_int {
 
 /// epoll_ctl(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
+pub unsafe extern "C" fn epoll_ctl(
+    epfd: c_int,
+    op: c_int,
+    fd: c_int,
+    event: *mut epoll_event,
+) -> c_int {
     if process().is_socket(fd) {
         // SAFETY: the caller passes an event, or null.
-        let asked = unsafe { event.as_ref() }.map(|e| Event { events: e.events, data: e.u64 });
+        let asked = unsafe { event.as_ref() }.map(|e| Event {
+            events: e.events,
+            data: e.u64,
+        });
         let change = match (op, asked) {
             (libc::EPOLL_CTL_ADD, Some(event)) => Some(EpollChange::Add(event)),
             (libc::EPOLL_CTL_MOD, Some(event)) => Some(EpollChange::Modify(event)),
@@ -56,7 +63,12 @@ pub unsafe extern "C" fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mu
 
 /// epoll_wait(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_wait(epfd: c_int, events: *mut epoll_event, max: c_int, timeout: c_int) -> c_int {
+pub unsafe extern "C" fn epoll_wait(
+    epfd: c_int,
+    events: *mut epoll_event,
+    max: c_int,
+    timeout: c_int,
+) -> c_int {
     // SAFETY: the caller's own arguments.
     unsafe { epoll_pwait(epfd, events, max, timeout, core::ptr::null()) }
 }
@@ -117,7 +129,10 @@ unsafe fn wait_both(
             match process().epoll_wait(epfd, &mut found[..room], timeout, mask) {
                 Some(Ok(count)) => {
                     for (place, event) in out.iter_mut().zip(&found[..count]) {
-                        *place = epoll_event { events: event.events, u64: event.data };
+                        *place = epoll_event {
+                            events: event.events,
+                            u64: event.data,
+                        };
                     }
                     return c_int::try_from(count).unwrap_or(c_int::MAX);
                 }
@@ -133,16 +148,24 @@ unsafe fn wait_both(
             process().epoll_leave_kernel(epfd, &mut []);
             return got;
         };
-        let mut found: Vec<Event> =
-            out.iter().take(count).map(|e| Event { events: e.events, data: e.u64 }).collect();
+        let mut found: Vec<Event> = out
+            .iter()
+            .take(count)
+            .map(|e| Event {
+                events: e.events,
+                data: e.u64,
+            })
+            .collect();
         let (count, again) = process().epoll_leave_kernel(epfd, &mut found);
         if again {
             continue;
         }
         for (place, event) in out.iter_mut().zip(&found[..count]) {
-            *place = epoll_event { events: event.events, u64: event.data };
+            *place = epoll_event {
+                events: event.events,
+                u64: event.data,
+            };
         }
         return c_int::try_from(count).unwrap_or(c_int::MAX);
     }
 }
-

@@ -1,18 +1,29 @@
 //! Sending and receiving.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it leads to are looked at together"
+)]
 
 use crate::{c, real};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, off64_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
-use sidestep_socket::{Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict, process};
+use sidestep_socket::{
+    Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict, process,
+};
 
 /// Bytes copied at a time by sendfile.
 const FILE_BLOCK: usize = 64 << 10;
 
 /// Sends through the stack; `kernel` is the same call of the C library.
 #[inline]
-fn send_parts(fd: c_int, parts: &[Foreign<'_>], flags: c_int, target: Option<Endpoint>, kernel: impl FnOnce() -> ssize_t) -> ssize_t {
+fn send_parts(
+    fd: c_int,
+    parts: &[Foreign<'_>],
+    flags: c_int,
+    target: Option<Endpoint>,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
     if flags & libc::MSG_OOB != 0 {
         return c::fail_long(Errno::OPNOTSUPP);
     }
@@ -23,7 +34,10 @@ fn send_parts(fd: c_int, parts: &[Foreign<'_>], flags: c_int, target: Option<End
         Verdict::Kernel | Verdict::KernelNow => kernel(),
         Verdict::Done(Ok(n)) => n.cast_signed(),
         Verdict::Done(Err(errno)) => {
-            if errno == Errno::PIPE && flags & libc::MSG_NOSIGNAL == 0 && process().is_tcp(fd) == Some(true) {
+            if errno == Errno::PIPE
+                && flags & libc::MSG_NOSIGNAL == 0
+                && process().is_tcp(fd) == Some(true)
+            {
                 c::raise_sigpipe();
             }
             c::fail_long(errno)
@@ -55,7 +69,8 @@ fn recv_parts(
             Verdict::Kernel => return Err(kernel(0)),
             Verdict::KernelNow => {
                 let n = kernel(libc::MSG_DONTWAIT);
-                let blocks = !asked.contains(RecvFlags::DONTWAIT) && process().nonblocking(fd) == Some(false);
+                let blocks = !asked.contains(RecvFlags::DONTWAIT)
+                    && process().nonblocking(fd) == Some(false);
                 if !(n < 0 && c::errno() == libc::EAGAIN && blocks) {
                     return Err(n);
                 }
@@ -67,7 +82,11 @@ fn recv_parts(
 }
 
 fn length(received: &Received, flags: c_int) -> ssize_t {
-    if flags & libc::MSG_TRUNC != 0 { received.len.cast_signed() } else { received.copied.cast_signed() }
+    if flags & libc::MSG_TRUNC != 0 {
+        received.len.cast_signed()
+    } else {
+        received.copied.cast_signed()
+    }
 }
 
 /// read(2).
@@ -88,7 +107,9 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
         // SAFETY: the caller's own arguments.
         return unsafe { real::readv(fd, iov, count) };
     }
-    let Ok(n) = usize::try_from(count) else { return c::fail_long(Errno::INVAL) };
+    let Ok(n) = usize::try_from(count) else {
+        return c::fail_long(Errno::INVAL);
+    };
     let kernel = |more: c_int| {
         let mut msg = plain_message(iov.cast_mut(), n);
         // SAFETY: the message describes the caller's own buffers.
@@ -165,17 +186,28 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
         return kernel(0);
     }
     // SAFETY: the caller's own message.
-    let Some(header) = (unsafe { msg.as_mut() }) else { return c::fail_long(Errno::FAULT) };
+    let Some(header) = (unsafe { msg.as_mut() }) else {
+        return c::fail_long(Errno::FAULT);
+    };
     let (iov, count) = (header.msg_iov, header.msg_iovlen);
     // SAFETY: the caller's own vectors.
     match unsafe { c::with_parts_mut(iov, count, |parts| recv_parts(fd, parts, flags, kernel)) } {
         Ok(Ok(received)) => {
             header.msg_controllen = 0;
-            header.msg_flags = if received.len > received.copied { libc::MSG_TRUNC } else { 0 };
+            header.msg_flags = if received.len > received.copied {
+                libc::MSG_TRUNC
+            } else {
+                0
+            };
             match received.source {
                 // SAFETY: the caller's own room for a name.
                 Some(source) => unsafe {
-                    c::put_endpoint(source, process().is_v6(fd), header.msg_name.cast(), &raw mut header.msg_namelen);
+                    c::put_endpoint(
+                        source,
+                        process().is_v6(fd),
+                        header.msg_name.cast(),
+                        &raw mut header.msg_namelen,
+                    );
                 },
                 None => header.msg_namelen = 0,
             }
@@ -188,7 +220,13 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
 
 /// recvmmsg(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int {
+pub unsafe extern "C" fn recvmmsg(
+    fd: c_int,
+    msgs: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
     if !process().is_socket(fd) {
         // SAFETY: the caller's own arguments.
         return unsafe { real::recvmmsg(fd, msgs, n, flags, timeout) };
@@ -200,7 +238,11 @@ pub unsafe extern "C" fn recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flag
         // SAFETY: as above.
         let got = unsafe { recvmsg(fd, &raw mut place.msg_hdr, asked) };
         if got < 0 {
-            return if i > 0 { c_int::try_from(i).unwrap_or(c_int::MAX) } else { -1 };
+            return if i > 0 {
+                c_int::try_from(i).unwrap_or(c_int::MAX)
+            } else {
+                -1
+            };
         }
         place.msg_len = c_uint::try_from(got).unwrap_or(c_uint::MAX);
         if flags & libc::MSG_WAITFORONE != 0 {
@@ -233,11 +275,17 @@ pub unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> s
     if !process().is_socket(fd) {
         return kernel();
     }
-    let Ok(n) = usize::try_from(count) else { return c::fail_long(Errno::INVAL) };
+    let Ok(n) = usize::try_from(count) else {
+        return c::fail_long(Errno::INVAL);
+    };
     // SAFETY: the caller's own vectors.
     match unsafe { c::with_parts(iov, n, |parts| send_parts(fd, parts, 0, None, kernel)) } {
         Ok(n) => n,
-        Err(errno) => c::fail_long(if errno == Errno::MSGSIZE { Errno::INVAL } else { errno }),
+        Err(errno) => c::fail_long(if errno == Errno::MSGSIZE {
+            Errno::INVAL
+        } else {
+            errno
+        }),
     }
 }
 
@@ -300,7 +348,9 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) ->
     let target = unsafe { c::endpoint(header.msg_name.cast(), header.msg_namelen) };
     // SAFETY: the caller's own vectors.
     match unsafe {
-        c::with_parts(header.msg_iov, header.msg_iovlen, |parts| send_parts(fd, parts, flags, target, kernel))
+        c::with_parts(header.msg_iov, header.msg_iovlen, |parts| {
+            send_parts(fd, parts, flags, target, kernel)
+        })
     } {
         Ok(n) => n,
         Err(errno) => c::fail_long(errno),
@@ -320,7 +370,11 @@ pub unsafe extern "C" fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flag
         // SAFETY: as above.
         let sent = unsafe { sendmsg(fd, &raw const place.msg_hdr, flags) };
         if sent < 0 {
-            return if i > 0 { c_int::try_from(i).unwrap_or(c_int::MAX) } else { -1 };
+            return if i > 0 {
+                c_int::try_from(i).unwrap_or(c_int::MAX)
+            } else {
+                -1
+            };
         }
         place.msg_len = c_uint::try_from(sent).unwrap_or(c_uint::MAX);
     }
@@ -329,7 +383,12 @@ pub unsafe extern "C" fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flag
 
 /// sendfile(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut libc::off_t, count: size_t) -> ssize_t {
+pub unsafe extern "C" fn sendfile(
+    out: c_int,
+    input: c_int,
+    offset: *mut libc::off_t,
+    count: size_t,
+) -> ssize_t {
     if !process().is_accelerated_stream(out) {
         // SAFETY: the caller's own arguments.
         return unsafe { real::sendfile(out, input, offset, count) };
@@ -340,7 +399,12 @@ pub unsafe extern "C" fn sendfile(out: c_int, input: c_int, offset: *mut libc::o
 
 /// sendfile(2) with 64-bit offsets.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile64(out: c_int, input: c_int, offset: *mut off64_t, count: size_t) -> ssize_t {
+pub unsafe extern "C" fn sendfile64(
+    out: c_int,
+    input: c_int,
+    offset: *mut off64_t,
+    count: size_t,
+) -> ssize_t {
     if !process().is_accelerated_stream(out) {
         // SAFETY: the caller's own arguments.
         return unsafe { real::sendfile64(out, input, offset, count) };
@@ -374,7 +438,9 @@ unsafe fn copy_file(out: c_int, input: c_int, offset: *mut off64_t, count: size_
             break;
         }
         let more = if done + n < count { libc::MSG_MORE } else { 0 };
-        let sent = send_parts(out, &[block[..n].into()], more, None, || c::fail_long(Errno::NOTCONN));
+        let sent = send_parts(out, &[block[..n].into()], more, None, || {
+            c::fail_long(Errno::NOTCONN)
+        });
         let Ok(sent) = usize::try_from(sent) else {
             failed = true;
             break;
@@ -393,7 +459,11 @@ unsafe fn copy_file(out: c_int, input: c_int, offset: *mut off64_t, count: size_
             unsafe { libc::lseek64(input, at, libc::SEEK_SET) };
         }
     }
-    if done == 0 && failed { -1 } else { done.cast_signed() }
+    if done == 0 && failed {
+        -1
+    } else {
+        done.cast_signed()
+    }
 }
 
 fn plain_message(iov: *mut iovec, n: usize) -> msghdr {
@@ -410,7 +480,12 @@ fn plain_message(iov: *mut iovec, n: usize) -> msghdr {
 
 /// read(2) of fortified programs.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, count: size_t, room: size_t) -> ssize_t {
+pub unsafe extern "C" fn __read_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    count: size_t,
+    room: size_t,
+) -> ssize_t {
     check(count, room);
     // SAFETY: the caller's own arguments.
     unsafe { read(fd, buf, count) }
@@ -418,7 +493,13 @@ pub unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, count: size_t, 
 
 /// recv(2) of fortified programs.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __recv_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t, flags: c_int) -> ssize_t {
+pub unsafe extern "C" fn __recv_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+) -> ssize_t {
     check(len, room);
     // SAFETY: the caller's own arguments.
     unsafe { recv(fd, buf, len, flags) }

@@ -1,6 +1,5 @@
 //! Socket options.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
 
 use crate::{c, real};
 use core::ffi::{c_int, c_void};
@@ -9,7 +8,13 @@ use sidestep_socket::{Nanos, OptionAnswer, OptionValue, TcpInfo, process};
 
 /// setsockopt(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int {
+pub unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> c_int {
     if process().is_socket(fd) && !value.is_null() {
         // SAFETY: the caller passes `len` bytes.
         let value = unsafe { decode(level, name, value, len as usize) };
@@ -30,12 +35,16 @@ unsafe fn decode(level: c_int, name: c_int, value: *const c_void, len: usize) ->
             let l = unsafe { value.cast::<linger>().read_unaligned() };
             OptionValue::Linger(l.l_onoff != 0, l.l_linger)
         }
-        (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) if len >= size_of::<timeval>() => {
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO)
+            if len >= size_of::<timeval>() =>
+        {
             // SAFETY: as many bytes are there.
             let t = unsafe { value.cast::<timeval>().read_unaligned() };
             c::span(t.tv_sec, t.tv_usec * 1000).map_or(OptionValue::Other, OptionValue::Time)
         }
-        (libc::SOL_SOCKET, libc::SO_LINGER | libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => OptionValue::Other,
+        (libc::SOL_SOCKET, libc::SO_LINGER | libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
+            OptionValue::Other
+        }
         _ if len >= size_of::<c_int>() => {
             // SAFETY: as many bytes are there.
             OptionValue::Int(unsafe { value.cast::<c_int>().read_unaligned() })
@@ -51,7 +60,13 @@ unsafe fn decode(level: c_int, name: c_int, value: *const c_void, len: usize) ->
 
 /// getsockopt(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int {
+pub unsafe extern "C" fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
     let answer = if !process().is_socket(fd) || value.is_null() || len.is_null() {
         None
     } else if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) {
@@ -106,7 +121,9 @@ fn tcp_info(info: &TcpInfo) -> [u8; 144] {
     out[2] = info.retransmits;
     out[3] = info.probes;
     out[4] = info.backoff;
-    out[5] = u8::from(info.timestamps) | u8::from(info.sack) << 1 | u8::from(info.window_scale.is_some()) << 2;
+    out[5] = u8::from(info.timestamps)
+        | u8::from(info.sack) << 1
+        | u8::from(info.window_scale.is_some()) << 2;
     out[6] = snd & 0xf | rcv << 4;
     let words = [
         us(info.rto),
@@ -126,7 +143,11 @@ fn tcp_info(info: &TcpInfo) -> [u8; 144] {
         info.rcv_wnd_bytes,
         us(info.rtt),
         us(info.rttvar),
-        if info.snd_ssthresh_bytes == u32::MAX { 0x7fff_ffff } else { segments(info.snd_ssthresh_bytes) },
+        if info.snd_ssthresh_bytes == u32::MAX {
+            0x7fff_ffff
+        } else {
+            segments(info.snd_ssthresh_bytes)
+        },
         segments(info.snd_cwnd_bytes),
         u32::from(info.adv_mss),
         3,

@@ -1,6 +1,9 @@
 //! poll and select.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it leads to are looked at together"
+)]
 
 use crate::{c, real};
 use core::ffi::{c_int, c_long};
@@ -20,7 +23,12 @@ pub unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_
 
 /// ppoll(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int {
+pub unsafe extern "C" fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
     // SAFETY: the caller's own pointers.
     let (span, mask_ref) = unsafe { (c::timeout(timeout), mask.as_ref()) };
     let done = match span {
@@ -36,7 +44,12 @@ pub unsafe extern "C" fn ppoll(fds: *mut pollfd, n: nfds_t, timeout: *const time
 }
 
 /// None: no entry is ours.
-unsafe fn poll_both(fds: *mut pollfd, n: nfds_t, timeout: Option<Nanos>, mask: Option<&sigset_t>) -> Option<c_int> {
+unsafe fn poll_both(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: Option<Nanos>,
+    mask: Option<&sigset_t>,
+) -> Option<c_int> {
     if fds.is_null() || n == 0 || !process().is_active() {
         return None;
     }
@@ -53,7 +66,12 @@ unsafe fn poll_both(fds: *mut pollfd, n: nfds_t, timeout: Option<Nanos>, mask: O
 
 /// poll(2) of fortified programs.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, room: size_t) -> c_int {
+pub unsafe extern "C" fn __poll_chk(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: c_int,
+    room: size_t,
+) -> c_int {
     check(n, room);
     // SAFETY: the caller's own arguments.
     unsafe { poll(fds, n, timeout) }
@@ -74,14 +92,24 @@ pub unsafe extern "C" fn __ppoll_chk(
 }
 
 fn check(n: nfds_t, room: size_t) {
-    if usize::try_from(n).unwrap_or(usize::MAX).saturating_mul(size_of::<pollfd>()) > room {
+    if usize::try_from(n)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(size_of::<pollfd>())
+        > room
+    {
         std::process::abort();
     }
 }
 
 /// select(2). What is left of the timeout is written back, as Linux does.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn select(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int {
+pub unsafe extern "C" fn select(
+    n: c_int,
+    r: *mut fd_set,
+    w: *mut fd_set,
+    e: *mut fd_set,
+    timeout: *mut timeval,
+) -> c_int {
     // SAFETY: the caller's own pointer.
     let left = unsafe { timeout.as_mut() };
     let span = match &left {
@@ -125,11 +153,15 @@ pub unsafe extern "C" fn pselect(
 }
 
 /// What poll(2) must report for a descriptor to be in each of the three sets, as the kernel has it.
-const READ: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR;
+const READ: i16 =
+    libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR;
 const WRITE: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR;
 const EXCEPT: i16 = libc::POLLPRI;
-const ASKED: [i16; 3] =
-    [libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND, libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND, libc::POLLPRI];
+const ASKED: [i16; 3] = [
+    libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND,
+    libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND,
+    libc::POLLPRI,
+];
 const FOUND: [i16; 3] = [READ, WRITE, EXCEPT];
 
 /// select(2) by way of poll(2). None: no descriptor is ours. Else the result, and what is left of the timeout.
@@ -152,7 +184,11 @@ unsafe fn select_both(
             }
         }
         if events != 0 {
-            entries.push(pollfd { fd, events, revents: 0 });
+            entries.push(pollfd {
+                fd,
+                events,
+                revents: 0,
+            });
         }
     }
     if !process().any_ours(&entries) {
@@ -190,7 +226,10 @@ const LONG_BITS: c_int = c_long::BITS as c_int;
 /// The word of a set that has a descriptor's bit. Sets may be longer than FD_SETSIZE: programs allocate their own.
 unsafe fn word(set: *mut fd_set, fd: c_int) -> *mut c_long {
     // SAFETY: the caller's set reaches up to fd.
-    unsafe { set.cast::<c_long>().add((fd / LONG_BITS).unsigned_abs() as usize) }
+    unsafe {
+        set.cast::<c_long>()
+            .add((fd / LONG_BITS).unsigned_abs() as usize)
+    }
 }
 
 const fn bit(fd: c_int) -> c_long {

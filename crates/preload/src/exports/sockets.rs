@@ -1,6 +1,5 @@
 //! Making and joining sockets: socket, bind, listen, accept, connect, shutdown, names.
 #![expect(unsafe_code, reason = "functions that C programs call")]
-#![expect(clippy::missing_safety_doc, reason = "as the C functions of these names")]
 
 use crate::{c, real};
 use core::ffi::c_int;
@@ -18,8 +17,12 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     let nonblocking = kind & libc::SOCK_NONBLOCK != 0;
     let is_v6 = domain == libc::AF_INET6;
     match (kind & 0xf, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => process().socket_opened(fd, true, is_v6, nonblocking),
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => process().socket_opened(fd, false, is_v6, nonblocking),
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => {
+            process().socket_opened(fd, true, is_v6, nonblocking)
+        }
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {
+            process().socket_opened(fd, false, is_v6, nonblocking)
+        }
         _ => {}
     }
     fd
@@ -57,8 +60,16 @@ pub unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut sockle
 
 /// accept4(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
-    let (cloexec, nonblock) = (flags & libc::SOCK_CLOEXEC != 0, flags & libc::SOCK_NONBLOCK != 0);
+pub unsafe extern "C" fn accept4(
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let (cloexec, nonblock) = (
+        flags & libc::SOCK_CLOEXEC != 0,
+        flags & libc::SOCK_NONBLOCK != 0,
+    );
     loop {
         match process().accept(fd, cloexec, nonblock) {
             // SAFETY: the caller's own arguments.
@@ -66,7 +77,9 @@ pub unsafe extern "C" fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut sockl
             Verdict::KernelNow => {
                 // SAFETY: the caller's own arguments.
                 let new = unsafe { real::accept4(fd, addr, len, flags) };
-                let again = new < 0 && c::errno() == libc::EAGAIN && process().nonblocking(fd) == Some(false);
+                let again = new < 0
+                    && c::errno() == libc::EAGAIN
+                    && process().nonblocking(fd) == Some(false);
                 if !again {
                     return new;
                 }

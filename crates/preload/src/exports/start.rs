@@ -1,5 +1,8 @@
 //! What happens when the library is loaded.
-#![expect(unsafe_code, reason = "a constructor, and handlers that the C library calls")]
+#![expect(
+    unsafe_code,
+    reason = "a constructor, and handlers that the C library calls"
+)]
 
 use crate::c;
 use crate::real;
@@ -15,7 +18,13 @@ static START: extern "C" fn() = start;
 extern "C" fn start() {
     process().set_masked_poll(masked_poll);
     // SAFETY: the handlers are functions for the life of the process.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    unsafe {
+        libc::pthread_atfork(
+            Some(before_fork),
+            Some(after_fork_in_parent),
+            Some(after_fork_in_child),
+        )
+    };
 }
 
 unsafe extern "C" fn before_fork() {
@@ -30,10 +39,18 @@ unsafe extern "C" fn after_fork_in_child() {
     process().after_fork_in_child();
 }
 
-fn masked_poll(fds: &mut [pollfd], timeout: Option<Nanos>, mask: &libc::sigset_t) -> Result<(), Errno> {
+fn masked_poll(
+    fds: &mut [pollfd],
+    timeout: Option<Nanos>,
+    mask: &libc::sigset_t,
+) -> Result<(), Errno> {
     let span = timeout.map(c::to_timespec);
     let span = span.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: all pointers are to values that outlive the call.
     let n: c_int = unsafe { real::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, span, mask) };
-    if n < 0 { Err(Errno::from_raw_os_error(c::errno())) } else { Ok(()) }
+    if n < 0 {
+        Err(Errno::from_raw_os_error(c::errno()))
+    } else {
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! The order of measurements: cases one by one, contenders alternating within each, the placement looked at
 //! before and after every one.
 
+use crate::clock::Deadline;
 use crate::lab::Lab;
 use crate::model::{CaseResult, Contender, Effort, Entry, Figures, Metric, Problem, Sample};
 use crate::placement::{cache_line_ns, moved};
@@ -20,13 +21,13 @@ pub(crate) trait Case {
 }
 
 /// Measures a case: `rounds` rounds, in every other one the contenders the other way round. For rounds within which
-/// the placement moved there are others, up to half as many again. A contender with a problem takes no further part.
-/// `said` hears of every measurement.
+/// the placement moved there are others, up to half as many again. No round but the first begins after `deadline`. A
+/// contender with a problem takes no further part. `said` hears of every measurement.
 pub(crate) fn run(
     case: &mut dyn Case,
     lab: &Lab,
     effort: Effort,
-    rounds: usize,
+    (rounds, deadline): (usize, Deadline),
     said: &mut dyn FnMut(&str),
 ) -> CaseResult {
     let new = |&contender| Entry {
@@ -37,7 +38,14 @@ pub(crate) fn run(
     let mut entries: Vec<Entry> = case.contenders().iter().map(new).collect();
     let mut still = 0;
     for round in 0..rounds + rounds.div_ceil(2) {
-        if still == rounds {
+        if still == rounds || entries.iter().all(|entry| entry.problem.is_some()) {
+            break;
+        }
+        if round > 0 && deadline.passed() {
+            said(&format!(
+                "{}: its time is up; rounds done: {round}",
+                case.name()
+            ));
             break;
         }
         let mut lines = Vec::new();

@@ -21,11 +21,13 @@ mod targets;
 use anyhow::{Context as _, bail};
 use case::Case;
 use clap::Parser;
+use clock::Deadline;
 use lab::Lab;
 use machine::Machine;
 use model::Effort;
 use report::Report;
 use std::path::PathBuf;
+use std::time::Duration;
 use targets::{TARGETS, judge};
 
 const EXAMPLES: &str = "\
@@ -96,10 +98,21 @@ fn main() -> anyhow::Result<()> {
     let lab = Lab::new().context("cannot set up the benchmark")?;
     let machine = Machine::here(lab.cpus, rounds, effort.seconds);
     let mut said = |line: &str| eprintln!("{line}");
-    let results: Vec<_> = cases
-        .iter_mut()
-        .map(|case| case::run(case.as_mut(), &lab, effort, rounds, &mut said))
-        .collect();
+    let contenders: usize = cases.iter().map(|case| case.contenders().len()).sum();
+    let mut results = Vec::new();
+    for case in &mut cases {
+        // Each measurement has the same share of the time.
+        #[expect(clippy::cast_precision_loss, reason = "a few contenders")]
+        let share = case.contenders().len() as f64 / contenders as f64;
+        let deadline = Deadline::after(Duration::from_secs_f64(effort.budget_seconds * share));
+        results.push(case::run(
+            case.as_mut(),
+            &lab,
+            effort,
+            (rounds, deadline),
+            &mut said,
+        ));
+    }
     drop(lab);
     let report = Report {
         machine,

@@ -194,6 +194,8 @@ pub(crate) struct Effort {
     pub(crate) warmup_seconds: f64,
     /// Idle connections held when their memory is measured.
     pub(crate) idle_connections: usize,
+    /// Seconds that the whole run may take.
+    pub(crate) budget_seconds: f64,
 }
 
 impl Effort {
@@ -202,11 +204,13 @@ impl Effort {
         seconds: 0.5,
         warmup_seconds: 0.3,
         idle_connections: 1_000,
+        budget_seconds: 110.0,
     };
     /// For figures to publish.
     pub(crate) const FULL: Self = Self {
         seconds: 2.0,
         warmup_seconds: 0.5,
         idle_connections: 5_000,
+        budget_seconds: 840.0,
     };
 }

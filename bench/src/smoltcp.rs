@@ -1,7 +1,7 @@
 //! The peer: smoltcp's TCP on its own API, two threads over a ring in shared memory, checksums computed and verified.
 
 mod device;
-mod ring;
+mod sys;
 
 use crate::clock::Stopwatch;
 use crate::model::Problem;
@@ -30,7 +30,7 @@ pub(crate) fn half_round_trips(
     warmup_seconds: f64,
     seconds: f64,
 ) -> Result<Histogram<u64>, Problem> {
-    let (server_end, client_end) = ring::pair();
+    let (server_end, client_end) = sys::pair();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let server = scope.spawn(|| {

@@ -2,6 +2,7 @@ use super::*;
 use crate::model::Unit;
 use crate::placement::Cpus;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Yields its call number, and fails for one contender from its second round on.
 struct Scripted {
@@ -49,6 +50,10 @@ fn lab() -> Lab {
     }
 }
 
+fn later() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
 #[test]
 fn contenders_alternate_and_change_places() {
     use Contender::{Kernel, Sidestep};
@@ -56,7 +61,7 @@ fn contenders_alternate_and_change_places() {
         calls: Vec::new(),
         failing: None,
     };
-    let result = run(&mut case, &lab(), Effort::QUICK, 3, &mut |_| {});
+    let result = run(&mut case, &lab(), Effort::QUICK, (3, later()), &mut |_| {});
     assert_eq!(
         case.calls,
         [Kernel, Sidestep, Sidestep, Kernel, Kernel, Sidestep]
@@ -77,9 +82,13 @@ fn a_contender_with_a_problem_takes_no_further_part() {
         failing: Some(Contender::Sidestep),
     };
     let mut said = Vec::new();
-    let result = run(&mut case, &lab(), Effort::QUICK, 4, &mut |line| {
-        said.push(line.to_owned())
-    });
+    let result = run(
+        &mut case,
+        &lab(),
+        Effort::QUICK,
+        (4, later()),
+        &mut |line| said.push(line.to_owned()),
+    );
     assert_eq!(result.entry(Contender::Kernel).unwrap().samples.len(), 4);
     let ours = result.entry(Contender::Sidestep).unwrap();
     assert_eq!(ours.problem, Some(Problem::Invalid("scripted".into())));
@@ -92,6 +101,25 @@ fn a_contender_with_a_problem_takes_no_further_part() {
     );
     assert!(
         said.iter().any(|line| line.contains("INVALID: scripted")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn out_of_time_every_contender_still_has_one_round() {
+    let mut case = Scripted {
+        calls: Vec::new(),
+        failing: None,
+    };
+    let past = Deadline::after(Duration::ZERO);
+    let mut said = Vec::new();
+    let result = run(&mut case, &lab(), Effort::QUICK, (5, past), &mut |line| {
+        said.push(line.to_owned())
+    });
+    assert!(result.entries.iter().all(|entry| entry.samples.len() == 1));
+    assert!(
+        said.iter()
+            .any(|line| line.contains("time is up; rounds done: 1")),
         "{said:?}"
     );
 }

@@ -1,6 +1,6 @@
 //! smoltcp's device interface over the ring. Checksums are computed and verified in software, as the default is.
 
-use super::ring::End;
+use super::sys::End;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
@@ -38,7 +38,7 @@ impl Device for RingDevice {
 }
 
 /// A packet that waits.
-pub(super) struct Rx<'a>(&'a mut super::ring::Receiver);
+pub(super) struct Rx<'a>(&'a mut super::sys::Receiver);
 
 impl RxToken for Rx<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -47,7 +47,7 @@ impl RxToken for Rx<'_> {
 }
 
 /// Room for a packet.
-pub(super) struct Tx<'a>(&'a mut super::ring::Sender);
+pub(super) struct Tx<'a>(&'a mut super::sys::Sender);
 
 impl TxToken for Tx<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, bytes: usize, f: F) -> R {

@@ -26,13 +26,17 @@ impl Counters {
         let stopped = Arc::clone(&stop);
         let watcher = std::thread::spawn(move || {
             let mut moved = 0;
+            // Often at first, for loads that bring their own server and take it with them; then seldom, for asking
+            // takes time from what is measured.
+            let mut pause = Duration::from_millis(150);
             loop {
+                std::thread::park_timeout(pause);
+                pause *= 2;
                 let last = stopped.load(Ordering::Acquire);
                 moved = moved.max(growth(&before, &frames_now(&mut ps)));
                 if last {
                     return moved;
                 }
-                std::thread::sleep(Duration::from_millis(100));
             }
         });
         Self { stop, watcher }
@@ -41,6 +45,7 @@ impl Counters {
     /// By how many frames the counters moved.
     pub(super) fn moved(self) -> u64 {
         self.stop.store(true, Ordering::Release);
+        self.watcher.thread().unpark();
         self.watcher.join().unwrap_or(0)
     }
 }

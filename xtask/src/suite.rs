@@ -82,6 +82,17 @@ impl Summary {
     }
 }
 
+/// What an ordinary user can do about missing programs.
+fn or_install(missing: &[&str]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    format!(
+        ", or have the programs first: apt-get install {}",
+        missing.join(" ")
+    )
+}
+
 /// A test program, as cargo built it.
 #[derive(Debug)]
 struct TestProgram {

@@ -74,6 +74,8 @@ fn status_of_the_program_is_ours() {
         assert_eq!(place.sh(explain, "kill -TERM $$").status.signal(), Some(15));
         assert_eq!(place.sh(explain, "kill -SEGV $$").status.signal(), Some(11));
         assert_eq!(place.sh(explain, "kill -KILL $$").status.signal(), Some(9));
+        // Which Rust programs ignore, and must not pass on as ignored.
+        assert_eq!(place.sh(explain, "kill -PIPE $$").status.signal(), Some(13));
     }
 }
 
@@ -215,7 +217,7 @@ fn explanation_is_printed_or_logged() {
     assert_eq!(text(&output.stderr), "");
     let log = std::fs::read_to_string(log).unwrap();
     assert!(
-        log.starts_with(told) && log.ends_with("kernel, 1 times: a reason\n"),
+        log.starts_with(told) && log.ends_with("left to the kernel, 1: a reason\n"),
         "{log}"
     );
 }

@@ -93,10 +93,10 @@ impl Tally {
             if self.pids.len() == 1 { "" } else { "es" },
         );
         for (reason, count) in &self.reasons {
-            let _ = writeln!(text, "sidestep: kernel, {count} times: {reason}");
+            let _ = writeln!(text, "sidestep: left to the kernel, {count}: {reason}");
         }
         if self.garbled > 0 {
-            let _ = writeln!(text, "sidestep: {} lines were not understood", self.garbled);
+            let _ = writeln!(text, "sidestep: lines not understood: {}", self.garbled);
         }
         text
     }

@@ -120,8 +120,8 @@ nonsense
     assert_eq!(
         summary,
         "sidestep: 1 accelerated, 2 left to the kernel, in 2 processes\n\
-         sidestep: kernel, 2 times: multicast\n\
-         sidestep: 1 lines were not understood\n"
+         sidestep: left to the kernel, 2: multicast\n\
+         sidestep: lines not understood: 1\n"
     );
 }
 

@@ -65,10 +65,7 @@ impl Summary {
                 println!("Those lack a program that could not be installed, or are run by hand.");
             } else {
                 let missing = packages::missing(packages::known());
-                println!(
-                    "Run as root to run them too, or first: apt-get install {}",
-                    missing.join(" ")
-                );
+                println!("To run them too, run this as root{}.", or_install(&missing));
             }
         }
         for name in &self.failures {

@@ -1,6 +1,8 @@
 //! Raw frames over our own memif driver: two threads, each on a processor and a mapping of its own, as two
 //! processes would be.
 
+pub(crate) mod dpdk;
+
 use crate::placement::{Cpus, pin_thread};
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
@@ -17,7 +19,8 @@ const WARM_UP: u64 = 20_000;
 /// How often one side looks whether the other is still there.
 const GIVE_UP_AFTER: u64 = 5_000_000_000;
 
-/// One end of a wire.
+/// One end of a wire; apart from the other in memory, as it would be in another process.
+#[repr(align(128))]
 struct End {
     state: State,
     at: Attachment,

@@ -6,5 +6,6 @@ mod epoll;
 mod io;
 mod options;
 mod poll;
+mod signals;
 mod sockets;
 mod start;

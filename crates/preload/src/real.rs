@@ -57,6 +57,7 @@ macro_rules! real {
 }
 
 real! {
+    sigaction(signal: c_int, act: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
     socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
     listen(fd: c_int, backlog: c_int) -> c_int;

@@ -7,7 +7,7 @@ use crate::stream::{kernel_name, reachable, reserve, source_for};
 use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Endpoint, Errno, Foreign, ForeignMut};
-use sidestep_shm::Retired;
+use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor};
 
 impl Process {
@@ -32,8 +32,8 @@ impl Process {
                     stack.send_to(now, r, (local, remote), wire, parts)
                 }) {
                     Ok(Ok(n)) => Verdict::Done(Ok(n)),
-                    // The way is lost: the next datagram finds another.
-                    Ok(Err(Error::Unreachable)) => Verdict::Kernel,
+                    // The way is lost, or too narrow: the kernel's loopback takes what IP can carry.
+                    Ok(Err(Error::Unreachable | Error::MessageSize)) => Verdict::Kernel,
                     Ok(Err(error)) => Verdict::fail(from_stack(error)),
                     Err(Retired) => Verdict::Kernel,
                 }
@@ -85,6 +85,7 @@ impl Process {
             kernel: KernelSide::Readable(fd),
             deadline: self.deadline(timeout),
             mask: None,
+            restarts: timeout == Nanos::ZERO,
         };
         let woken = self.wait(shared, &waiting, |stack, _| {
             match stack.recv_from(r, parts, peek) {

@@ -160,6 +160,9 @@ impl Process {
     pub fn epoll_ctl(&self, epfd: i32, fd: i32, change: EpollChange) -> Option<Result<(), Errno>> {
         let (shared, r) = self.socket_of(fd)?;
         let record = self.record(epfd)?;
+        if matches!(change, EpollChange::Modify(e) if e.events & Ready::EXCLUSIVE.bits() != 0) {
+            return Some(Err(Errno::INVAL));
+        }
         let set = match self.set_of(shared, record, epfd) {
             Ok(set) => set,
             Err(errno) => return Some(Err(errno)),
@@ -296,6 +299,7 @@ impl Process {
             kernel: KernelSide::Readable(epfd),
             deadline: timeout.map_or(Nanos::NEVER, |t| started + t),
             mask,
+            restarts: false,
         };
         loop {
             let woken = self.wait(shared, &waiting, |stack, _| {

@@ -30,6 +30,10 @@ pub enum OptionAnswer {
     Info(Box<Info>),
     /// The name of the congestion control.
     Name(&'static str),
+    /// SO_LINGER: on, seconds.
+    Linger(bool, i32),
+    /// SO_RCVTIMEO, SO_SNDTIMEO; zero for none.
+    Time(Nanos),
 }
 
 impl Process {
@@ -136,6 +140,7 @@ fn apply_number(
     let on = n != 0;
     let size = u32::try_from(n).unwrap_or(0);
     match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => stack.set_flags(r, SocketFlags::REUSEADDR, on),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => stack.set_flags(r, SocketFlags::REUSE, on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => stack.set_rcv_low(r, size),
         // As Linux: twice of what was asked for, within bounds; never less than what serves a full wire.
@@ -191,9 +196,35 @@ fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Op
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => number(stack.buffers(r).ok()?.0),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => number(stack.buffers(r).ok()?.1),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => number(u32::from(stack.tcb(r).ok()?.keepalive())),
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => number(u32::from(
+            stack.flags(r).ok()?.contains(SocketFlags::REUSEADDR),
+        )),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => {
+            let linger = stack.linger(r).ok()?;
+            let seconds = i32::try_from(linger.saturating_sub(1)).unwrap_or(i32::MAX);
+            Some(OptionAnswer::Linger(linger > 0, seconds))
+        }
+        (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => {
+            Some(OptionAnswer::Time(stack.timeouts(r).ok()?.0))
+        }
+        (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => {
+            Some(OptionAnswer::Time(stack.timeouts(r).ok()?.1))
+        }
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => number(stack.rcv_low(r).ok()?),
+        (libc::IPPROTO_IP, libc::IP_TOS) => number(u32::from(stack.ip(r).ok()?.0)),
+        (libc::IPPROTO_IP, libc::IP_TTL) => number(u32::from(stack.ip(r).ok()?.1)),
         (libc::IPPROTO_TCP, _) => {
             let tcb = stack.tcb(r).ok()?;
+            let keep = tcb.keepalive_parameters();
+            let or = |value: u16, default: u16| {
+                number(u32::from(if value == 0 { default } else { value }))
+            };
             match name {
+                libc::TCP_KEEPIDLE => or(keep.idle_s, 7200),
+                libc::TCP_KEEPINTVL => or(keep.interval_s, 75),
+                libc::TCP_KEEPCNT => or(u16::from(keep.count), 9),
+                libc::TCP_USER_TIMEOUT => number(tcb.user_timeout()),
+                libc::TCP_QUICKACK => number(u32::from(tcb.quickack())),
                 libc::TCP_NODELAY => number(u32::from(tcb.nodelay())),
                 libc::TCP_CORK => number(u32::from(tcb.cork())),
                 libc::TCP_MAXSEG => number(u32::from(tcb.info().snd_mss)),

@@ -65,6 +65,7 @@ impl Process {
                 },
                 deadline: timeout.map_or(Nanos::NEVER, |t| started + t),
                 mask,
+                restarts: false,
             };
             let woken = self.wait(shared, &waiting, |stack, _| {
                 let n = look(stack, &sources, &mut found);

@@ -46,6 +46,7 @@ pub struct Process {
     agent_seen: AtomicU64,
     /// Forks between the first process and this one.
     forks: AtomicU32,
+    pub(crate) ports: crate::ports::Ports,
     pub(crate) epolls: crate::epoll::Epolls,
     /// How many descriptors of this process stand for each socket of the stack.
     pub(crate) references: References,
@@ -70,6 +71,7 @@ static PROCESS: Process = Process {
     pid: AtomicU32::new(0),
     agent_seen: AtomicU64::new(0),
     forks: AtomicU32::new(0),
+    ports: crate::ports::Ports::new(),
     epolls: crate::epoll::Epolls::new(),
     references: References(OnceLock::new()),
 };
@@ -92,9 +94,12 @@ pub(crate) fn static_fd<R>(fd: i32, f: impl FnOnce(BorrowedFd<'static>) -> R) ->
     f(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Writes bytes to a descriptor as far as it takes them.
+/// Writes bytes to a socket as far as it takes them; whether anybody reads does not matter.
 pub(crate) fn write_raw(fd: i32, bytes: &[u8]) {
-    let _ = with_fd(fd, |fd| rustix::io::write(fd, bytes));
+    use rustix::net::SendFlags;
+    let _ = with_fd(fd, |fd| {
+        rustix::net::send(fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    });
 }
 
 impl Process {
@@ -315,6 +320,12 @@ impl Process {
         let closed = self.with_stack(shared, |stack| {
             let served = stack.served(r);
             stack.close(now, r, slot);
+            for (holder, pid) in stack.holders(r) {
+                // A process that has ended closed its descriptors, whether the agent has seen to that or not.
+                if is_dead(pid) {
+                    stack.on_slot_dead(now, holder);
+                }
+            }
             served.filter(|_| stack.ready(r).is_err())
         });
         if let Ok(Some((is_tcp, endpoint, flags))) = closed {
@@ -459,6 +470,11 @@ impl Process {
         )
     }
 
+    /// Whether listen(2) is refused: the socket is connected, which the kernel does not know.
+    pub fn must_not_listen(&self, fd: i32) -> bool {
+        self.is_accelerated_stream(fd)
+    }
+
     /// The time that waits are measured in.
     pub fn time(&self) -> Nanos {
         self.now()
@@ -493,6 +509,12 @@ impl Process {
     pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
         with_thread(self, |t| t.glance_due(key, now)).unwrap_or(true)
     }
+}
+
+/// Whether there is no such process any more; not for a slot whose process has yet to begin.
+fn is_dead(pid: u32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Wakes the waiters of a bit set.

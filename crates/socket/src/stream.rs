@@ -12,6 +12,9 @@ use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, WaitFor};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
+/// Ports tried before the kernel is asked to choose.
+const PORT_ATTEMPTS: u32 = 128;
+
 /// A connection that accept(2) returns.
 #[derive(Clone, Copy, Debug)]
 pub struct AcceptedFd {
@@ -98,12 +101,21 @@ impl Process {
         let Some((shared, r)) = self.socket_of(fd) else {
             return Verdict::Kernel;
         };
-        let is_tcp =
-            match self.with_stack(shared, |stack| stack.flags(r).map(|_| stack.is_stream(r))) {
-                Ok(Ok(is_tcp)) => is_tcp,
-                Ok(Err(_)) => return Verdict::Kernel,
-                Err(Retired) => return Verdict::fail(Errno::CONNRESET),
-            };
+        let found = self.with_stack(shared, |stack| {
+            let listens = matches!(stack.served(r), Some((true, ..)));
+            stack
+                .flags(r)
+                .map(|flags| (stack.is_stream(r), flags, listens))
+        });
+        let is_tcp = match found {
+            // The kernel knows what is wrong with these.
+            Ok(Ok((_, _, true)) | Err(_)) => return Verdict::Kernel,
+            Ok(Ok((_, flags, _))) if flags.contains(SocketFlags::V6ONLY) && remote.addr.is_v4() => {
+                return Verdict::Kernel;
+            }
+            Ok(Ok((is_tcp, ..))) => is_tcp,
+            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+        };
         if !is_tcp {
             return self.connect_datagram(shared, fd, r, remote);
         }
@@ -155,12 +167,9 @@ impl Process {
         let local = match bound {
             Some(local) if !local.addr.is_unspecified() => local,
             Some(local) => Endpoint::new(source_for(remote.addr), local.port),
-            None => reserve(
-                fd,
-                source_for(remote.addr),
-                flags.contains(SocketFlags::INET6),
-            )
-            .map_err(Begin::Failed)?,
+            None => self
+                .reserve_port(shared, fd, remote, flags.contains(SocketFlags::INET6))
+                .map_err(Begin::Failed)?,
         };
         let now = self.now();
         self.with_stack(shared, |stack| stack.connect(now, r, (local, remote), wire))
@@ -181,6 +190,31 @@ impl Process {
         Ok(())
     }
 
+    /// Reserves a port for a connection to `remote`, in the kernel and from what the stack still has of earlier ones.
+    fn reserve_port(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        remote: Endpoint,
+        is_v6: bool,
+    ) -> Result<Endpoint, Errno> {
+        let source = source_for(remote.addr);
+        for _ in 0..PORT_ATTEMPTS {
+            let local = Endpoint::new(source, self.ports.next());
+            let free = self.with_stack(shared, |stack| !stack.has_flow(&local, &remote));
+            if !free.map_err(|Retired| Errno::CONNRESET)? {
+                continue;
+            }
+            match with_fd(fd, |fd| rustix::net::bind(fd, &socket_addr(local, is_v6))) {
+                Ok(()) => return Ok(local),
+                Err(Errno::ADDRINUSE | Errno::ACCESS) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        // Most ports are taken: the kernel knows which are not.
+        reserve(fd, source, is_v6)
+    }
+
     fn await_connection(&self, shared: &Shared, fd: i32, r: SocketRef, again: bool) -> Verdict<()> {
         if self.nonblocking(fd).unwrap_or(true) {
             // A short look: a peer that spins answers within a microsecond.
@@ -196,6 +230,7 @@ impl Process {
             kernel: KernelSide::None,
             deadline: self.deadline(timeout),
             mask: None,
+            restarts: timeout == Nanos::ZERO,
         };
         let woken = self.wait(shared, &waiting, |stack, _| match stack.connect_state(r) {
             Ok(ConnectState::Connecting) => None,
@@ -225,7 +260,7 @@ impl Process {
             Ok((
                 stack.acceptable(r)?,
                 stack.flags(r)?,
-                stack.served(r).is_some(),
+                matches!(stack.served(r), Some((true, ..))),
             ))
         });
         let (ready, flags) = match found {
@@ -249,6 +284,7 @@ impl Process {
                 kernel: KernelSide::Readable(fd),
                 deadline: self.deadline(timeout),
                 mask: None,
+                restarts: timeout == Nanos::ZERO,
             };
             match self.wait(shared, &waiting, |stack, _| {
                 stack.acceptable(r).unwrap_or(true).then_some(())
@@ -318,12 +354,18 @@ impl Process {
     ) -> Verdict<usize> {
         let more = flags.contains(SendFlags::MORE);
         let now = self.now();
-        let first = self.with_stack(shared, |stack| match stack.send(now, r, parts, more) {
-            Err(Error::WouldBlock) => {
+        let first = self.with_stack(shared, |stack| {
+            // What has arrived may forbid to send (a reset), as in the kernel, where it is worked in on arrival.
+            if stack.rx_pending() {
                 stack.poll(now);
-                stack.send(now, r, parts, more)
             }
-            other => other,
+            match stack.send(now, r, parts, more) {
+                Err(Error::WouldBlock) => {
+                    stack.poll(now);
+                    stack.send(now, r, parts, more)
+                }
+                other => other,
+            }
         });
         let total: usize = parts.iter().map(Foreign::len).sum();
         let mut sent = match first {
@@ -348,6 +390,7 @@ impl Process {
             kernel: KernelSide::None,
             deadline: self.deadline(timeout),
             mask: None,
+            restarts: timeout == Nanos::ZERO,
         };
         while sent < total {
             let rest = skip_parts(parts, sent);
@@ -414,6 +457,7 @@ impl Process {
             kernel: KernelSide::None,
             deadline: self.deadline(timeout),
             mask: None,
+            restarts: timeout == Nanos::ZERO,
         };
         loop {
             let woken = self.wait(shared, &waiting, |stack, now| {
@@ -490,6 +534,7 @@ impl Process {
             kernel: KernelSide::None,
             deadline: now + Nanos::from_secs(u64::from(seconds) - 1),
             mask: None,
+            restarts: true,
         };
         let _ = self.wait(shared, &waiting, |stack, _| {
             stack.is_drained(r).then_some(())
@@ -581,7 +626,7 @@ pub(crate) fn source_for(destination: Address) -> Address {
     }
 }
 
-/// Lets the kernel reserve a port for an outgoing connection.
+/// Lets the kernel reserve a port of its own choice.
 pub(crate) fn reserve(fd: i32, source: Address, is_v6: bool) -> Result<Endpoint, Errno> {
     let addr = socket_addr(Endpoint::new(source, 0), is_v6);
     with_fd(fd, |fd| rustix::net::bind(fd, &addr))?;

@@ -4,6 +4,7 @@
 
 use crate::Errno;
 use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
+use crate::signals::Handled;
 use crate::thread::{DOORBELL, WAITER, with_thread};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -47,6 +48,8 @@ pub(crate) struct Waiting<'a> {
     /// When to give up.
     pub(crate) deadline: Nanos,
     pub(crate) mask: SleepMask<'a>,
+    /// Whether SA_RESTART restarts the call: those on one socket without a timeout.
+    pub(crate) restarts: bool,
 }
 
 /// How a wait ended.
@@ -76,10 +79,11 @@ impl Process {
         mut attempt: impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
         let started = self.now();
+        let handled = Handled::now();
         self.keep_agent(shared, started);
-        let woken = match self.spin(shared, waiting, started, &mut attempt) {
+        let woken = match self.spin(shared, waiting, (started, handled), &mut attempt) {
             Some(woken) => woken,
-            None => self.sleep(shared, waiting, &mut attempt),
+            None => self.sleep(shared, waiting, handled, &mut attempt),
         };
         let waited = self.now() - started;
         with_thread(self, |t| t.learn(self, waited));
@@ -90,9 +94,10 @@ impl Process {
         &self,
         shared: &Shared,
         waiting: &Waiting<'_>,
-        started: Nanos,
+        begun: (Nanos, Handled),
         attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Option<Woken<R>> {
+        let (started, handled) = begun;
         let budget = with_thread(self, |t| t.spin_budget(self))?;
         let slot = self.slot();
         // One spinner a stack: a second one would only take turns with the first.
@@ -118,6 +123,9 @@ impl Process {
             if now >= waiting.deadline {
                 break Some(Woken::TimedOut);
             }
+            if handled.interrupts(waiting.restarts) {
+                break Some(Woken::Interrupted);
+            }
             if self.kernel_has(waiting, now, false) {
                 break Some(Woken::Kernel);
             }
@@ -139,6 +147,7 @@ impl Process {
         &self,
         shared: &Shared,
         waiting: &Waiting<'_>,
+        handled: Handled,
         attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
         loop {
@@ -181,6 +190,7 @@ impl Process {
             match (back, slept) {
                 (Err(_), _) => return Woken::Retired,
                 (Ok((_, Some(got))), _) => return Woken::Got(got),
+                (_, Err(Errno::INTR)) if handled.may_restart(waiting.restarts) => {}
                 (_, Err(Errno::INTR)) => return Woken::Interrupted,
                 (Ok((now, None)), _) => {
                     if self.kernel_has(waiting, now, true) {

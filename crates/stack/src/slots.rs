@@ -42,6 +42,14 @@ impl Stack<'_> {
             .map(|(i, s)| (i, s.pid))
     }
 
+    /// The slots that hold a socket, and their processes.
+    pub fn holders(&mut self, r: SocketRef) -> Vec<(u32, u32)> {
+        let holders = self.core.socket(r).map_or(0, |s| s.holders);
+        self.slots()
+            .filter(|(slot, _)| holders & bit(*slot) != 0)
+            .collect()
+    }
+
     /// Lets slot `heir` hold all that slot `from` holds: the child of a fork, before either goes on.
     pub fn inherit(&mut self, from: u32, heir: u32) {
         let (has, gets) = (bit(from), bit(heir));

@@ -58,6 +58,8 @@ bitflags! {
         const WAS_CONNECTED = 1 << 14;
         /// The program was told that its connect succeeded.
         const TOLD = 1 << 15;
+        /// SO_REUSEADDR, which says nothing to the stack but is inherited and asked for.
+        const REUSEADDR = 1 << 16;
     }
 }
 
@@ -330,6 +332,16 @@ impl Stack<'_> {
     /// SO_RCVLOWAT.
     pub fn set_rcv_low(&mut self, r: SocketRef, bytes: u32) -> Result<()> {
         self.core.socket(r).map(|s| s.rcv_low = bytes.max(1))
+    }
+
+    /// SO_RCVLOWAT.
+    pub fn rcv_low(&mut self, r: SocketRef) -> Result<u32> {
+        self.core.socket(r).map(|s| s.rcv_low)
+    }
+
+    /// Type of service and hop limit of packets sent.
+    pub fn ip(&mut self, r: SocketRef) -> Result<(u8, u8)> {
+        self.core.socket(r).map(|s| (s.tos, s.hop_limit))
     }
 
     /// Bytes that the socket may buffer: to receive, to send.

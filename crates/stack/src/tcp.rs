@@ -117,6 +117,13 @@ impl Stack<'_> {
         let s = core.at(r.index);
         (s.local, s.remote, s.wire) = (local, remote, wire);
         s.set(SocketFlags::BOUND, true);
+        // A wire delivers in order, so nothing of the old connection can be mistaken for the new one's.
+        if let Some(old) = core
+            .find_flow(&local, &remote)
+            .filter(|old| core.is_replaceable(*old))
+        {
+            core.free_socket(old);
+        }
         core.insert_flow(r.index)?;
         core.counters.tcp_connects += 1;
         let s = &mut core.sockets[r.index as usize];
@@ -128,6 +135,13 @@ impl Stack<'_> {
             .connect(&mut env, &settings, local.port, remote.port, iss, ts_offset);
         self.flush_socket(r.index);
         Ok(())
+    }
+
+    /// Whether the stack still has a connection of these endpoints that a new one cannot replace.
+    pub fn has_flow(&self, local: &Endpoint, remote: &Endpoint) -> bool {
+        self.core
+            .find_flow(local, remote)
+            .is_some_and(|index| !self.core.is_replaceable(index))
     }
 
     /// How far a connection is; an error that ended it is taken.
@@ -293,7 +307,10 @@ impl Stack<'_> {
         let s = &mut core.sockets[r.index as usize];
         match s.kind() {
             Kind::Stream => {
-                if matches!(s.tcb.state(), State::Closed | State::SynSent) {
+                if matches!(
+                    s.tcb.state(),
+                    State::Closed | State::SynSent | State::TimeWait
+                ) {
                     return Err(Error::NotConnected);
                 }
                 if write && !s.has(SocketFlags::SHUT_WRITE) {
@@ -310,7 +327,6 @@ impl Stack<'_> {
                 core.remove_port(r.index);
                 core.at(r.index).kind = Kind::Stream as u8;
             }
-            Kind::Datagram if !s.has(SocketFlags::CONNECTED) => return Err(Error::NotConnected),
             _ => s.set(
                 SocketFlags::SHUT_WRITE,
                 write || s.has(SocketFlags::SHUT_WRITE),
@@ -573,7 +589,7 @@ impl Core<'_> {
     fn inherit_options(&mut self, listener: u32, child: u32) {
         let from = &self.sockets[listener as usize];
         let (flags, rcv, snd) = (
-            from.flags & SocketFlags::INET6.bits(),
+            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR).bits(),
             from.rcv_buf_bytes,
             from.snd_buf_bytes,
         );
@@ -686,6 +702,12 @@ impl Core<'_> {
                 self.free_if_done(child);
             }
         }
+    }
+
+    /// Whether a connection is over but for TIME-WAIT, and nobody holds it.
+    fn is_replaceable(&self, index: u32) -> bool {
+        let s = &self.sockets[index as usize];
+        s.tcb.state() == State::TimeWait && s.holders == 0
     }
 
     fn enter_time_wait(&mut self, index: u32) {

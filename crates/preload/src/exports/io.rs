@@ -69,6 +69,9 @@ fn recv_parts(
             Verdict::Kernel => return Err(kernel(0)),
             Verdict::KernelNow => {
                 let n = kernel(libc::MSG_DONTWAIT);
+                if n >= 0 {
+                    process().kernel_side_ready();
+                }
                 let blocks = !asked.contains(RecvFlags::DONTWAIT)
                     && process().nonblocking(fd) == Some(false);
                 if !(n < 0 && c::errno() == libc::EAGAIN && blocks) {

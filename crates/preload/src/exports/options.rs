@@ -90,6 +90,21 @@ pub unsafe extern "C" fn getsockopt(
             // SAFETY: the caller's own room.
             unsafe { put(&bytes, value, len) }
         }
+        Some(OptionAnswer::Linger(on, seconds)) => {
+            let mut bytes = [0; size_of::<linger>()];
+            bytes[..4].copy_from_slice(&c_int::from(on).to_ne_bytes());
+            bytes[4..].copy_from_slice(&seconds.to_ne_bytes());
+            // SAFETY: the caller's own room.
+            unsafe { put(&bytes, value, len) }
+        }
+        Some(OptionAnswer::Time(span)) => {
+            let mut bytes = [0; size_of::<timeval>()];
+            let us = span.as_micros();
+            bytes[..8].copy_from_slice(&(us / 1_000_000).to_ne_bytes());
+            bytes[8..].copy_from_slice(&(us % 1_000_000).to_ne_bytes());
+            // SAFETY: the caller's own room.
+            unsafe { put(&bytes, value, len) }
+        }
         Some(OptionAnswer::Info(info)) => {
             // SAFETY: the caller's own room.
             unsafe { put(&tcp_info(&info), value, len) }

@@ -42,6 +42,9 @@ pub unsafe extern "C" fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) 
 /// listen(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
+    if process().must_not_listen(fd) {
+        return c::fail(Errno::INVAL);
+    }
     // SAFETY: numbers only.
     let done = unsafe { real::listen(fd, backlog) };
     if done == 0 && process().is_socket(fd) {
@@ -70,6 +73,9 @@ pub unsafe extern "C" fn accept4(
         flags & libc::SOCK_CLOEXEC != 0,
         flags & libc::SOCK_NONBLOCK != 0,
     );
+    if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
+        return c::fail(Errno::INVAL);
+    }
     loop {
         match process().accept(fd, cloexec, nonblock) {
             // SAFETY: the caller's own arguments.
@@ -80,6 +86,9 @@ pub unsafe extern "C" fn accept4(
                 let again = new < 0
                     && c::errno() == libc::EAGAIN
                     && process().nonblocking(fd) == Some(false);
+                if new >= 0 {
+                    process().kernel_side_ready();
+                }
                 if !again {
                     return new;
                 }

@@ -1,27 +1,31 @@
 //! Ports: which are free, and which are being listened on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::wait_until;
+use crate::{Seed, wait_until};
 
 /// Below the range from which the kernel takes ports for connections, so that none of those is in the way.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A port that is free for TCP and UDP, IPv4 and IPv6, and that this process has not given out before.
+///
+/// Taken here and there in the range, so that test programs that run beside each other seldom choose the same one.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let span = PORTS.end - PORTS.start;
-    // Test programs that run beside each other start at different places.
-    let start = (std::process::id().wrapping_mul(7919) % u32::from(span)).to_le_bytes();
-    let start = u16::from_le_bytes([start[0], start[1]]);
-    for _ in 0..span {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + start.wrapping_add(step) % span;
+    static GIVEN: Mutex<(Option<Seed>, BTreeSet<u16>)> = Mutex::new((None, BTreeSet::new()));
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (seed, ports) = &mut *given;
+    let seed = seed.get_or_insert_with(|| Seed::fixed(u64::from(std::process::id()) << 32));
+    for _ in 0..PORTS.len() {
+        let port = seed.between(u64::from(PORTS.start), u64::from(PORTS.end));
+        let port = u16::try_from(port).expect("within the range");
         let any = (Ipv6Addr::UNSPECIFIED, port);
-        if TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok() {
+        if !ports.contains(&port) && TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok()
+        {
+            ports.insert(port);
             return port;
         }
     }

@@ -9,9 +9,8 @@ use crate::Mode;
 /// One report of an agent.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Ps {
-    /// The agent itself; zero where none runs.
-    #[serde(default)]
-    pub agent: Agent,
+    /// The agent itself; none where none runs.
+    pub agent: Option<Agent>,
     /// All stacks, as the agent lists them.
     #[serde(default)]
     pub stacks: Vec<Stack>,
@@ -21,7 +20,6 @@ pub struct Ps {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Agent {
     /// Its process.
-    #[serde(default)]
     pub pid: u32,
 }
 
@@ -83,6 +81,11 @@ impl Ps {
         serde_json::from_str(text).unwrap_or_else(|e| panic!("ps --json: {e} in {text}"))
     }
 
+    /// The agent's process; panics if none runs.
+    pub fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().expect("an agent runs").pid
+    }
+
     /// Whether some stack could not be looked into just then.
     pub fn is_busy(&self) -> bool {
         self.stacks.iter().any(|stack| stack.status == "busy")
@@ -112,38 +115,40 @@ impl Ps {
             .sum()
     }
 
-    /// Asserts that a process sent and received frames: that its accelerated counters moved.
+    /// Whether a process sent and received frames: whether its accelerated counters moved.
+    pub fn is_wire_used(&self, pid: u32) -> bool {
+        self.stacks_of(pid)
+            .any(|stack| stack.count("rx_frames") > 0 && stack.count("tx_frames") > 0)
+    }
+
+    /// Asserts that a process sent and received frames.
     pub fn assert_wire_used(&self, pid: u32) {
-        for name in ["rx_frames", "tx_frames"] {
-            assert!(
-                self.count(pid, name) > 0,
-                "process {pid} moved nothing ({name} = 0): {self:#?}"
-            );
+        assert!(
+            self.is_wire_used(pid),
+            "process {pid} moved nothing by a wire: {self:#?}"
+        );
+    }
+
+    /// Whether what a mode promises of a server and a client is so; they are alive and have talked.
+    ///
+    /// They may also have talked to themselves, so that counters of an end that is alone say nothing.
+    pub fn is_mode(&self, mode: Mode, server: u32, client: u32) -> bool {
+        let has_stack = |pid| self.stacks_of(pid).next().is_some();
+        match mode {
+            Mode::Both => self.is_wire_used(server) && self.is_wire_used(client),
+            Mode::ServerOnly => has_stack(server) && !has_stack(client),
+            // It must say why it left its destination to the kernel.
+            Mode::ClientOnly => self.handed_over(client) > 0 && !has_stack(server),
+            Mode::Kernel => true,
         }
     }
 
-    /// Asserts what a mode promises of a server and a client that are alive and have talked.
-    ///
-    /// They may also have talked to themselves, so that counters of an end that is alone say nothing.
+    /// Asserts what a mode promises of a server and a client.
     pub fn assert_mode(&self, mode: Mode, server: u32, client: u32) {
-        match mode {
-            Mode::Both => {
-                self.assert_wire_used(server);
-                self.assert_wire_used(client);
-            }
-            Mode::ServerOnly => {
-                self.count(server, "rx_frames");
-                self.assert_no_stack(client);
-            }
-            Mode::ClientOnly => {
-                self.assert_no_stack(server);
-                assert!(
-                    self.handed_over(client) > 0,
-                    "no reason given for {client}: {self:#?}"
-                );
-            }
-            Mode::Kernel => {}
-        }
+        assert!(
+            self.is_mode(mode, server, client),
+            "not as {mode:?} promises of server {server} and client {client}: {self:#?}"
+        );
     }
 
     /// Asserts what a mode promises of a TCP server that talks to clients only; they may be gone.

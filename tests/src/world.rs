@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Mode, Program, Ps, TempDir, wait_until};
+use crate::{Mode, Process, Program, Ps, TempDir, wait_until};
 
 /// Everything that a test starts lives in one of these and ends with it.
 #[derive(Debug)]
@@ -104,6 +104,22 @@ impl World {
     /// A program over the kernel after a shell has lowered its limits with `ulimit LIMITS`.
     pub fn plain_with_ulimit(&self, limits: &str, program: &str) -> Program {
         self.with_ulimit(limits, "", program)
+    }
+
+    /// Waits until the report says what the mode promises of two programs that talk; it must before the client ends.
+    pub fn wait_mode(&self, server: &Process, client: &mut Process) {
+        loop {
+            let is_over = !client.is_running();
+            let ps = self.ps();
+            if ps.is_mode(self.mode, server.pid(), client.pid()) {
+                return;
+            }
+            assert!(
+                !is_over,
+                "the client ended before its counters moved; last seen: {ps:#?}\n{}",
+                client.last_words()
+            );
+        }
     }
 
     fn with_ulimit(&self, limits: &str, run: &str, program: &str) -> Program {

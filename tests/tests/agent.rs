@@ -28,8 +28,7 @@ fn is_alive(pid: u32) -> bool {
 
 /// Kills the agent as no program can prevent, and waits for it to be gone.
 fn kill_agent(world: &World) -> u32 {
-    let agent = world.ps().agent.pid;
-    assert_ne!(agent, 0, "no agent runs");
+    let agent = world.ps().agent_pid();
     let pid = Pid::from_raw(agent.cast_signed()).expect("not zero");
     kill_process(pid, Signal::KILL).expect("the agent is ours");
     wait_until("the agent to be gone", SHORT, || {
@@ -62,7 +61,7 @@ fn is_started_by_need_and_private() {
     let server = part(world.server("python3"), "serve", port).spawn();
     wait_listening(port);
     let ps = world.ps();
-    assert!(is_alive(ps.agent.pid));
+    assert!(is_alive(ps.agent_pid()));
     assert!(ps.stacks_of(server.pid()).next().is_some());
     let mode = fs::metadata(world.runtime_dir())
         .expect("its directory")
@@ -87,7 +86,7 @@ fn ps_says_so_where_no_agent_runs() {
 fn ends_when_unused() {
     let world = World::new(Mode::Both);
     world.accelerated("true").run(SHORT).success();
-    let agent = world.ps().agent.pid;
+    let agent = world.ps().agent_pid();
     // It stays for ten seconds after the last program.
     wait_until(
         "the agent to end by itself",
@@ -100,7 +99,7 @@ fn ends_when_unused() {
 fn stops_when_told() {
     let world = World::new(Mode::Both);
     world.accelerated("true").run(SHORT).success();
-    let agent = world.ps().agent.pid;
+    let agent = world.ps().agent_pid();
     world.sidestep().args("agent stop").run(SHORT).success();
     wait_until("the agent to end", SHORT, || {
         (!is_alive(agent)).then_some(())
@@ -157,7 +156,7 @@ fn established_connections_outlive_it() {
                     "connections must work all the time"
                 );
                 let ps = world.ps();
-                assert_ne!(ps.agent.pid, killed);
+                assert_ne!(ps.agent_pid(), killed);
                 ps.stacks_of(server.pid()).next().is_some().then_some(())
             },
         );

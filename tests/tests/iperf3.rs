@@ -14,14 +14,11 @@ fn run(mode: Mode, options: &str) -> Value {
         .args(&format!("-s -1 -B 127.0.0.1 -p {port}"))
         .spawn();
     wait_listening(port);
-    let client = world
+    let mut client = world
         .client("iperf3")
         .args(&format!("-c 127.0.0.1 -p {port} -t 2 -J {options}"))
         .spawn();
-    if mode != Mode::Kernel {
-        std::thread::sleep(Duration::from_millis(1200));
-        world.ps().assert_mode(mode, server.pid(), client.pid());
-    }
+    world.wait_mode(&server, &mut client);
     let report = client.wait(Duration::from_secs(30)).success().text();
     server.wait(Duration::from_secs(10)).success();
     serde_json::from_str(&report).unwrap_or_else(|e| panic!("{e} in\n{report}"))

@@ -119,7 +119,7 @@ impl Servers {
         let ps = world.ps();
         let pids = self.pids();
         let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        let agent = (ps.agent.pid != 0).then_some(ps.agent.pid);
+        let agent = ps.agent.as_ref().map(|agent| agent.pid);
         Held {
             descriptors: pids.iter().copied().chain(agent).map(descriptors).collect(),
             sockets: ps.stacks.iter().map(|stack| stack.sockets_used).sum(),
@@ -128,10 +128,10 @@ impl Servers {
     }
 
     fn memory_kib(&self, world: &World) -> u64 {
-        let agent = world.ps().agent.pid;
+        let agent = world.ps().agent.map(|agent| agent.pid);
         self.pids()
             .into_iter()
-            .chain([agent])
+            .chain(agent)
             .map(anonymous_kib)
             .sum()
     }

@@ -24,15 +24,11 @@ fn run(mode: Mode, protocol: &str, test: &str) -> String {
     let world = World::new(mode);
     let port = free_port();
     let server = server(&world, protocol, port);
-    let client = world
+    let mut client = world
         .client("sockperf")
         .args(&format!("{test} -i 127.0.0.1 -p {port} -t 1 {protocol}"))
         .spawn();
-    if mode != Mode::Kernel {
-        // Well within its second, after 400 ms of warming up.
-        std::thread::sleep(Duration::from_millis(700));
-        world.ps().assert_mode(mode, server.pid(), client.pid());
-    }
+    world.wait_mode(&server, &mut client);
     client.wait(SHORT).success().text()
 }
 

@@ -15,7 +15,7 @@ use sidestep_stack::{Kind, SocketReport, StackReport};
 const PATIENCE: Nanos = Nanos::from_millis(5);
 /// How often to look while anything happens, and how seldom while nothing does.
 const TICK: Nanos = Nanos::from_millis(10);
-const TICK_IDLE: Nanos = Nanos::from_millis(80);
+const TICK_IDLE: Nanos = Nanos::from_millis(20);
 /// How often to look at stacks without processes.
 const ORPHAN_TICK: Nanos = Nanos::from_millis(20);
 /// How long a stack without processes may go on sending.

@@ -43,7 +43,7 @@ pub(crate) fn errno() -> c_int {
 
 /// The internet endpoint at `addr`; none for other families, too short ones, and null.
 pub(crate) unsafe fn endpoint(addr: *const sockaddr, len: socklen_t) -> Option<Endpoint> {
-    if addr.is_null() || (len as usize) < size_of::<sockaddr_in>() {
+    if is_bad(addr.cast()) || (len as usize) < size_of::<sockaddr_in>() {
         return None;
     }
     // SAFETY: the program passes an address of `len` bytes, at least as many as are read.
@@ -73,7 +73,7 @@ pub(crate) unsafe fn endpoint(addr: *const sockaddr, len: socklen_t) -> Option<E
 
 /// The family of the address at `addr`.
 pub(crate) unsafe fn family(addr: *const sockaddr, len: socklen_t) -> Option<c_int> {
-    if addr.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
+    if is_bad(addr.cast()) || (len as usize) < size_of::<libc::sa_family_t>() {
         return None;
     }
     // SAFETY: the program passes an address of `len` bytes.
@@ -89,7 +89,7 @@ pub(crate) unsafe fn put_endpoint(
     addr: *mut sockaddr,
     len: *mut socklen_t,
 ) {
-    if addr.is_null() || len.is_null() {
+    if is_bad(addr.cast()) || is_bad(len.cast()) {
         return;
     }
     // SAFETY: the program passes the room at `addr` in `*len`.
@@ -127,13 +127,21 @@ pub(crate) unsafe fn put_endpoint(
     }
 }
 
+/// Whether a pointer can be told at sight to lead nowhere: null, the first page, what is not user space. The kernel
+/// finds every bad pointer and reports EFAULT; here the others end the program, as they do everywhere else.
+#[inline]
+pub(crate) fn is_bad(ptr: *const c_void) -> bool {
+    let address = ptr.addr();
+    address < 4096 || address >> 47 != 0
+}
+
 /// A buffer of the program's to send from.
 #[inline]
 pub(crate) unsafe fn bytes<'a>(buf: *const c_void, len: usize) -> Result<Foreign<'a>, Errno> {
-    if buf.is_null() && len > 0 {
+    if is_bad(buf) && len > 0 {
         return Err(Errno::FAULT);
     }
-    let ptr = if buf.is_null() {
+    let ptr = if is_bad(buf) {
         core::ptr::NonNull::dangling().as_ptr()
     } else {
         buf.cast::<u8>()
@@ -145,10 +153,10 @@ pub(crate) unsafe fn bytes<'a>(buf: *const c_void, len: usize) -> Result<Foreign
 /// A buffer of the program's to receive into.
 #[inline]
 pub(crate) unsafe fn bytes_mut<'a>(buf: *mut c_void, len: usize) -> Result<ForeignMut<'a>, Errno> {
-    if buf.is_null() && len > 0 {
+    if is_bad(buf) && len > 0 {
         return Err(Errno::FAULT);
     }
-    let ptr = if buf.is_null() {
+    let ptr = if is_bad(buf) {
         core::ptr::NonNull::dangling().as_ptr()
     } else {
         buf.cast::<u8>()
@@ -206,7 +214,7 @@ unsafe fn vectors<'a>(iov: *const iovec, count: usize) -> Result<&'a [iovec], Er
     if count == 0 {
         return Ok(&[]);
     }
-    if iov.is_null() {
+    if is_bad(iov.cast()) {
         return Err(Errno::FAULT);
     }
     // SAFETY: the program passes `count` vectors at `iov`.
@@ -215,7 +223,10 @@ unsafe fn vectors<'a>(iov: *const iovec, count: usize) -> Result<&'a [iovec], Er
 
 /// The message header at `msg`.
 pub(crate) unsafe fn message<'a>(msg: *const msghdr) -> Result<&'a msghdr, Errno> {
-    // SAFETY: the program passes a header, or null.
+    if is_bad(msg.cast()) {
+        return Err(Errno::FAULT);
+    }
+    // SAFETY: the program passes a header.
     unsafe { msg.as_ref() }.ok_or(Errno::FAULT)
 }
 

@@ -505,6 +505,10 @@ impl Process {
                 .withdraw(self, shared, true, endpoint, flags);
             return Verdict::Kernel;
         }
+        if matches!(two_sided, Ok(Some((false, ..)))) {
+            // Both sides of a datagram socket are shut, and the kernel says how that went.
+            return Verdict::Kernel;
+        }
         match done {
             Ok(Ok(())) => Verdict::Done(Ok(())),
             // Unconnected: the kernel's socket is in the same state and knows the error.

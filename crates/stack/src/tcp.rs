@@ -274,6 +274,10 @@ impl Stack<'_> {
             }
             return Ok(done);
         }
+        if s.error == Error::Pipe as u32 + 1 {
+            // Reset after the peer had ended its direction: that end is what a reader sees, as in Linux.
+            return Ok(0);
+        }
         if let Some(error) = s.take_error() {
             return Err(error);
         }

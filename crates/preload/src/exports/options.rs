@@ -15,7 +15,7 @@ pub unsafe extern "C" fn setsockopt(
     value: *const c_void,
     len: socklen_t,
 ) -> c_int {
-    if process().is_socket(fd) && !value.is_null() {
+    if process().is_socket(fd) && !c::is_bad(value) {
         // SAFETY: the caller passes `len` bytes.
         let value = unsafe { decode(level, name, value, len as usize) };
         match process().set_option(fd, level, name, value) {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
-    let answer = if !process().is_socket(fd) || value.is_null() || len.is_null() {
+    let answer = if !process().is_socket(fd) || c::is_bad(value) || c::is_bad(len.cast()) {
         None
     } else if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) {
         let taken = process().take_error(fd);

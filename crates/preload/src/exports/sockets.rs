@@ -150,7 +150,7 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
     if let Some((local, is_v6)) = process().local_name(fd) {
-        if addr.is_null() || len.is_null() {
+        if c::is_bad(addr.cast()) || c::is_bad(len.cast()) {
             return c::fail(Errno::FAULT);
         }
         // SAFETY: the caller's own pointers.
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut s
 pub unsafe extern "C" fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
     match process().peer_name(fd) {
         Some(Ok((peer, is_v6))) => {
-            if addr.is_null() || len.is_null() {
+            if c::is_bad(addr.cast()) || c::is_bad(len.cast()) {
                 return c::fail(Errno::FAULT);
             }
             // SAFETY: the caller's own pointers.

@@ -122,9 +122,10 @@ def send_timeout(t):
         sides.fill(s)
         s.setblocking(True)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 100_000))
-        t.call("send into a full socket", s.send, b"x")
-        s.settimeout(0.05)
-        t.call("send with a timeout", s.send, b"x")
+        # More than a byte: a probe of the peer's window may yet make room for that.
+        t.call("send into a full socket", s.sendall, bytes(1_000_000))
+        s.settimeout(0.1)
+        t.call("send with a timeout", s.sendall, bytes(1_000_000))
     t.sync()
     s.close()
 

@@ -19,10 +19,10 @@ impl Process {
         flags: SendFlags,
         target: Option<Endpoint>,
     ) -> Verdict<usize> {
-        let Some((shared, r)) = self.socket_of(fd) else {
+        let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
-        if self.is_stream(shared, r) {
+        if is_tcp {
             return self.send_stream(shared, fd, r, parts, flags);
         }
         match self.datagram_way(shared, fd, r, target) {
@@ -50,28 +50,30 @@ impl Process {
         parts: &mut [ForeignMut<'_>],
         flags: RecvFlags,
     ) -> Verdict<Received> {
-        let Some((shared, r)) = self.socket_of(fd) else {
+        let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
-        if self.is_stream(shared, r) {
+        if is_tcp {
             return self.recv_stream(shared, fd, r, parts, flags);
         }
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
-        let first = self.with_stack(shared, |stack| match stack.recv_from(r, parts, peek) {
-            Err(Error::WouldBlock) => {
+        let first = self.with_stack(shared, |stack| {
+            let mut got = stack.recv_from(r, parts, peek);
+            if got.as_ref().is_err_and(|e| *e == Error::WouldBlock) {
                 stack.poll(now);
-                stack.recv_from(r, parts, peek)
+                got = stack.recv_from(r, parts, peek);
             }
-            other => other,
+            let wait = got.is_err() && stack.blocks(r);
+            (got, wait)
         });
-        match first {
+        let blocks = match first {
             Err(Retired) => return Verdict::Kernel,
-            Ok(Ok(datagram)) => return Verdict::Done(Ok(received(&datagram))),
-            Ok(Err(Error::WouldBlock)) => {}
-            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
-        }
-        if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
+            Ok((Ok(datagram), _)) => return Verdict::Done(Ok(received(&datagram))),
+            Ok((Err(Error::WouldBlock), blocks)) => blocks,
+            Ok((Err(error), _)) => return Verdict::fail(from_stack(error)),
+        };
+        if flags.contains(RecvFlags::DONTWAIT) || !blocks {
             let glance = self.glance_due(fd, now);
             return if glance {
                 Verdict::KernelNow
@@ -103,15 +105,9 @@ impl Process {
         }
     }
 
-    fn is_stream(&self, shared: &Shared, r: SocketRef) -> bool {
-        self.with_stack(shared, |stack| stack.is_stream(r))
-            .unwrap_or(true)
-    }
-
     /// Whether the socket is a TCP one; none where it is not ours.
     pub fn is_tcp(&self, fd: i32) -> Option<bool> {
-        self.on_socket(fd, |stack, r| Ok(stack.is_stream(r)))
-            .map(|r| r.unwrap_or(true))
+        self.typed_socket_of(fd).map(|(_, _, is_tcp)| is_tcp)
     }
 
     /// From where, to where and over which wire a datagram goes.

@@ -11,14 +11,15 @@ const FDS_MAX: usize = 1 << 16;
 pub(crate) enum Entry {
     /// None of ours.
     Kernel,
-    /// A socket of the stack.
-    Socket(SocketRef),
+    /// A socket of the stack, and whether it is a TCP one.
+    Socket(SocketRef, bool),
     /// An epoll descriptor that may have accelerated members: index of this process's record of it.
     Epoll(u32),
 }
 
-const KIND_SOCKET: u64 = 1;
-const KIND_EPOLL: u64 = 2;
+const KIND_STREAM: u64 = 1;
+const KIND_DATAGRAM: u64 = 2;
+const KIND_EPOLL: u64 = 3;
 const KIND_SHIFT: u32 = 56;
 const INDEX_SHIFT: u32 = 32;
 const INDEX_MASK: u64 = 0xff_ffff;
@@ -61,25 +62,23 @@ impl FdTable {
 const fn encode(entry: Entry) -> u64 {
     match entry {
         Entry::Kernel => 0,
-        Entry::Socket(r) => {
-            KIND_SOCKET << KIND_SHIFT
-                | (r.index as u64 & INDEX_MASK) << INDEX_SHIFT
-                | r.generation as u64
+        Entry::Socket(r, is_tcp) => {
+            let kind = if is_tcp { KIND_STREAM } else { KIND_DATAGRAM };
+            kind << KIND_SHIFT | (r.index as u64 & INDEX_MASK) << INDEX_SHIFT | r.generation as u64
         }
         Entry::Epoll(index) => KIND_EPOLL << KIND_SHIFT | index as u64,
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the parts were packed from 32-bit numbers"
+)]
 const fn decode(word: u64) -> Entry {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the parts were packed from 32-bit numbers"
-    )]
+    let (index, generation) = ((word >> INDEX_SHIFT & INDEX_MASK) as u32, word as u32);
     match word >> KIND_SHIFT {
-        KIND_SOCKET => Entry::Socket(SocketRef {
-            index: (word >> INDEX_SHIFT & INDEX_MASK) as u32,
-            generation: word as u32,
-        }),
+        KIND_STREAM => Entry::Socket(SocketRef { index, generation }, true),
+        KIND_DATAGRAM => Entry::Socket(SocketRef { index, generation }, false),
         KIND_EPOLL => Entry::Epoll(word as u32),
         _ => Entry::Kernel,
     }

@@ -64,7 +64,7 @@ impl Process {
             .fds
             .iter()
             .filter_map(|(_, entry)| {
-                if let Entry::Socket(r) = entry {
+                if let Entry::Socket(r, _) = entry {
                     Some(r)
                 } else {
                     None

@@ -288,21 +288,21 @@ impl Process {
             }
         });
         match made {
-            Ok(Ok(r)) => self.install(fd, r),
+            Ok(Ok(r)) => self.install(fd, r, is_tcp),
             Ok(Err(_)) => self.count_handover(shared, Handover::Full),
             Err(Retired) => {}
         }
     }
 
     /// From now on `fd` is socket `r`, which this process holds already.
-    pub(crate) fn install(&self, fd: i32, r: SocketRef) {
+    pub(crate) fn install(&self, fd: i32, r: SocketRef, is_tcp: bool) {
         if let Some(count) = self.references.of(r.index) {
             count.store(1, Ordering::Relaxed);
         }
-        match self.fds.replace(fd, Entry::Socket(r)) {
+        match self.fds.replace(fd, Entry::Socket(r, is_tcp)) {
             None => self.release(r),
             // A number closed behind our back.
-            Some(Entry::Socket(stale)) => self.release(stale),
+            Some(Entry::Socket(stale, _)) => self.release(stale),
             Some(_) => {}
         }
     }
@@ -338,9 +338,9 @@ impl Process {
     pub fn closing(&self, fd: i32) {
         match self.fds.entry(fd) {
             Entry::Kernel => {}
-            Entry::Socket(r) => {
+            Entry::Socket(r, _) => {
                 self.linger(r);
-                if let Some(Entry::Socket(r)) = self.fds.replace(fd, Entry::Kernel) {
+                if let Some(Entry::Socket(r, _)) = self.fds.replace(fd, Entry::Kernel) {
                     self.release(r);
                 }
             }
@@ -352,7 +352,7 @@ impl Process {
     pub fn duplicated(&self, old: i32, new: i32) {
         let entry = self.fds.entry(old);
         match entry {
-            Entry::Socket(r) => {
+            Entry::Socket(r, _) => {
                 if let Some(count) = self.references.of(r.index) {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
@@ -369,7 +369,16 @@ impl Process {
     #[inline]
     pub(crate) fn socket_of(&self, fd: i32) -> Option<(&Shared, SocketRef)> {
         match self.fds.entry(fd) {
-            Entry::Socket(r) => self.attached().map(|shared| (shared, r)),
+            Entry::Socket(r, _) => self.attached().map(|shared| (shared, r)),
+            _ => None,
+        }
+    }
+
+    /// As [`socket_of`](Self::socket_of), and whether it is a TCP socket.
+    #[inline]
+    pub(crate) fn typed_socket_of(&self, fd: i32) -> Option<(&Shared, SocketRef, bool)> {
+        match self.fds.entry(fd) {
+            Entry::Socket(r, is_tcp) => self.attached().map(|shared| (shared, r, is_tcp)),
             _ => None,
         }
     }
@@ -377,7 +386,7 @@ impl Process {
     /// Whether `fd` is a socket of ours, for now at least.
     #[inline]
     pub fn is_socket(&self, fd: i32) -> bool {
-        matches!(self.fds.entry(fd), Entry::Socket(_))
+        matches!(self.fds.entry(fd), Entry::Socket(..))
     }
 
     /// Whether any descriptor may be ours: false until the first socket was made.
@@ -414,7 +423,9 @@ impl Process {
         }
         // All duplicates of the descriptor are the kernel's too.
         for (other, entry) in self.fds.iter() {
-            if entry == Entry::Socket(r) && self.fds.replace(other, Entry::Kernel) == Some(entry) {
+            if matches!(entry, Entry::Socket(other, _) if other == r)
+                && self.fds.replace(other, Entry::Kernel) == Some(entry)
+            {
                 self.release(r);
             }
         }

@@ -326,7 +326,7 @@ impl Process {
             .map_err(|Retired| Errno::CONNABORTED)?
             .map_err(from_stack)?;
         let new = backing.into_raw_fd();
-        self.install(new, accepted.socket);
+        self.install(new, accepted.socket, true);
         let (local, remote) = (accepted.local, accepted.remote);
         self.explain(&Decision {
             fd,
@@ -426,31 +426,52 @@ impl Process {
     ) -> Verdict<Received> {
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
-        let first = self.with_stack(shared, |stack| match stack.recv(now, r, parts, peek) {
-            Err(Error::WouldBlock) => {
+        let first = self.with_stack(shared, |stack| {
+            let mut got = stack.recv(now, r, parts, peek);
+            if got == Err(Error::WouldBlock) {
                 stack.poll(now);
-                stack.recv(now, r, parts, peek)
+                got = stack.recv(now, r, parts, peek);
             }
-            other => other,
+            let more_wanted = got.is_err() || flags.contains(RecvFlags::WAITALL);
+            (got, more_wanted && stack.blocks(r))
         });
         let total: usize = parts.iter().map(|p| p.len()).sum();
         let all = flags.contains(RecvFlags::WAITALL);
-        let mut got = match first {
+        let (got, blocks) = match first {
             Err(Retired) => return Verdict::fail(Errno::CONNRESET),
-            Ok(Ok(n)) if n == 0 || n == total || !all => return Verdict::Done(Ok(stream_bytes(n))),
-            Ok(Ok(n)) => n,
-            Ok(Err(Error::WouldBlock)) if total == 0 => return Verdict::Done(Ok(stream_bytes(0))),
-            Ok(Err(Error::WouldBlock)) => 0,
-            Ok(Err(Error::NotConnected)) => return Verdict::Kernel,
-            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
+            Ok((Ok(n), _)) if n == 0 || n == total || !all => {
+                return Verdict::Done(Ok(stream_bytes(n)));
+            }
+            Ok((Ok(n), blocks)) => (n, blocks),
+            Ok((Err(Error::WouldBlock), _)) if total == 0 => {
+                return Verdict::Done(Ok(stream_bytes(0)));
+            }
+            Ok((Err(Error::WouldBlock), blocks)) => (0, blocks),
+            Ok((Err(Error::NotConnected), _)) => return Verdict::Kernel,
+            Ok((Err(error), _)) => return Verdict::fail(from_stack(error)),
         };
-        if flags.contains(RecvFlags::DONTWAIT) || self.nonblocking(fd).unwrap_or(true) {
+        if flags.contains(RecvFlags::DONTWAIT) || !blocks {
             return Verdict::Done(if got > 0 {
                 Ok(stream_bytes(got))
             } else {
                 Err(Errno::AGAIN)
             });
         }
+        self.await_bytes(shared, fd, r, parts, (peek, all), got)
+    }
+
+    /// Waits for bytes: some, or all that there is room for. `got` of them are there already.
+    fn await_bytes(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        parts: &mut [ForeignMut<'_>],
+        how: (bool, bool),
+        mut got: usize,
+    ) -> Verdict<Received> {
+        let (peek, all) = how;
+        let total: usize = parts.iter().map(|p| p.len()).sum();
         let (timeout, _) = self.timeouts(fd);
         let waiting = Waiting {
             target: Target::One(WaitFor::Socket(r, Ready::IN)),

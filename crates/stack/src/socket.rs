@@ -264,6 +264,14 @@ impl Stack<'_> {
             .map(|s| SocketFlags::from_bits_retain(s.flags))
     }
 
+    /// Whether calls on it block.
+    #[inline]
+    pub fn blocks(&mut self, r: SocketRef) -> bool {
+        self.core
+            .socket(r)
+            .is_ok_and(|s| !s.has(SocketFlags::NONBLOCK))
+    }
+
     /// Sets or clears flags.
     pub fn set_flags(&mut self, r: SocketRef, flags: SocketFlags, on: bool) -> Result<()> {
         self.core.socket(r).map(|s| s.set(flags, on))

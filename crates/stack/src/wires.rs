@@ -192,6 +192,11 @@ impl Stack<'_> {
     /// Keeps this process's attachment of a wire, as it is in its `generation`.
     pub fn attach_wire(&mut self, index: u32, generation: u32, attachment: memif::Attachment) {
         self.links.attach(index, generation, attachment);
+        let wire = &mut self.wires[index as usize];
+        if let Some(port) = self.links.port(index, wire) {
+            let longest = u32::try_from(port.caps().frame_bytes_max).unwrap_or(u32::MAX);
+            self.core.frame_bytes[index as usize] = longest;
+        }
     }
 
     /// Lets go of this process's attachments of wires that are no more.
@@ -231,9 +236,7 @@ impl Stack<'_> {
         let Some(mut port) = self.links.port(number, wire) else {
             return 0;
         };
-        let caps = port.caps();
-        self.core.frame_bytes[index] = u32::try_from(caps.frame_bytes_max).unwrap_or(u32::MAX);
-        let verify = !caps.rx_checksum_vouched || self.core.header.checksums != 0;
+        let verify = !port.caps().rx_checksum_vouched || self.core.header.checksums != 0;
         let core = &mut self.core;
         let taken = port.rx_batch(RX_BATCH, |frame| core.on_frame(number, frame, verify));
         let broken = port.is_broken();

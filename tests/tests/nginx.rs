@@ -20,6 +20,8 @@ struct Setup {
     workers: u32,
     /// The user that workers become; `None` keeps the one who starts it.
     user: Option<&'static str>,
+    /// Directives that go into the main block.
+    main: &'static str,
     /// Directives that go into the http block.
     http: &'static str,
 }
@@ -27,11 +29,13 @@ struct Setup {
 const TWO_WORKERS: Setup = Setup {
     workers: 2,
     user: None,
+    main: "",
     http: "",
 };
 const ONE_WORKER: Setup = Setup {
     workers: 1,
     user: None,
+    main: "",
     http: "",
 };
 
@@ -126,10 +130,14 @@ fn configuration(world: &World, setup: Setup, port: u16) -> String {
         None if rustix::process::geteuid().is_root() => "user root;".to_owned(),
         None => String::new(),
     };
-    let Setup { workers, http, .. } = setup;
+    let Setup {
+        workers,
+        main,
+        http,
+        ..
+    } = setup;
     format!(
-        "{user} worker_processes {workers}; daemon off; error_log stderr; pid {dir}/nginx.pid;
-        worker_rlimit_nofile 8192;
+        "{user} worker_processes {workers}; {main} daemon off; error_log stderr; pid {dir}/nginx.pid;
         events {{ worker_connections 2048; }}
         http {{
             access_log off; sendfile on; tcp_nopush on;
@@ -213,9 +221,14 @@ fn a_connection_for_each_request(mode: Mode) {
 }
 in_modes!("needs nginx and wrk", a_connection_for_each_request: both, server_only, client_only);
 
+/// Workers also change how many descriptors they may have, as they are usually told to.
 fn a_thousand_connections(mode: Mode) {
     let world = World::new(mode);
-    let nginx = Nginx::start(&world, TWO_WORKERS);
+    let setup = Setup {
+        main: "worker_rlimit_nofile 8192;",
+        ..TWO_WORKERS
+    };
+    let nginx = Nginx::start(&world, setup);
     let requests = nginx.load("-t 2 -c 1000 -d 3s --timeout 10s", "kilobyte");
     assert!(
         requests >= 1000,

@@ -6,8 +6,8 @@ use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
-use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
-use sidestep_tcp::{self as tcp, Env, Events, Reuse, Settings, State, Tcb};
+use sidestep_shm::{Foreign, ForeignMut, Nanos};
+use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -17,17 +17,6 @@ const TIME_WAIT: Nanos = Nanos::from_secs(1);
 /// Link, network and transport headers of a full segment without options.
 const HEADERS_V4: usize = 14 + 20 + 20;
 const HEADERS_V6: usize = 14 + 40 + 20;
-
-/// A connection taken from a listener's queue.
-#[derive(Clone, Copy, Debug)]
-pub struct Accepted {
-    /// The connection.
-    pub socket: SocketRef,
-    /// Our end.
-    pub local: Endpoint,
-    /// The peer's.
-    pub remote: Endpoint,
-}
 
 /// How far an outgoing connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,26 +54,6 @@ impl Stack<'_> {
             self.core.insert_port(r.index);
         }
         Ok(())
-    }
-
-    /// Makes a bound socket listen, or changes its backlog.
-    pub fn listen(&mut self, r: SocketRef, backlog: u32) -> Result<()> {
-        let s = self.core.socket(r)?;
-        match s.kind() {
-            Kind::Stream
-                if s.tcb.state() == State::Closed && !s.has(SocketFlags::WAS_CONNECTED) =>
-            {
-                s.kind = Kind::Listener as u8;
-                s.backlog = backlog.max(1);
-                self.core.insert_port(r.index);
-                Ok(())
-            }
-            Kind::Listener => {
-                s.backlog = backlog.max(1);
-                Ok(())
-            }
-            _ => Err(Error::IsConnected),
-        }
     }
 
     /// Begins to open a connection over `wire`.
@@ -154,35 +123,6 @@ impl Stack<'_> {
             State::SynSent | State::SynReceived => ConnectState::Connecting,
             State::Closed if !s.has(SocketFlags::WAS_CONNECTED) => ConnectState::Idle,
             _ => ConnectState::Connected,
-        })
-    }
-
-    /// Whether a connection waits to be accepted.
-    #[inline]
-    pub fn acceptable(&mut self, r: SocketRef) -> Result<bool> {
-        Ok(self.core.socket(r)?.ready_children > 0)
-    }
-
-    /// Takes the oldest complete connection; `slot` holds it.
-    pub fn accept(&mut self, r: SocketRef, slot: u32) -> Result<Accepted> {
-        let core = &mut self.core;
-        let listener = core.socket(r)?;
-        if listener.kind() != Kind::Listener {
-            return Err(Error::WrongKind);
-        }
-        let child = listener.ready_head;
-        if child == NONE {
-            return Err(Error::WouldBlock);
-        }
-        core.unlink_child(child);
-        core.counters.tcp_accepts += 1;
-        let s = core.at(child);
-        s.holders = bit(slot);
-        let (local, remote) = (s.local, s.remote);
-        Ok(Accepted {
-            socket: core.reference(child),
-            local,
-            remote,
         })
     }
 
@@ -483,7 +423,7 @@ impl Core<'_> {
         self.free_if_done(index);
     }
 
-    fn free_if_done(&mut self, index: u32) {
+    pub(crate) fn free_if_done(&mut self, index: u32) {
         let s = self.at(index);
         let held = s.holders != 0 || s.has(SocketFlags::CHILD);
         if !held
@@ -542,223 +482,12 @@ impl Core<'_> {
         }
     }
 
-    /// A SYN for a listener: a new child, unless its queue is full.
-    pub(crate) fn on_syn(
+    pub(crate) fn settings(
         &mut self,
-        listener: u32,
-        wire: u32,
-        ends: (Endpoint, Endpoint),
-        syn: &Repr,
-        iss_min: Option<Seq>,
-    ) {
-        let now = self.now();
-        let parent = &self.sockets[listener as usize];
-        if parent.children > parent.backlog {
-            self.counters.tcp_backlog_full += 1;
-            return;
-        }
-        let frame_bytes_max = self.frame_bytes[wire as usize] as usize;
-        let Ok(index) = self.alloc_socket(Kind::Stream) else {
-            return;
-        };
-        let (local, remote) = ends;
-        let (iss, ts_offset) = self.secrets(&local, &remote);
-        let iss = iss_min.map_or(iss, |least| iss.max(least));
-        self.inherit_options(listener, index);
-        let s = self.at(index);
-        (s.local, s.remote, s.wire) = (local, remote, wire);
-        s.set(SocketFlags::BOUND, true);
-        if self.insert_flow(index).is_err() {
-            self.free_socket(index);
-            return;
-        }
-        let settings = self.settings(index, frame_bytes_max, &remote);
-        let s = &mut self.sockets[index as usize];
-        s.tcb.accept(
-            &mut Env {
-                now,
-                pool: &mut self.pool,
-            },
-            &settings,
-            syn,
-            iss,
-            ts_offset,
-        );
-        let due = s.tcb.next_timeout();
-        self.schedule(index, due);
-        self.link_child(listener, index, false);
-        self.queue_output(index);
-    }
-
-    fn inherit_options(&mut self, listener: u32, child: u32) {
-        let from = &self.sockets[listener as usize];
-        let (flags, rcv, snd) = (
-            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR).bits(),
-            from.rcv_buf_bytes,
-            from.snd_buf_bytes,
-        );
-        let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
-        let (rcv_timeout, snd_timeout, rcv_low) =
-            (from.rcv_timeout, from.snd_timeout, from.rcv_low);
-        let now = self.now();
-        let s = self.at(child);
-        s.flags |= flags;
-        (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
-        (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
-        (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
-        s.tcb.set_nodelay(options.nodelay());
-        s.tcb.set_cork(options.cork());
-        s.tcb
-            .set_keepalive_parameters(options.keepalive_parameters(), now);
-        s.tcb.set_keepalive(options.keepalive(), now);
-        s.tcb.set_user_timeout(options.user_timeout());
-    }
-
-    /// Puts a child on one of its listener's lists.
-    fn link_child(&mut self, listener: u32, child: u32, ready: bool) {
-        let parent = &self.sockets[listener as usize];
-        let (prev, next) = if ready {
-            (parent.ready_tail, NONE)
-        } else {
-            (NONE, parent.embryo_head)
-        };
-        let s = self.at(child);
-        s.set(SocketFlags::CHILD, true);
-        s.set(SocketFlags::ACCEPTABLE, ready);
-        (s.parent, s.prev, s.next) = (listener, prev, next);
-        if prev != NONE {
-            self.at(prev).next = child;
-        }
-        if next != NONE {
-            self.at(next).prev = child;
-        }
-        let parent = self.at(listener);
-        parent.children += 1;
-        if ready {
-            parent.ready_children += 1;
-            parent.ready_tail = child;
-            if prev == NONE {
-                parent.ready_head = child;
-            }
-        } else {
-            parent.embryo_head = child;
-        }
-    }
-
-    fn unlink_child(&mut self, child: u32) {
-        let s = self.at(child);
-        let (parent, prev, next, ready) =
-            (s.parent, s.prev, s.next, s.has(SocketFlags::ACCEPTABLE));
-        s.set(SocketFlags::CHILD | SocketFlags::ACCEPTABLE, false);
-        (s.parent, s.prev, s.next) = (NONE, NONE, NONE);
-        if prev != NONE {
-            self.at(prev).next = next;
-        }
-        if next != NONE {
-            self.at(next).prev = prev;
-        }
-        let parent = self.at(parent);
-        parent.children -= 1;
-        if ready {
-            parent.ready_children -= 1;
-            if prev == NONE {
-                parent.ready_head = next;
-            }
-            if next == NONE {
-                parent.ready_tail = prev;
-            }
-        } else if prev == NONE {
-            parent.embryo_head = next;
-        }
-    }
-
-    /// A child that ends before it was accepted.
-    pub(crate) fn orphan_child(&mut self, child: u32) {
-        self.unlink_child(child);
-    }
-
-    /// Resets all connections that a listener has not handed out; returns the wires to flush.
-    fn abort_children(&mut self, listener: u32) -> Vec<u32> {
-        let now = self.now();
-        let mut wires = Vec::new();
-        loop {
-            let parent = self.at(listener);
-            let child = if parent.ready_head == NONE {
-                parent.embryo_head
-            } else {
-                parent.ready_head
-            };
-            if child == NONE {
-                return wires;
-            }
-            self.unlink_child(child);
-            let s = &mut self.sockets[child as usize];
-            if !wires.contains(&s.wire) {
-                wires.push(s.wire);
-            }
-            let events = s.tcb.abort(&mut Env {
-                now,
-                pool: &mut self.pool,
-            });
-            let generation = s.generation;
-            self.on_events(child, events);
-            if self.at(child).generation == generation {
-                self.free_if_done(child);
-            }
-        }
-    }
-
-    /// Whether a connection is over but for TIME-WAIT, and nobody holds it.
-    fn is_replaceable(&self, index: u32) -> bool {
-        let s = &self.sockets[index as usize];
-        s.tcb.state() == State::TimeWait && s.holders == 0
-    }
-
-    fn enter_time_wait(&mut self, index: u32) {
-        if self.at(index).has(SocketFlags::TIME_WAIT) {
-            return;
-        }
-        let tail = core::mem::replace(&mut self.header.time_wait_tail, index);
-        let s = self.at(index);
-        s.set(SocketFlags::TIME_WAIT, true);
-        (s.prev, s.next) = (tail, NONE);
-        if tail == NONE {
-            self.header.time_wait_head = index;
-        } else {
-            self.at(tail).next = index;
-        }
-    }
-
-    pub(crate) fn leave_time_wait(&mut self, index: u32) {
-        let s = self.at(index);
-        s.set(SocketFlags::TIME_WAIT, false);
-        let (prev, next) = (s.prev, s.next);
-        if prev == NONE {
-            self.header.time_wait_head = next;
-        } else {
-            self.at(prev).next = next;
-        }
-        if next == NONE {
-            self.header.time_wait_tail = prev;
-        } else {
-            self.at(next).prev = prev;
-        }
-    }
-
-    /// A SYN may reopen a connection that is in TIME-WAIT (RFC 6191): then the old one goes, and a listener sees it.
-    pub(crate) fn recycle_time_wait(&mut self, index: u32, segment: &Repr) -> Option<Seq> {
-        let s = self.at(index);
-        if s.tcb.state() != State::TimeWait || s.holders != 0 {
-            return None;
-        }
-        let Reuse::Allow { iss_min } = s.tcb.time_wait_reuse(segment) else {
-            return None;
-        };
-        self.free_socket(index);
-        Some(iss_min)
-    }
-
-    fn settings(&mut self, index: u32, frame_bytes_max: usize, remote: &Endpoint) -> Settings {
+        index: u32,
+        frame_bytes_max: usize,
+        remote: &Endpoint,
+    ) -> Settings {
         let headers = if remote.addr.is_v4() {
             HEADERS_V4
         } else {
@@ -781,7 +510,7 @@ impl Core<'_> {
         clippy::cast_possible_truncation,
         reason = "hash and clock are cut to 32 bits on purpose"
     )]
-    fn secrets(&self, local: &Endpoint, remote: &Endpoint) -> (Seq, u32) {
+    pub(crate) fn secrets(&self, local: &Endpoint, remote: &Endpoint) -> (Seq, u32) {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.header.secret);
         hasher.write(&local.addr.0);

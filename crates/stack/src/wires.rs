@@ -13,6 +13,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 const RX_BATCH: usize = 64;
 /// Most rounds over all wires in one poll, so that a flood does not keep the caller for ever.
 const ROUNDS_MAX: usize = 4;
+/// How soon to try again to send on a wire whose ring was full.
+const ROOM_RETRY: Nanos = Nanos::from_micros(100);
 /// Batches taken at most from a wire that is being closed: more than its ring holds.
 const DRAIN_ROUNDS: usize = 64;
 
@@ -259,9 +261,16 @@ impl Stack<'_> {
         }
     }
 
-    /// A time before which no timer is due.
+    /// A time before which no timer is due. Soon, where a socket waits for room on a wire: nobody tells of that.
     pub fn next_timer(&self) -> Nanos {
-        self.core.next_timer()
+        let waits_for_room =
+            (0..self.core.header.wires_end).any(|wire| self.core.has_pending(wire));
+        let retry = if waits_for_room {
+            self.core.now() + ROOM_RETRY
+        } else {
+            Nanos::NEVER
+        };
+        self.core.next_timer().min(retry)
     }
 
     /// Whether frames wait on a wire that this process is attached to.

@@ -134,7 +134,9 @@ impl Tcb {
                 self.fail(env, Error::Refused);
                 Events::CLOSED | Events::REFUSED
             }
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait => self.finish(env),
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
+                self.finish(env)
+            }
             State::Established | State::FinWait1 | State::FinWait2 => {
                 self.fail(env, Error::Reset);
                 Events::CLOSED | Events::RESET

@@ -1,0 +1,241 @@
+//! Listening sockets: their children, from the SYN to accept(2).
+//!
+//! A child is on one of two lists of its listener: embryos, whose handshake goes on, and those ready to be accepted.
+
+use crate::memory::{Core, Stack};
+use crate::slots::bit;
+use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::{Endpoint, Error, Result};
+use sidestep_shm::NONE;
+use sidestep_tcp::{Env, State};
+use sidestep_wire::{Seq, tcp::Repr};
+
+/// A connection taken from a listener's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub socket: SocketRef,
+    /// Our end.
+    pub local: Endpoint,
+    /// The peer's.
+    pub remote: Endpoint,
+}
+
+impl Stack<'_> {
+    /// Makes a bound socket listen, or changes its backlog.
+    pub fn listen(&mut self, r: SocketRef, backlog: u32) -> Result<()> {
+        let s = self.core.socket(r)?;
+        match s.kind() {
+            Kind::Stream
+                if s.tcb.state() == State::Closed && !s.has(SocketFlags::WAS_CONNECTED) =>
+            {
+                s.kind = Kind::Listener as u8;
+                s.backlog = backlog.max(1);
+                self.core.insert_port(r.index);
+                Ok(())
+            }
+            Kind::Listener => {
+                s.backlog = backlog.max(1);
+                Ok(())
+            }
+            _ => Err(Error::IsConnected),
+        }
+    }
+
+    /// Whether a connection waits to be accepted.
+    #[inline]
+    pub fn acceptable(&mut self, r: SocketRef) -> Result<bool> {
+        Ok(self.core.socket(r)?.ready_children > 0)
+    }
+
+    /// Takes the oldest complete connection; `slot` holds it.
+    pub fn accept(&mut self, r: SocketRef, slot: u32) -> Result<Accepted> {
+        let core = &mut self.core;
+        let listener = core.socket(r)?;
+        if listener.kind() != Kind::Listener {
+            return Err(Error::WrongKind);
+        }
+        let child = listener.ready_head;
+        if child == NONE {
+            return Err(Error::WouldBlock);
+        }
+        core.unlink_child(child);
+        core.counters.tcp_accepts += 1;
+        let s = core.at(child);
+        s.holders = bit(slot);
+        let (local, remote) = (s.local, s.remote);
+        Ok(Accepted {
+            socket: core.reference(child),
+            local,
+            remote,
+        })
+    }
+}
+
+impl Core<'_> {
+    /// A SYN for a listener: a new child, unless its queue is full.
+    pub(crate) fn on_syn(
+        &mut self,
+        listener: u32,
+        wire: u32,
+        ends: (Endpoint, Endpoint),
+        syn: &Repr,
+        iss_min: Option<Seq>,
+    ) {
+        let now = self.now();
+        let parent = &self.sockets[listener as usize];
+        if parent.children > parent.backlog {
+            self.counters.tcp_backlog_full += 1;
+            return;
+        }
+        let frame_bytes_max = self.frame_bytes[wire as usize] as usize;
+        let Ok(index) = self.alloc_socket(Kind::Stream) else {
+            return;
+        };
+        let (local, remote) = ends;
+        let (iss, ts_offset) = self.secrets(&local, &remote);
+        let iss = iss_min.map_or(iss, |least| iss.max(least));
+        self.inherit_options(listener, index);
+        let s = self.at(index);
+        (s.local, s.remote, s.wire) = (local, remote, wire);
+        s.set(SocketFlags::BOUND, true);
+        if self.insert_flow(index).is_err() {
+            self.free_socket(index);
+            return;
+        }
+        let settings = self.settings(index, frame_bytes_max, &remote);
+        let s = &mut self.sockets[index as usize];
+        s.tcb.accept(
+            &mut Env {
+                now,
+                pool: &mut self.pool,
+            },
+            &settings,
+            syn,
+            iss,
+            ts_offset,
+        );
+        let due = s.tcb.next_timeout();
+        self.schedule(index, due);
+        self.link_child(listener, index, false);
+        self.queue_output(index);
+    }
+
+    fn inherit_options(&mut self, listener: u32, child: u32) {
+        let from = &self.sockets[listener as usize];
+        let (flags, rcv, snd) = (
+            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR).bits(),
+            from.rcv_buf_bytes,
+            from.snd_buf_bytes,
+        );
+        let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
+        let (rcv_timeout, snd_timeout, rcv_low) =
+            (from.rcv_timeout, from.snd_timeout, from.rcv_low);
+        let now = self.now();
+        let s = self.at(child);
+        s.flags |= flags;
+        (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
+        (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
+        (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
+        s.tcb.set_nodelay(options.nodelay());
+        s.tcb.set_cork(options.cork());
+        s.tcb
+            .set_keepalive_parameters(options.keepalive_parameters(), now);
+        s.tcb.set_keepalive(options.keepalive(), now);
+        s.tcb.set_user_timeout(options.user_timeout());
+    }
+
+    /// Puts a child on one of its listener's lists.
+    pub(crate) fn link_child(&mut self, listener: u32, child: u32, ready: bool) {
+        let parent = &self.sockets[listener as usize];
+        let (prev, next) = if ready {
+            (parent.ready_tail, NONE)
+        } else {
+            (NONE, parent.embryo_head)
+        };
+        let s = self.at(child);
+        s.set(SocketFlags::CHILD, true);
+        s.set(SocketFlags::ACCEPTABLE, ready);
+        (s.parent, s.prev, s.next) = (listener, prev, next);
+        if prev != NONE {
+            self.at(prev).next = child;
+        }
+        if next != NONE {
+            self.at(next).prev = child;
+        }
+        let parent = self.at(listener);
+        parent.children += 1;
+        if ready {
+            parent.ready_children += 1;
+            parent.ready_tail = child;
+            if prev == NONE {
+                parent.ready_head = child;
+            }
+        } else {
+            parent.embryo_head = child;
+        }
+    }
+
+    pub(crate) fn unlink_child(&mut self, child: u32) {
+        let s = self.at(child);
+        let (parent, prev, next, ready) =
+            (s.parent, s.prev, s.next, s.has(SocketFlags::ACCEPTABLE));
+        s.set(SocketFlags::CHILD | SocketFlags::ACCEPTABLE, false);
+        (s.parent, s.prev, s.next) = (NONE, NONE, NONE);
+        if prev != NONE {
+            self.at(prev).next = next;
+        }
+        if next != NONE {
+            self.at(next).prev = prev;
+        }
+        let parent = self.at(parent);
+        parent.children -= 1;
+        if ready {
+            parent.ready_children -= 1;
+            if prev == NONE {
+                parent.ready_head = next;
+            }
+            if next == NONE {
+                parent.ready_tail = prev;
+            }
+        } else if prev == NONE {
+            parent.embryo_head = next;
+        }
+    }
+
+    /// A child that ends before it was accepted.
+    pub(crate) fn orphan_child(&mut self, child: u32) {
+        self.unlink_child(child);
+    }
+
+    /// Resets all connections that a listener has not handed out; returns the wires to flush.
+    pub(crate) fn abort_children(&mut self, listener: u32) -> Vec<u32> {
+        let now = self.now();
+        let mut wires = Vec::new();
+        loop {
+            let parent = self.at(listener);
+            let child = if parent.ready_head == NONE {
+                parent.embryo_head
+            } else {
+                parent.ready_head
+            };
+            if child == NONE {
+                return wires;
+            }
+            self.unlink_child(child);
+            let s = &mut self.sockets[child as usize];
+            if !wires.contains(&s.wire) {
+                wires.push(s.wire);
+            }
+            let events = s.tcb.abort(&mut Env {
+                now,
+                pool: &mut self.pool,
+            });
+            let generation = s.generation;
+            self.on_events(child, events);
+            if self.at(child).generation == generation {
+                self.free_if_done(child);
+            }
+        }
+    }
+}

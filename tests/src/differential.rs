@@ -1,6 +1,6 @@
 //! Runs a script of `python/` over the kernel and accelerated, and compares what every call returned.
 //!
-//! The two sides of a script meet at a socket of the harness ([`Meeting`]), which lets them go on when both are there.
+//! The two sides of a script meet at a socket of the harness (`Meeting`), which lets them go on when both are there.
 //! So the harness knows how far they are, sees at once if one has died, and can look at the agent's report when both
 //! are done and still alive.
 

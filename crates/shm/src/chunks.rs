@@ -189,6 +189,7 @@ impl ChunkQueue {
 
     /// Appends `src`, filling the last chunk before taking new ones. Returns how many bytes were taken: fewer than
     /// there are when the pool is exhausted.
+    #[inline]
     pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>) -> usize {
         let mut rest = src;
         if self.tail != NONE {
@@ -220,6 +221,7 @@ impl ChunkQueue {
     }
 
     /// Takes the first chunk off with what it holds; the caller owns it from here on.
+    #[inline]
     pub fn pop_chunk(&mut self, pool: &mut ChunkPool<'_>) -> Option<ChunkId> {
         let id = (self.head != NONE).then_some(self.head)?;
         let meta = *pool.meta(id);
@@ -233,6 +235,7 @@ impl ChunkQueue {
     }
 
     /// Drops `n` bytes from the front; all of them where there are fewer.
+    #[inline]
     pub fn consume(&mut self, pool: &mut ChunkPool<'_>, n: usize) {
         let mut rest = n.min(self.len());
         while rest > 0 && self.head != NONE {
@@ -254,6 +257,7 @@ impl ChunkQueue {
     }
 
     /// Copies from `offset` bytes into the queue on, as far as `dst` and the queue reach. Returns how many bytes.
+    #[inline]
     pub fn copy_out(&self, pool: &ChunkPool<'_>, offset: usize, dst: &mut ForeignMut<'_>) -> usize {
         let (mut id, mut skip, mut done) = (self.head, offset, 0);
         while id != NONE && done < dst.len() {
@@ -270,6 +274,7 @@ impl ChunkQueue {
     }
 
     /// Copies to `dst` from the front and drops what was copied. Returns how many bytes.
+    #[inline]
     pub fn read(&mut self, pool: &mut ChunkPool<'_>, dst: &mut ForeignMut<'_>) -> usize {
         let n = self.copy_out(pool, 0, dst);
         self.consume(pool, n);

@@ -87,7 +87,7 @@ impl Core<'_> {
         let local = Endpoint::new(packet.ip.dst, segment.dst_port);
         let remote = Endpoint::new(packet.ip.src, segment.src_port);
         let mut iss_min = None;
-        if let Some(index) = self.find_flow(&local, &remote) {
+        if let Some(index) = self.find_recent_flow(&local, &remote) {
             // A peer speaks for its own wire only.
             if self.at(index).wire == packet.wire {
                 iss_min = self.recycle_time_wait(index, &segment);

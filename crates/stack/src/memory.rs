@@ -65,6 +65,9 @@ pub(crate) struct Header {
     pub(crate) name: [u8; 32],
     /// The latest time that the stack has seen; it never runs backwards.
     pub(crate) now: Nanos,
+    /// The connection that the last segment belonged to, as index + 1: the next one often does too.
+    pub(crate) last_flow: u32,
+    pub(crate) _reserved: u32,
     /// Counts changes to the table of wires, so that each process attaches what is new.
     pub(crate) wire_changes: u32,
     /// Wires in use lie below this index.
@@ -361,6 +364,9 @@ impl Core<'_> {
     #[inline]
     pub(crate) fn advance(&mut self, now: Nanos) -> Nanos {
         if now > self.header.now {
+            if self.header.now == Nanos::ZERO {
+                self.start_timers(now);
+            }
             self.header.now = now;
         }
         self.header.now

@@ -115,10 +115,25 @@ impl Stack<'_> {
     }
 
     /// Sends what one socket has due, now if nobody stands before it.
+    #[inline]
     pub(crate) fn flush_socket(&mut self, socket: u32) {
         let wire = self.core.at(socket).wire;
-        self.core.queue_output(socket);
-        self.flush_wire(wire);
+        let Some(entry) = self.wires.get_mut(wire as usize).filter(|w| w.is_open()) else {
+            return;
+        };
+        if self.core.has_pending(wire) {
+            self.core.queue_output(socket);
+            self.flush_wire(wire);
+            return;
+        }
+        let Some(mut port) = self.links.port(wire, entry) else {
+            return;
+        };
+        if self.core.transmit(socket, &mut port) {
+            self.core.queue_output(socket);
+        }
+        port.tx_flush();
+        self.core.after_output(socket);
     }
 }
 

@@ -63,6 +63,22 @@ impl Core<'_> {
         }
     }
 
+    /// As [`find_flow`](Self::find_flow), looking first at the connection found last.
+    #[inline]
+    pub(crate) fn find_recent_flow(&mut self, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
+        let last = self.header.last_flow.wrapping_sub(1);
+        if let Some(s) = self.sockets.get(last as usize)
+            && s.has(SocketFlags::IN_FLOWS)
+            && s.local == *local
+            && s.remote == *remote
+        {
+            return Some(last);
+        }
+        let found = self.find_flow(local, remote)?;
+        self.header.last_flow = found + 1;
+        Some(found)
+    }
+
     /// The connection of these endpoints.
     #[inline]
     pub(crate) fn find_flow(&self, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
@@ -240,9 +256,11 @@ fn score(
 }
 
 fn halves(address: &Address) -> (u64, u64) {
-    let (a, b) = address.0.split_at(8);
-    let half = |h: &[u8]| h.iter().fold(0, |acc, b| acc << 8 | u64::from(*b));
-    (half(a), half(b))
+    let value = u128::from_ne_bytes(address.0);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    {
+        (value as u64, (value >> 64) as u64)
+    }
 }
 
 /// The folded 128-bit product: the mixing step of wyhash.

@@ -30,6 +30,12 @@ pub(crate) struct TimerWheel {
 }
 
 impl Core<'_> {
+    /// The wheel begins where time begins for the stack, not at zero: it would turn through all that lies between.
+    #[cold]
+    pub(crate) fn start_timers(&mut self, now: Nanos) {
+        self.header.timers.tick = now.0 >> TICK_BITS;
+    }
+
     /// Makes sure that the socket is looked at by `at`.
     #[inline]
     pub(crate) fn schedule(&mut self, index: u32, at: Nanos) {

@@ -145,7 +145,8 @@ def connect_many(port, count):
             s = None
             try:
                 s = socket.socket()
-                s.settimeout(5)
+                # A server without room does not answer: not for long, there may be many.
+                s.settimeout((0.3, 5)[turn])
                 s.connect((HOST, int(port)))
                 connections.append(s)
             except OSError as e:
@@ -156,7 +157,7 @@ def connect_many(port, count):
         right = 0
         for i, s in enumerate(connections):
             word = b"%d" % i
-            # A connection that the server could not accept stays unanswered: not for long, there may be many.
+            # Nor is a connection answered that the server could not accept.
             s.settimeout((0.2, 5)[turn])
             try:
                 s.sendall(word)

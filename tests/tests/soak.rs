@@ -17,6 +17,8 @@ const MEMORY_SLACK_KIB: u64 = 6_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
     descriptors: Vec<usize>,
+    /// Pieces of shared memory that are mapped.
+    mappings: Vec<usize>,
     sockets: u32,
     buffers: u32,
 }
@@ -118,10 +120,17 @@ impl Servers {
     fn held(&self, world: &World) -> Held {
         let ps = world.ps();
         let pids = self.pids();
-        let descriptors = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         let agent = ps.agent.as_ref().map(|agent| agent.pid);
+        let every: Vec<u32> = pids.into_iter().chain(agent).collect();
+        let descriptors =
+            |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let mappings = |pid: &u32| {
+            let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+            maps.lines().filter(|line| line.contains("/memfd:")).count()
+        };
         Held {
-            descriptors: pids.iter().copied().chain(agent).map(descriptors).collect(),
+            descriptors: every.iter().map(descriptors).collect(),
+            mappings: every.iter().map(mappings).collect(),
             sockets: ps.stacks.iter().map(|stack| stack.sockets_used).sum(),
             buffers: ps.stacks.iter().map(|stack| stack.buffers_used).sum(),
         }

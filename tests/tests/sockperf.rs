@@ -75,13 +75,13 @@ fn tcp_throughput(mode: Mode) {
     let output = run(mode, "--tcp", "throughput -m 4096");
     assert!(number(&output, "BandWidth is ") > 1.0, "{output}");
 }
-in_modes!("needs sockperf", tcp_throughput: both, server_only, client_only);
+in_modes!("needs sockperf", tcp_throughput: both, server_only);
 
 fn udp_throughput(mode: Mode) {
     let output = run(mode, "", "throughput -m 1400");
     assert!(number(&output, "BandWidth is ") > 1.0, "{output}");
 }
-in_modes!("needs sockperf", udp_throughput: both, server_only, client_only);
+in_modes!("needs sockperf", udp_throughput: both, client_only);
 
 fn udp_under_load(mode: Mode) {
     let output = run(mode, "", "under-load --mps 5000");
@@ -121,4 +121,4 @@ fn many_sockets_in_one_set(mode: Mode) {
         }
     }
 }
-in_modes!("needs sockperf", many_sockets_in_one_set: both, server_only, client_only);
+in_modes!("needs sockperf", many_sockets_in_one_set: both);

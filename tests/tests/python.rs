@@ -55,6 +55,7 @@ scripts!(
     options,
     prefork,
     readiness,
+    subprocesses,
     threads,
     vectors,
 );

@@ -56,10 +56,7 @@ impl Process {
             return;
         };
         self.become_child(slot);
-        let pid = rustix::process::getpid()
-            .as_raw_nonzero()
-            .get()
-            .unsigned_abs();
+        let pid = self.owner().pid;
         let held: Vec<_> = self
             .fds
             .iter()

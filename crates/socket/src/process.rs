@@ -141,10 +141,7 @@ impl Process {
             rcv_buf_bytes: config.rcv_buf_bytes,
             checksums: config.checksums,
         })?;
-        let pid = rustix::process::getpid()
-            .as_raw_nonzero()
-            .get()
-            .unsigned_abs();
+        let pid = current_pid();
         self.pid.store(pid, Ordering::Relaxed);
         let owner = Owner { slot: 0, pid };
         let slot = stack
@@ -198,13 +195,7 @@ impl Process {
     /// We are a child now, in `slot`.
     pub(crate) fn become_child(&self, slot: u32) {
         self.slot.store(slot, Ordering::Relaxed);
-        self.pid.store(
-            rustix::process::getpid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-            Ordering::Relaxed,
-        );
+        self.pid.store(current_pid(), Ordering::Relaxed);
         self.forks.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -338,6 +329,7 @@ impl Process {
     pub fn closing(&self, fd: i32) {
         match self.fds.entry(fd) {
             Entry::Kernel => {}
+            _ if self.is_borrowed() => {}
             Entry::Socket(r, _) => {
                 self.linger(r);
                 if let Some(Entry::Socket(r, _)) = self.fds.replace(fd, Entry::Kernel) {
@@ -348,10 +340,19 @@ impl Process {
         }
     }
 
+    /// Whether this memory is another process's: the child of a vfork(2) runs in its parent's until it execs, and what
+    /// it does to its own descriptors is nothing to the parent.
+    fn is_borrowed(&self) -> bool {
+        let pid = self.pid.load(Ordering::Relaxed);
+        pid != 0 && pid != current_pid()
+    }
+
     /// `new` was made a duplicate of `old`.
     pub fn duplicated(&self, old: i32, new: i32) {
         let entry = self.fds.entry(old);
         match entry {
+            Entry::Kernel => {}
+            _ if self.is_borrowed() => {}
             Entry::Socket(r, _) => {
                 if let Some(count) = self.references.of(r.index) {
                     count.fetch_add(1, Ordering::Relaxed);
@@ -361,7 +362,6 @@ impl Process {
                 }
             }
             Entry::Epoll(index) => self.epoll_duplicated(index, new),
-            Entry::Kernel => {}
         }
     }
 
@@ -520,6 +520,13 @@ impl Process {
     pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
         with_thread(self, |t| t.glance_due(key, now)).unwrap_or(true)
     }
+}
+
+fn current_pid() -> u32 {
+    rustix::process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
 }
 
 /// Whether there is no such process any more; not for a slot whose process has yet to begin.

@@ -1,0 +1,45 @@
+"""Programs started while sockets are open: what the child closes before it execs is not the parent's."""
+
+import os
+import socket
+import subprocess
+import sides
+
+
+def connection_survives(t):
+    s = t.pair()
+    for close_fds in (True, False):
+        done = subprocess.run(["echo", "word"], stdout=subprocess.PIPE, close_fds=close_fds, check=True)
+        t.say("said", done.stdout)
+    os.system("true")
+    if t.is_server:
+        t.call("recv", s.recv, 100)
+        t.call("send", s.sendall, b"answer")
+    else:
+        t.call("send", s.sendall, b"question")
+        t.call("recv", s.recv, 100)
+    t.sync()
+    s.close()
+
+
+def listener_survives(t):
+    port = t.port()
+    if t.is_server:
+        listener = t.listener(port)
+        subprocess.run(["true"], check=True)
+        t.sync("listening")
+        s, _ = listener.accept()
+        t.call("recv", s.recv, 100)
+        s.close()
+        listener.close()
+    else:
+        t.sync("listening")
+        with socket.create_connection(("127.0.0.1", port)) as s:
+            s.sendall(b"word")
+    t.sync()
+
+
+sides.main(
+    connection_survives,
+    listener_survives,
+)

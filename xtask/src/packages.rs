@@ -15,7 +15,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("memcached", "memcached"),
     ("sockperf", "sockperf"),
     ("iperf3", "iperf3"),
-    ("dpdk-testpmd", "dpdk"),
+    ("dpdk-testpmd", "dpdk-dev"),
     ("curl", "curl"),
     ("python3", "python3"),
     ("ip", "iproute2"),

@@ -29,8 +29,20 @@ pub struct ChunkMeta {
     pub start: u16,
     /// How many bytes are in use; `start + len` is at most [`CHUNK_BYTES`].
     pub len: u16,
-    /// Whatever the owner of the queue keeps for a chunk.
+    /// Whatever the owner of a receiving queue keeps for a chunk; [`SENDING`] in chunks of sending queues.
     pub aux: u32,
+}
+
+/// In `aux` of chunks that hold what is to be sent.
+pub const SENDING: u32 = 1 << 31;
+
+/// What a chunk is taken for. Neither use may take all, so that what is to be sent can always be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Holds what was received.
+    Receive,
+    /// Holds what is to be sent.
+    Send,
 }
 
 /// The pool's bookkeeping, in shared memory.
@@ -40,6 +52,9 @@ pub struct PoolHead {
     free: FreeList,
     /// How often there was no chunk left.
     pub exhausted: u64,
+    /// Chunks taken to send.
+    sending: u32,
+    _reserved: u32,
 }
 
 /// The pool: exclusive slices over its tables, which live in a region or in plain memory.
@@ -59,28 +74,48 @@ impl<'m> ChunkPool<'m> {
         Self { head, meta, data }
     }
 
-    /// Takes a chunk: empty, unlinked. None when the pool is exhausted, which is counted.
+    /// Takes a chunk: empty, unlinked. None when there is none left for this use, which is counted.
     #[inline]
-    pub fn alloc(&mut self) -> Option<ChunkId> {
+    pub fn alloc(&mut self, purpose: Use) -> Option<ChunkId> {
         let capacity = self.capacity();
+        if !self.has_room(purpose) {
+            self.head.exhausted += 1;
+            return None;
+        }
         let meta = &*self.meta;
         let Some(id) = self.head.free.take(capacity, |id| meta[id as usize].next) else {
             self.head.exhausted += 1;
             return None;
         };
+        let sends = purpose == Use::Send;
+        self.head.sending += u32::from(sends);
+        let aux = if sends { SENDING } else { 0 };
         self.meta[id as usize] = ChunkMeta {
             next: NONE,
             tag: 0,
             start: 0,
             len: 0,
-            aux: 0,
+            aux,
         };
         Some(id)
+    }
+
+    /// Whether this use may take more: an eighth of all is left to the other one.
+    #[inline]
+    pub fn has_room(&self, purpose: Use) -> bool {
+        let taken = match purpose {
+            Use::Send => self.head.sending,
+            Use::Receive => self.head.free.used().saturating_sub(self.head.sending),
+        };
+        let capacity = self.capacity();
+        (taken as usize) < capacity - capacity / 8
     }
 
     /// Gives a chunk back.
     #[inline]
     pub fn free(&mut self, id: ChunkId) {
+        let sent = self.meta[id as usize].aux & SENDING != 0;
+        self.head.sending = self.head.sending.saturating_sub(u32::from(sent));
         self.meta[id as usize].next = self.head.free.give(id);
     }
 
@@ -190,7 +225,7 @@ impl ChunkQueue {
     /// Appends `src`, filling the last chunk before taking new ones. Returns how many bytes were taken: fewer than
     /// there are when the pool is exhausted.
     #[inline]
-    pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>) -> usize {
+    pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
         let mut rest = src;
         if self.tail != NONE {
             let n = pool.fill(self.tail, rest);
@@ -198,7 +233,7 @@ impl ChunkQueue {
             rest = rest.skip(n);
         }
         while !rest.is_empty() {
-            let Some(id) = pool.alloc() else { break };
+            let Some(id) = pool.alloc(purpose) else { break };
             let n = pool.fill(id, rest);
             self.push_chunk(pool, id);
             rest = rest.skip(n);

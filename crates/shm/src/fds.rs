@@ -8,10 +8,14 @@ use rustix::process::{Resource, Rlimit};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-/// How many numbers are watched from the first one that we were given.
-const WATCHED: usize = 4096;
+/// Numbers below this are watched; ours are never higher but where nothing else is left.
+const WATCHED: usize = 1 << 17;
+/// How much room there should be for ours above the first.
+const ROOM: u64 = 4096;
 /// The highest number we ask for: the kernel keeps a table as long as the highest number in use.
 const HIGHEST: u64 = 65_536;
+/// The lowest that we ask for.
+const LOWEST: RawFd = 16;
 
 static FIRST: AtomicI32 = AtomicI32::new(-1);
 static OURS: [AtomicU64; WATCHED / 64] = [const { AtomicU64::new(0) }; WATCHED / 64];
@@ -32,17 +36,25 @@ impl Fd {
         // A descriptor above the soft limit goes on working when the limit is put back.
         let must_raise = limits
             .current
-            .is_some_and(|soft| soft <= u64::from(high.cast_unsigned()) + WATCHED as u64);
+            .is_some_and(|soft| soft <= u64::from(high.cast_unsigned()) + ROOM);
         if must_raise {
             let _ = rustix::process::setrlimit(Resource::Nofile, raised);
         }
-        let moved = rustix::io::fcntl_dupfd_cloexec(&fd, high);
+        // A program that lowered its limits leaves room below only; without any, the number stays as it is.
+        let lower = limits.maximum.unwrap_or(HIGHEST).saturating_sub(512);
+        let lower = RawFd::try_from(lower).unwrap_or(0).max(LOWEST);
+        let moved = rustix::io::fcntl_dupfd_cloexec(&fd, high)
+            .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&fd, lower));
         if must_raise {
             let _ = rustix::process::setrlimit(Resource::Nofile, limits);
         }
-        close_raw(fd.into_raw_fd());
-        // Without room above we keep working below, unprotected numbers and all.
-        let raw = moved?.into_raw_fd();
+        let raw = match moved {
+            Ok(moved) => {
+                close_raw(fd.into_raw_fd());
+                moved.into_raw_fd()
+            }
+            Err(_) => fd.into_raw_fd(),
+        };
         mark(raw, true);
         Ok(Self(raw))
     }
@@ -85,14 +97,17 @@ pub fn is_internal(fd: RawFd) -> bool {
 
 /// All descriptors of ours, in ascending order.
 pub fn internal_fds() -> impl Iterator<Item = RawFd> {
-    let first = FIRST.load(Ordering::Relaxed).max(0);
-    (first..).take(WATCHED).filter(|fd| is_internal(*fd))
+    let words = OURS
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| word.load(Ordering::Relaxed) != 0);
+    words
+        .flat_map(|(w, _)| (w * 64..w * 64 + 64).filter_map(|i| RawFd::try_from(i).ok()))
+        .filter(|fd| is_internal(*fd))
 }
 
 fn watched(fd: RawFd) -> Option<usize> {
-    let first = FIRST.load(Ordering::Relaxed);
-    let i = usize::try_from(fd.checked_sub(first)?).ok()?;
-    (first >= 0 && i < WATCHED).then_some(i)
+    usize::try_from(fd).ok().filter(|i| *i < WATCHED)
 }
 
 fn mark(fd: RawFd, ours: bool) {
@@ -115,9 +130,7 @@ fn first_number() -> RawFd {
     let limits = rustix::process::getrlimit(Resource::Nofile);
     let hard = limits.maximum.unwrap_or(HIGHEST);
     let soft = limits.current.unwrap_or(HIGHEST);
-    let number = soft
-        .min(hard.saturating_sub(WATCHED as u64))
-        .clamp(64, HIGHEST);
+    let number = soft.min(hard.saturating_sub(ROOM)).clamp(64, HIGHEST);
     let number = number.min(hard.saturating_sub(512)).max(16);
     let number = RawFd::try_from(number).unwrap_or(512);
     let _ = FIRST.compare_exchange(-1, number, Ordering::Relaxed, Ordering::Relaxed);

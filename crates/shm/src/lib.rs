@@ -22,7 +22,7 @@ mod locked;
 mod region;
 
 pub use carve::{Carver, Layout, Span};
-pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead};
+pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead, SENDING, Use};
 pub use clock::{Clock, Nanos};
 pub use event::EventFd;
 pub use fds::{Fd, internal_fds, is_internal};

@@ -460,6 +460,25 @@ impl Process {
         let _ = self.on_socket(fd, |stack, r| stack.set_flags(r, SocketFlags::NONBLOCK, on));
     }
 
+    /// accept(2) took a connection from the kernel's side of a listening socket of ours.
+    pub fn accepted_by_kernel(&self, fd: i32) {
+        let Some((shared, _)) = self.socket_of(fd) else {
+            return;
+        };
+        self.kernel_side_ready();
+        self.count_handover(shared, Handover::KernelPeer);
+        let handover = Some(Handover::KernelPeer);
+        let local = crate::stream::kernel_name(fd);
+        self.explain(&Decision {
+            fd,
+            is_tcp: true,
+            event: "accept",
+            local,
+            remote: None,
+            handover,
+        });
+    }
+
     /// Whether the socket is an IPv6 one.
     pub fn is_v6(&self, fd: i32) -> bool {
         matches!(self.on_socket(fd, |stack, r| stack.flags(r)), Some(Ok(flags)) if flags.contains(SocketFlags::INET6))

@@ -199,6 +199,9 @@ impl Session {
         loop {
             let next = process.lock_only(shared, |stack| {
                 stack.detach_closed();
+                if let Some(regions) = &mut self.regions {
+                    regions.retain(|id, _| stack.open_wires().any(|(wire, _)| wire.id == *id));
+                }
                 stack.unattached_wire()
             });
             let Ok(Some(wire)) = next else { return };

@@ -97,11 +97,13 @@ pub enum Handover {
     Configured,
     /// Another stack serves the endpoint, and not both allow that.
     Taken,
+    /// A connection came by the kernel: its program is not accelerated.
+    KernelPeer,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -113,6 +115,7 @@ impl Handover {
         Self::Retired,
         Self::Configured,
         Self::Taken,
+        Self::KernelPeer,
     ];
 
     /// The reason as a sentence for people.
@@ -126,6 +129,7 @@ impl Handover {
             Self::Option => "a socket option asks for the kernel",
             Self::Retired => "the stack was given up after a process died inside it",
             Self::Configured => "acceleration is switched off",
+            Self::KernelPeer => "the peer came by the kernel",
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

@@ -67,7 +67,8 @@ pub(crate) struct Header {
     pub(crate) now: Nanos,
     /// The connection that the last segment belonged to, as index + 1: the next one often does too.
     pub(crate) last_flow: u32,
-    pub(crate) _reserved: u32,
+    /// Not 0: some socket could not queue what it was given for want of buffers, and waits to be told of room.
+    pub(crate) starved: u32,
     /// Counts changes to the table of wires, so that each process attaches what is new.
     pub(crate) wire_changes: u32,
     /// Wires in use lie below this index.

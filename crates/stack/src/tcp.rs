@@ -167,6 +167,10 @@ impl Stack<'_> {
             }
         }
         let wanted = parts.iter().any(|p| !p.is_empty());
+        if queued == 0 && wanted && s.tcb.send_space() > 0 {
+            core.header.starved = 1;
+        }
+        let s = &mut core.sockets[r.index as usize];
         if s.tcb.wants_output() {
             self.flush_socket(r.index);
         }

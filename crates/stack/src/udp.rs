@@ -10,7 +10,7 @@ use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Address, Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
-use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos};
+use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos, Use};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most bytes in a datagram's payload (IPv4).
@@ -93,14 +93,14 @@ impl UdpQueue {
         preamble: &Preamble,
         payload: Foreign<'_>,
     ) -> bool {
-        let Some(first) = pool.alloc() else {
+        let Some(first) = pool.alloc(Use::Receive) else {
             return false;
         };
         pool.fill(first, preamble.as_bytes().into());
         let mut rest = payload.skip(pool.fill(first, payload));
         let mut last = first;
         while !rest.is_empty() {
-            let Some(id) = pool.alloc() else {
+            let Some(id) = pool.alloc(Use::Receive) else {
                 free_chain(pool, first);
                 return false;
             };

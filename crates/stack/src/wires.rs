@@ -5,7 +5,7 @@ use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats};
-use sidestep_shm::{NONE, Nanos};
+use sidestep_shm::{NONE, Nanos, Use};
 use sidestep_tcp::Env;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -226,6 +226,9 @@ impl Stack<'_> {
             }
         }
         self.serve_timers();
+        if self.core.header.starved != 0 {
+            self.core.feed_starved();
+        }
         frames
     }
 
@@ -348,6 +351,20 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
+    /// Tells sockets that waited for buffers, once there are some again.
+    #[cold]
+    fn feed_starved(&mut self) {
+        if !self.pool.has_room(Use::Send) {
+            return;
+        }
+        self.header.starved = 0;
+        for index in 0..self.header.sockets.fresh() {
+            if self.at(index).kind() == Kind::Stream {
+                self.notify(index, Ready::OUT | Ready::WRNORM);
+            }
+        }
+    }
+
     /// The wire that a socket used is gone.
     fn on_wire_lost(&mut self, index: u32) {
         let s = self.at(index);

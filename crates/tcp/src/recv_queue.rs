@@ -6,7 +6,7 @@
 //! ```
 //! When a hole closes, chunks move from one queue to the other without a copy.
 
-use sidestep_shm::{CHUNK_BYTES, ChunkId, ChunkPool, ChunkQueue, Foreign, ForeignMut, NONE};
+use sidestep_shm::{CHUNK_BYTES, ChunkId, ChunkPool, ChunkQueue, Foreign, ForeignMut, NONE, Use};
 use sidestep_wire::Seq;
 #[cfg(test)]
 use sidestep_wire::tcp::SackBlocks;
@@ -56,7 +56,7 @@ impl RecvQueue {
     /// Appends bytes at RCV.NXT; returns how many there was room for in the pool.
     #[inline]
     pub(crate) fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>) -> usize {
-        self.ready.append(pool, src)
+        self.ready.append(pool, src, Use::Receive)
     }
 
     /// Copies to `dst`, and drops what was copied unless `peek`. Returns how many bytes.
@@ -158,7 +158,9 @@ impl RecvQueue {
             rest = rest.skip(n);
         }
         while !rest.is_empty() && self.ahead_chunks < chunks_max {
-            let Some(id) = pool.alloc() else { break };
+            let Some(id) = pool.alloc(Use::Receive) else {
+                break;
+            };
             let n = pool.fill(id, rest);
             let meta = pool.meta_mut(id);
             (meta.tag, meta.next) = (seq.0, after);

@@ -1,6 +1,6 @@
 //! The send queue: bytes from SND.UNA on, and a cursor at SND.NXT so that sending in order never walks the queue.
 
-use sidestep_shm::{ChunkId, ChunkPool, ChunkQueue, Foreign, ForeignMut, NONE};
+use sidestep_shm::{ChunkId, ChunkPool, ChunkQueue, Foreign, ForeignMut, NONE, Use};
 use sidestep_wire::Seq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -52,7 +52,7 @@ impl SendQueue {
     /// Appends what the pool has room for; returns how many bytes.
     #[inline]
     pub(crate) fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>) -> usize {
-        self.queue.append(pool, src)
+        self.queue.append(pool, src, Use::Send)
     }
 
     /// Drops `bytes` acknowledged ones; `snd_una` is the sequence number of the first byte that stays.

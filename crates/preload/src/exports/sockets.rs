@@ -87,7 +87,7 @@ pub unsafe extern "C" fn accept4(
                     && c::errno() == libc::EAGAIN
                     && process().nonblocking(fd) == Some(false);
                 if new >= 0 {
-                    process().kernel_side_ready();
+                    process().accepted_by_kernel(fd);
                 }
                 if !again {
                     return new;

@@ -36,7 +36,7 @@ impl Process {
             return None;
         }
         let started = self.now();
-        let mut sources: Vec<(SocketRef, Ready)> = watched
+        let sources: Vec<(SocketRef, Ready)> = watched
             .ours
             .iter()
             .map(|(_, r, events)| (*r, *events))
@@ -46,7 +46,7 @@ impl Process {
             stack.poll(started);
             look(stack, &sources, &mut found)
         });
-        let Ok(mut count) = first else {
+        let Ok(count) = first else {
             return Some(Ok(fail_all(fds, &watched)));
         };
         self.keep_agent(shared, started);
@@ -72,17 +72,14 @@ impl Process {
                 (n > 0).then_some(n)
             });
             match woken {
-                Woken::Got(n) => count = n,
+                Woken::Got(_) | Woken::Kernel | Woken::TimedOut => {}
                 Woken::Interrupted => return Some(Err(Errno::INTR)),
                 Woken::Retired => return Some(Ok(fail_all(fds, &watched))),
-                Woken::Kernel | Woken::TimedOut => {}
             }
             if watched.has_kernel {
                 let _ = poll_now(&mut kernel, Nanos::ZERO);
             }
         }
-        sources.clear();
-        let _ = count;
         Some(Ok(self.put_together(fds, &watched, &kernel, &found)))
     }
 

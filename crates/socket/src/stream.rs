@@ -41,7 +41,7 @@ impl Process {
             return;
         };
         if !is_tcp && !local.addr.is_multicast() {
-            self.publish(shared, fd, r, "bind", local, flags);
+            self.publish(shared, fd, "bind", local, flags);
         }
     }
 
@@ -63,7 +63,7 @@ impl Process {
             // Two sides to accept from: the kernel's must never block.
             let _ = with_fd(fd, |fd| rustix::io::ioctl_fionbio(fd, true));
             if !again {
-                self.publish(shared, fd, r, "listen", local, flags);
+                self.publish(shared, fd, "listen", local, flags);
             }
         }
     }
@@ -72,7 +72,6 @@ impl Process {
         &self,
         shared: &Shared,
         fd: i32,
-        r: SocketRef,
         event: &'static str,
         local: Endpoint,
         flags: SocketFlags,
@@ -92,7 +91,6 @@ impl Process {
         });
         if let Some(why) = handover {
             self.count_handover(shared, why);
-            let _ = r;
         }
     }
 
@@ -217,7 +215,6 @@ impl Process {
 
     fn await_connection(&self, shared: &Shared, fd: i32, r: SocketRef, again: bool) -> Verdict<()> {
         if self.nonblocking(fd).unwrap_or(true) {
-            // A short look: a peer that spins answers within a microsecond.
             return Verdict::fail(if again {
                 Errno::ALREADY
             } else {

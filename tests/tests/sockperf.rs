@@ -19,6 +19,9 @@ fn server(world: &World, protocol: &str, port: u16) -> Process {
     server
 }
 
+/// sockperf numbers its messages and gives up beyond what it thinks a machine can do in the time: a rate keeps it there.
+const PING_PONG: &str = "ping-pong --mps 100000";
+
 /// Runs one of sockperf's tests and returns what it printed; the report of the agent is asserted while both live.
 fn run(mode: Mode, protocol: &str, test: &str) -> String {
     let world = World::new(mode);
@@ -26,7 +29,7 @@ fn run(mode: Mode, protocol: &str, test: &str) -> String {
     let server = server(&world, protocol, port);
     let mut client = world
         .client("sockperf")
-        .args(&format!("{test} -i 127.0.0.1 -p {port} -t 1 {protocol}"))
+        .args(&format!("{test} -i 127.0.0.1 -p {port} -t 2 {protocol}"))
         .spawn();
     world.wait_mode(&server, &mut client);
     client.wait(SHORT).success().text()
@@ -57,17 +60,21 @@ fn assert_ping_pong(output: &str) {
 }
 
 fn tcp_ping_pong(mode: Mode) {
-    assert_ping_pong(&run(mode, "--tcp", "ping-pong"));
+    assert_ping_pong(&run(mode, "--tcp", PING_PONG));
 }
 in_modes!("needs sockperf", tcp_ping_pong: both, server_only, client_only);
 
 fn udp_ping_pong(mode: Mode) {
-    assert_ping_pong(&run(mode, "", "ping-pong"));
+    assert_ping_pong(&run(mode, "", PING_PONG));
 }
 in_modes!("needs sockperf", udp_ping_pong: both, server_only, client_only);
 
 fn tcp_ping_pong_without_blocking(mode: Mode) {
-    assert_ping_pong(&run(mode, "--tcp", "ping-pong --nonblocked -m 1000"));
+    assert_ping_pong(&run(
+        mode,
+        "--tcp",
+        &format!("{PING_PONG} --nonblocked -m 1000"),
+    ));
 }
 in_modes!("needs sockperf", tcp_ping_pong_without_blocking: both);
 
@@ -111,7 +118,7 @@ fn many_sockets_in_one_set(mode: Mode) {
         wait_listening(ports[2]);
         let client = world
             .client("sockperf")
-            .args("ping-pong -t 1 -F")
+            .args(&format!("{PING_PONG} -t 1 -F"))
             .arg(waiting)
             .arg("-f")
             .arg(&feed);

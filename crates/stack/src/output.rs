@@ -357,8 +357,9 @@ pub(crate) fn put_checksum(
     let len = u32::try_from(header.len() + payload_len).unwrap_or(0);
     let pseudo = checksum::pseudo_header(path.src, path.dst, protocol.0, len);
     let header_sum = checksum::sum(pseudo, header);
-    let folded = u64::from(checksum::fold(payload_sum));
-    let value = checksum::finish(header_sum + folded);
+    // Sums are kept in the byte order of memory, and so must the payload's be that is added to the header's.
+    let payload_sum = checksum::fold(payload_sum).to_be_bytes();
+    let value = checksum::finish(checksum::sum(header_sum, &payload_sum));
     let field = if protocol == Protocol::UDP {
         udp::checksum_field(value)
     } else {

@@ -252,6 +252,7 @@ impl Stack<'_> {
         let now = self.core.advance(now);
         let core = &mut self.core;
         core.socket(r)?;
+        let mut wires = Vec::new();
         let s = &mut core.sockets[r.index as usize];
         match s.kind() {
             Kind::Stream => {
@@ -271,7 +272,7 @@ impl Stack<'_> {
             }
             Kind::Listener if read => {
                 // As in Linux: no more connections, but the socket stays.
-                core.abort_children(r.index);
+                wires = core.abort_children(r.index);
                 core.remove_port(r.index);
                 core.at(r.index).kind = Kind::Stream as u8;
             }
@@ -285,6 +286,9 @@ impl Stack<'_> {
         }
         core.notify(r.index, Ready::IN | Ready::OUT | Ready::RDHUP);
         self.flush_socket(r.index);
+        for wire in wires {
+            self.flush_wire(wire);
+        }
         Ok(())
     }
 
@@ -326,10 +330,13 @@ impl Stack<'_> {
         self.core.socket(r).map(|s| &mut s.tcb)
     }
 
-    /// Sends what a change of options made due.
+    /// Sends what a change of options made due, and sees to deadlines that it set.
     pub fn flush(&mut self, now: Nanos, r: SocketRef) {
         self.core.advance(now);
-        if self.core.socket(r).is_ok_and(|s| s.tcb.wants_output()) {
+        let Ok(s) = self.core.socket(r) else { return };
+        let (due, wants_output) = (s.tcb.next_timeout(), s.tcb.wants_output());
+        self.core.schedule(r.index, due);
+        if wants_output {
             self.flush_socket(r.index);
         }
     }

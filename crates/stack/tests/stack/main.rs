@@ -1,0 +1,12 @@
+//! The stack as its callers see it, one end to the other.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod closing;
+mod datagrams;
+mod exhaustion;
+mod harness;
+mod readiness;
+mod slots;
+mod streams;
+mod timers;
+mod wires;

@@ -196,7 +196,8 @@ impl Stack<'_> {
         if s.kind() != Kind::Stream {
             return Err(Error::NotConnected);
         }
-        if s.tcb.recv_len() > 0 && !s.has(SocketFlags::SHUT_READ) {
+        // Bytes are there to be read after a shutdown of this side too, as in Linux.
+        if s.tcb.recv_len() > 0 {
             let mut done = 0;
             let mut env = Env {
                 now,

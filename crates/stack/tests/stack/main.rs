@@ -5,6 +5,7 @@ mod closing;
 mod datagrams;
 mod exhaustion;
 mod harness;
+mod memory;
 mod readiness;
 mod slots;
 mod streams;

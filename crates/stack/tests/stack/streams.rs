@@ -101,6 +101,30 @@ fn half_a_connection_can_be_closed() {
 }
 
 #[test]
+fn a_side_shut_down_for_reading_still_gives_what_came() {
+    let net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let (client, server) = net.pair(listener, 5000);
+    net.a.send(client, b"before").unwrap();
+    net.settle();
+    net.b
+        .with(|s| s.shutdown(net.b.now, server, true, false))
+        .unwrap();
+    assert_eq!(net.b.recv(server, 99), Ok(b"before".to_vec()));
+    assert_eq!(net.b.recv(server, 99), Ok(vec![]), "it does not wait");
+    net.a.send(client, b"after").unwrap();
+    net.settle();
+    assert_eq!(net.b.recv(server, 99), Ok(b"after".to_vec()));
+    assert_eq!(net.b.send(server, b"goes on"), Ok(7));
+    net.settle();
+    assert_eq!(net.a.recv(client, 99), Ok(b"goes on".to_vec()));
+    net.a.close(client);
+    net.b.close(server);
+    net.b.close(listener);
+    net.finish();
+}
+
+#[test]
 fn peeked_bytes_stay() {
     let net = Net::new();
     let listener = net.b.listener(at_b(PORT), 8);

@@ -345,6 +345,15 @@ fn one_sleeper_waits_for_several_sockets() {
     assert_eq!(a.take_wakes(), 1 << me);
     assert_eq!(a.usage().watches, 1);
     a.with(|s| s.give_waiter(me));
+    // Every watch was given back once: those taken next are different ones.
+    let sets = [(); 3].map(|()| a.with(|s| s.new_set(a.slot)).unwrap());
+    for (data, set) in (0..).zip(sets) {
+        w.add(set, Ready::OUT, data);
+    }
+    for (data, set) in (0..).zip(sets) {
+        assert_eq!(a.collect(set, 9), [(Ready::OUT, data)]);
+        a.with(|s| s.close_set(set, a.slot));
+    }
     w.net.b.close(far);
     w.finish();
 }

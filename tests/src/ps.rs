@@ -123,6 +123,12 @@ impl Ps {
             .any(|stack| stack.count("rx_frames") > 0 && stack.count("tx_frames") > 0)
     }
 
+    /// Whether a client without connections sends datagrams that nobody answers.
+    fn is_one_way(&self, server: u32, client: u32) -> bool {
+        let sends = self.has(client, "udp_tx_datagrams") && !self.has(client, "tcp_connects");
+        sends && self.has(server, "udp_rx_datagrams")
+    }
+
     /// Whether a counter of a process moved.
     fn has(&self, pid: u32, counter: &str) -> bool {
         self.stacks_of(pid).any(|stack| stack.count(counter) > 0)
@@ -142,8 +148,10 @@ impl Ps {
     pub fn is_mode(&self, mode: Mode, server: u32, client: u32) -> bool {
         let has_stack = |pid| self.stacks_of(pid).next().is_some();
         match mode {
-            // Datagrams may go one way only.
-            Mode::Both => self.has(server, "rx_frames") && self.has(client, "tx_frames"),
+            Mode::Both => {
+                let both_ways = self.is_wire_used(server) && self.is_wire_used(client);
+                both_ways || self.is_one_way(server, client)
+            }
             Mode::ServerOnly => has_stack(server) && !has_stack(client),
             // It must say why it left its destination to the kernel.
             Mode::ClientOnly => self.handed_over(client) > 0 && !has_stack(server),

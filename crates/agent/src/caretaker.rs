@@ -8,7 +8,7 @@
 
 use crate::registry::{Registry, StackEntry, Unavailable};
 use sidestep_control::StackId;
-use sidestep_shm::Nanos;
+use sidestep_shm::{Nanos, barrier};
 use sidestep_stack::{Kind, SocketReport, StackReport};
 
 /// A stack that was polled within this time looks after itself.
@@ -148,7 +148,10 @@ impl Registry {
         let report = entry.with(|stack| {
             stack.poll(now);
             stack.reset_sleepers();
-            if stack.arm() {
+            // Where no barrier is to be had we look again soon enough.
+            if stack.arm(|| {
+                barrier::raise();
+            }) {
                 stack.poll(now);
             }
             stack.report()

@@ -105,6 +105,7 @@ impl Registry {
             }
             stack.report()
         })?;
+        entry.shared.word().forget_sleepers();
         entry.slots.retain(|s, p| (*s, *p) != (slot, pid));
         // Whoever sleeps asks for its wake-ups anew, for all were forgotten.
         entry.wake_all();

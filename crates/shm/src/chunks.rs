@@ -111,6 +111,12 @@ impl<'m> ChunkPool<'m> {
         (taken as usize) < capacity - capacity / 8
     }
 
+    /// Whether [`alloc`](Self::alloc) would have a chunk for this use.
+    #[inline]
+    pub fn has_free(&self, purpose: Use) -> bool {
+        (self.head.free.used() as usize) < self.capacity() && self.has_room(purpose)
+    }
+
     /// Gives a chunk back.
     #[inline]
     pub fn free(&mut self, id: ChunkId) {
@@ -230,12 +236,15 @@ impl ChunkQueue {
         if self.tail != NONE {
             let n = pool.fill(self.tail, rest);
             self.grow(n);
+            if n == rest.len() {
+                return n;
+            }
             rest = rest.skip(n);
         }
         while !rest.is_empty() {
             let Some(id) = pool.alloc(purpose) else { break };
             let n = pool.fill(id, rest);
-            self.push_chunk(pool, id);
+            self.link(pool, id, n);
             rest = rest.skip(n);
         }
         src.len() - rest.len()
@@ -244,7 +253,15 @@ impl ChunkQueue {
     /// Appends a chunk with what it holds; the queue owns it from here on.
     #[inline]
     pub fn push_chunk(&mut self, pool: &mut ChunkPool<'_>, id: ChunkId) {
-        pool.meta_mut(id).next = NONE;
+        let meta = pool.meta_mut(id);
+        meta.next = NONE;
+        let bytes = usize::from(meta.len);
+        self.link(pool, id, bytes);
+    }
+
+    /// Makes `id`, which ends its list and holds so many bytes, the last chunk.
+    #[inline]
+    fn link(&mut self, pool: &mut ChunkPool<'_>, id: ChunkId, bytes: usize) {
         if self.tail == NONE {
             self.head = id;
         } else {
@@ -252,7 +269,7 @@ impl ChunkQueue {
         }
         self.tail = id;
         self.chunks += 1;
-        self.grow(usize::from(pool.meta(id).len));
+        self.grow(bytes);
     }
 
     /// Takes the first chunk off with what it holds; the caller owns it from here on.

@@ -96,6 +96,13 @@ impl<'a> Foreign<'a> {
         n
     }
 
+    /// A copy of the first `N` bytes, if there are as many. For headers of fixed length: the copy needs no loop.
+    #[inline]
+    pub fn to_array<const N: usize>(&self) -> Option<[u8; N]> {
+        // SAFETY: N bytes are there by the check before it; an array of bytes has no alignment.
+        (self.len >= N).then(|| unsafe { self.ptr.cast::<[u8; N]>().read() })
+    }
+
     /// Folds `f` over private copies of the bytes, in blocks of an even length (but for the last).
     pub fn fold<A>(&self, first: A, mut f: impl FnMut(A, &[u8]) -> A) -> A {
         let mut block = [0; FOLD_BLOCK];
@@ -182,6 +189,15 @@ impl ForeignMut<'_> {
             ptr: self.ptr,
             len: self.len,
             of: PhantomData,
+        }
+    }
+
+    /// Copies a whole array in; nothing where there is none or it does not fit. The copy needs no loop.
+    #[inline]
+    pub fn copy_array<const N: usize>(&mut self, src: Option<&[u8; N]>) {
+        if let Some(src) = src.filter(|_| self.len >= N) {
+            // SAFETY: N bytes are there by the line above; an array of bytes has no alignment.
+            unsafe { self.ptr.cast::<[u8; N]>().write(*src) };
         }
     }
 

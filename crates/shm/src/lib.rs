@@ -10,6 +10,7 @@
 //! capacities fixed at creation. [`NONE`] is the index of nothing.
 
 pub mod atomic;
+pub mod barrier;
 mod carve;
 mod chunks;
 mod clock;

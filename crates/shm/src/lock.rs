@@ -2,20 +2,22 @@
 //! half-changed tables. A dead holder's lock is *retired* for good, and every later attempt says so.
 
 use crate::atomic::{AtomicU32, Ordering};
+use crate::barrier;
 use rustix::process::Pid;
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-/// Set in the word while somebody may sleep on it.
-const WAITERS: u32 = 1 << 31;
-/// The word of a lock that will not be taken again.
-const RETIRED: u32 = 0x7fff_ffff;
 /// Attempts before sleeping; the lock is held for some hundred nanoseconds as a rule.
 const SPINS: u32 = 200;
 /// How long to sleep before looking whether the holder still lives.
 const CHECK_HOLDER: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
+};
+/// How long where the kernel has no barrier for us, so that a wake-up may have been missed.
+const CHECK_OFTEN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
 };
 
 /// Who takes the lock: a client slot of the stack, and the process in it.
@@ -40,29 +42,38 @@ impl core::fmt::Display for Retired {
 impl std::error::Error for Retired {}
 
 /// The lock, one cache line at the start of a region; zeroed memory is a free lock.
+///
+/// Giving it back is a plain store, not an atomic exchange, which would have to wait until all that was written before
+/// has reached memory: the frames just sent, whose lines the peer has. A plain store may be seen later than the look for
+/// sleepers that follows it, so who is about to sleep raises a [`barrier`] between announcing that and its last attempt.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct LockWord {
-    /// 0 free, else slot + 1, with [`WAITERS`]; [`RETIRED`] for ever. Everybody writes, by compare-and-swap.
+    /// 0 free, else slot + 1. Taken by compare-and-swap, given back by a store.
     word: AtomicU32,
     /// The holder's process. Written by the holder.
     holder_pid: AtomicU32,
+    /// Threads that sleep or are about to. Everybody writes.
+    sleepers: AtomicU32,
+    /// Not 0: the lock will not be taken again.
+    retired: AtomicU32,
 }
 
 impl LockWord {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self, owner: Owner) -> Result<bool, Retired> {
-        match self
+        let taken = self
             .word
             .compare_exchange(0, owner.slot + 1, Ordering::Acquire, Ordering::Relaxed)
-        {
-            Ok(_) => {
-                self.holder_pid.store(owner.pid, Ordering::Relaxed);
-                Ok(true)
-            }
-            Err(RETIRED) => Err(Retired),
-            Err(_) => Ok(false),
+            .is_ok();
+        if taken {
+            self.holder_pid.store(owner.pid, Ordering::Relaxed);
+        }
+        if self.is_retired() {
+            Err(Retired)
+        } else {
+            Ok(taken)
         }
     }
 
@@ -85,43 +96,24 @@ impl LockWord {
             }
         }
         loop {
-            let word = self.word.load(Ordering::Relaxed);
-            if word == RETIRED {
-                return Err(Retired);
-            }
-            if word == 0 {
-                // Others may sleep: taken with the flag set, so that our unlock wakes one of them.
-                if self
-                    .word
-                    .compare_exchange(
-                        0,
-                        (owner.slot + 1) | WAITERS,
-                        Ordering::Acquire,
-                        Ordering::Relaxed,
-                    )
-                    .is_ok()
-                {
-                    self.holder_pid.store(owner.pid, Ordering::Relaxed);
-                    return Ok(());
+            self.sleepers.fetch_add(1, Ordering::SeqCst);
+            // SYNC POINT: pairs with the barrier in `unlock`.
+            let raised = barrier::raise();
+            let word = self.word.load(Ordering::SeqCst);
+            let taken = self.try_lock(owner);
+            if taken == Ok(false) && word != 0 {
+                let span = if raised { CHECK_HOLDER } else { CHECK_OFTEN };
+                let slept = futex::wait(&self.word, futex::Flags::empty(), word, Some(&span));
+                if slept == Err(rustix::io::Errno::TIMEDOUT) {
+                    self.retire_if_orphaned(word);
                 }
-                continue;
             }
-            if word & WAITERS == 0
-                && self
-                    .word
-                    .compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_err()
-            {
-                continue;
-            }
-            let slept = futex::wait(
-                &self.word,
-                futex::Flags::empty(),
-                word | WAITERS,
-                Some(&CHECK_HOLDER),
-            );
-            if slept == Err(rustix::io::Errno::TIMEDOUT) {
-                self.retire_if_orphaned(word | WAITERS);
+            let fewer = |n: u32| n.checked_sub(1);
+            let _ = self
+                .sleepers
+                .fetch_update(Ordering::SeqCst, Ordering::Relaxed, fewer);
+            if taken? {
+                return Ok(());
             }
         }
     }
@@ -138,55 +130,48 @@ impl LockWord {
             && self.word.load(Ordering::Relaxed) == word
             && self.holder_pid.load(Ordering::Relaxed) == pid
         {
-            let _ = self
-                .word
-                .compare_exchange(word, RETIRED, Ordering::Relaxed, Ordering::Relaxed);
-            let _ = futex::wake(&self.word, futex::Flags::empty(), u32::MAX >> 1);
+            self.retire();
         }
     }
 
     /// Gives the lock back. Only the holder may call this.
     #[inline]
     pub fn unlock(&self) {
-        let word = self.word.load(Ordering::Relaxed);
-        if word != RETIRED
-            && word & WAITERS == 0
-            && self
-                .word
-                .compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed)
-                .is_ok()
-        {
-            return;
+        self.word.store(0, Ordering::Release);
+        // SYNC POINT: pairs with the barrier in `lock_slowly`.
+        barrier::light();
+        if self.sleepers.load(Ordering::Relaxed) != 0 {
+            self.wake_one();
         }
-        self.unlock_slowly();
     }
 
     #[cold]
-    fn unlock_slowly(&self) {
-        let free = |word| (word != RETIRED).then_some(0);
-        let _ = self
-            .word
-            .fetch_update(Ordering::Release, Ordering::Relaxed, free);
+    fn wake_one(&self) {
         let _ = futex::wake(&self.word, futex::Flags::empty(), 1);
+    }
+
+    /// Forgets the sleepers, after the death of a process that may have been one. Those that live look again in time.
+    pub fn forget_sleepers(&self) {
+        self.sleepers.store(0, Ordering::Relaxed);
     }
 
     /// The slot that holds the lock now.
     pub fn holder(&self) -> Option<u32> {
-        match self.word.load(Ordering::Relaxed) {
-            RETIRED => None,
-            word => (word & !WAITERS).checked_sub(1),
+        if self.is_retired() {
+            return None;
         }
+        self.word.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether the lock was given up.
     #[inline]
     pub fn is_retired(&self) -> bool {
-        self.word.load(Ordering::Relaxed) == RETIRED
+        self.retired.load(Ordering::Relaxed) != 0
     }
 
     /// Gives the lock up and wakes everyone who waits for it.
     pub fn retire(&self) {
-        self.word.store(RETIRED, Ordering::Relaxed);
+        self.retired.store(1, Ordering::SeqCst);
         let _ = futex::wake(&self.word, futex::Flags::empty(), u32::MAX >> 1);
     }
 }

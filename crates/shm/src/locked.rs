@@ -35,6 +35,7 @@ impl<V> Locked<V> {
                 "memory too short for a lock",
             ));
         }
+        crate::barrier::take_part();
         let view = carve(&mut Carver::new(&region, size_of::<LockWord>()))?;
         Ok(Self {
             view: UnsafeCell::new(view),

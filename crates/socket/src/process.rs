@@ -194,6 +194,7 @@ impl Process {
 
     /// We are a child now, in `slot`.
     pub(crate) fn become_child(&self, slot: u32) {
+        sidestep_shm::barrier::take_part();
         self.slot.store(slot, Ordering::Relaxed);
         self.pid.store(current_pid(), Ordering::Relaxed);
         self.forks.fetch_add(1, Ordering::Relaxed);

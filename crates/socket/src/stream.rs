@@ -356,6 +356,12 @@ impl Process {
             if stack.rx_pending() {
                 stack.poll(now);
             }
+            if let [message] = parts
+                && !more
+                && let Some(sent) = stack.send_at_once(now, r, *message)
+            {
+                return Ok(sent);
+            }
             match stack.send(now, r, parts, more) {
                 Err(Error::WouldBlock) => {
                     stack.poll(now);
@@ -424,11 +430,7 @@ impl Process {
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
         let first = self.with_stack(shared, |stack| {
-            let mut got = stack.recv(now, r, parts, peek);
-            if got == Err(Error::WouldBlock) {
-                stack.poll(now);
-                got = stack.recv(now, r, parts, peek);
-            }
+            let got = stack.recv_new(now, r, parts, peek);
             let more_wanted = got.is_err() || flags.contains(RecvFlags::WAITALL);
             (got, more_wanted && stack.blocks(r))
         });

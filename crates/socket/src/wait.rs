@@ -8,14 +8,15 @@ use crate::signals::Handled;
 use crate::thread::{DOORBELL, WAITER, with_thread};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use sidestep_shm::Nanos;
+use sidestep_shm::{Nanos, barrier};
 use sidestep_stack::{Ready, SocketRef, Stack, WaitFor};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 
 /// How often a spinning thread offers its processor to others.
 const YIELD: Nanos = Nanos::from_micros(3);
-/// How long a thread without a waiter of its own sleeps at most: it is told of frames, not of others' work.
+/// How long a thread sleeps at most that may not be told of everything: one without a waiter of its own is told of frames
+/// only, and one for which the kernel raised no barrier may have missed one.
 const NAP: Nanos = Nanos::from_millis(1);
 
 /// Signals that are blocked while a call sleeps, as its caller asked (ppoll, pselect, epoll_pwait).
@@ -288,10 +289,12 @@ fn prepare(
             until = until.min(stack.next_timer());
         }
     }
-    if !told {
+    let mut raised = false;
+    let pending = stack.arm(|| raised = barrier::raise());
+    if !told || !raised {
         until = until.min(now + NAP);
     }
-    (until, stack.arm())
+    (until, pending)
 }
 
 /// poll(2) over `sleep` and descriptors of the kernel's side.

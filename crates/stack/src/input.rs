@@ -1,6 +1,7 @@
 //! A frame's way from a port to its socket.
 
 use crate::Endpoint;
+use crate::express::Reader;
 use crate::memory::Core;
 use crate::output::back;
 use crate::socket::Kind;
@@ -24,9 +25,22 @@ pub(crate) struct Packet<'f> {
 }
 
 impl Core<'_> {
-    /// Works a received frame in.
-    pub(crate) fn on_frame(&mut self, wire: u32, frame: Foreign<'_>, verify: bool) {
+    /// Works a received frame in. A `reader` takes what comes for it.
+    #[inline]
+    pub(crate) fn on_frame(
+        &mut self,
+        wire: u32,
+        frame: Foreign<'_>,
+        verify: bool,
+        reader: Option<&mut Reader<'_, '_>>,
+    ) {
         self.counters.rx_frames += 1;
+        if verify || !self.on_plain_frame(wire, frame, reader) {
+            self.on_any_frame(wire, frame, verify);
+        }
+    }
+
+    fn on_any_frame(&mut self, wire: u32, frame: Foreign<'_>, verify: bool) {
         if let Err(malformed) = self.parse_frame(wire, frame, verify) {
             match malformed {
                 Malformed::Checksum => self.counters.rx_checksum_bad += 1,

@@ -8,6 +8,7 @@
 
 mod config;
 mod counters;
+mod express;
 mod icmp;
 mod input;
 mod links;

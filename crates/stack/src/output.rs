@@ -235,6 +235,9 @@ impl Core<'_> {
                 header_len + segment.payload_len,
             );
             segment.repr.emit(&mut headers[ip..]);
+            if s.template.is_empty() {
+                s.template.keep(&headers[..ip + header_len]);
+            }
             let total = ip + header_len + segment.payload_len;
             let unfinished = caps.tx_checksum_unneeded && self.header.checksums == 0;
             let (tcb, pool) = (&s.tcb, &self.pool);

@@ -6,6 +6,7 @@ use crate::{Endpoint, Error, Result};
 use bitflags::bitflags;
 use sidestep_shm::{NONE, Nanos};
 use sidestep_tcp::Tcb;
+use sidestep_wire::plain::Template;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// What a socket is.
@@ -125,6 +126,8 @@ pub(crate) struct Socket {
     pub(crate) tos: u8,
     _reserved2: [u8; 6],
     pub(crate) udp: UdpQueue,
+    /// Headers as they were sent last, for segments that differ little.
+    pub(crate) template: Template,
     pub(crate) tcb: Tcb,
 }
 
@@ -376,6 +379,7 @@ impl Stack<'_> {
         let s = self.core.socket(r)?;
         s.tos = tos.unwrap_or(s.tos);
         s.hop_limit = hop_limit.unwrap_or(s.hop_limit);
+        s.template.forget();
         Ok(())
     }
 

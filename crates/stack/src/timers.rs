@@ -97,6 +97,12 @@ impl Core<'_> {
         socket.timer_next = NONE;
     }
 
+    /// Whether a tick has passed since all that was due was served.
+    #[inline]
+    pub(crate) const fn has_turned(&self) -> bool {
+        self.header.timers.tick < self.header.now.0 >> TICK_BITS
+    }
+
     /// Takes out a socket whose slot has come. Call until there is none.
     pub(crate) fn pop_due(&mut self) -> Option<u32> {
         let target = self.now().0 >> TICK_BITS;

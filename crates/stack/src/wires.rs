@@ -1,5 +1,6 @@
 //! The wires of a stack: its ends of shared-memory links to other stacks, and what is queued for each.
 
+use crate::express::Reader;
 use crate::memory::{Core, Stack, WIRES_MAX};
 use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
@@ -166,7 +167,7 @@ impl Stack<'_> {
     pub fn close_wire(&mut self, index: u32) {
         // What the other end sent before it ended is still in the ring.
         for _ in 0..DRAIN_ROUNDS {
-            if (index as usize) >= WIRES_MAX || self.poll_wire(index as usize) == 0 {
+            if (index as usize) >= WIRES_MAX || self.poll_wire(index as usize, None) == 0 {
                 break;
             }
         }
@@ -212,12 +213,22 @@ impl Stack<'_> {
 
     /// Takes what came in, serves timers, sends what is due. Call often. Returns how many frames came in.
     pub fn poll(&mut self, now: Nanos) -> usize {
+        self.poll_for(now, None)
+    }
+
+    /// As [`poll`](Self::poll), for a reader who takes what comes for it.
+    #[inline]
+    pub(crate) fn poll_for(
+        &mut self,
+        now: Nanos,
+        mut reader: Option<&mut Reader<'_, '_>>,
+    ) -> usize {
         self.core.advance(now);
         let mut frames = 0;
         for _ in 0..ROUNDS_MAX {
             let mut more = false;
             for index in 0..self.wires_end() {
-                let taken = self.poll_wire(index);
+                let taken = self.poll_wire(index, reader.as_deref_mut());
                 frames += taken;
                 more |= taken == RX_BATCH;
             }
@@ -225,14 +236,16 @@ impl Stack<'_> {
                 break;
             }
         }
-        self.serve_timers();
+        if self.core.has_turned() {
+            self.serve_timers();
+        }
         if self.core.header.starved != 0 {
             self.core.feed_starved();
         }
         frames
     }
 
-    fn poll_wire(&mut self, index: usize) -> usize {
+    fn poll_wire(&mut self, index: usize, mut reader: Option<&mut Reader<'_, '_>>) -> usize {
         let wire = &mut self.wires[index];
         if !wire.is_open() {
             return 0;
@@ -243,9 +256,11 @@ impl Stack<'_> {
         };
         let verify = !port.caps().rx_checksum_vouched || self.core.header.checksums != 0;
         let core = &mut self.core;
-        let taken = port.rx_batch(RX_BATCH, |frame| core.on_frame(number, frame, verify));
+        let taken = port.rx_batch(RX_BATCH, |frame| {
+            core.on_frame(number, frame, verify, reader.as_deref_mut());
+        });
         let broken = port.is_broken();
-        if taken > 0 || self.core.has_pending(number) {
+        if self.core.has_pending(number) || !self.core.replies.is_empty() {
             self.flush_wire(number);
         }
         if broken {
@@ -289,10 +304,12 @@ impl Stack<'_> {
         })
     }
 
-    /// Asks the other ends for wake-ups, as somebody is about to sleep; true when frames wait already.
-    pub fn arm(&mut self) -> bool {
+    /// Asks the other ends for wake-ups, as somebody is about to sleep; true when frames wait already. `raise` is to
+    /// raise a [`barrier`](sidestep_shm::barrier): else a frame may come unseen.
+    pub fn arm(&mut self, raise: impl FnOnce()) -> bool {
         self.core.header.sleepers += 1;
         self.each_port(|port| port.rx_wakeups(true));
+        raise();
         self.rx_pending()
     }
 

@@ -40,7 +40,7 @@ impl Tcb {
             self.on_duplicate_ack();
         }
         if self.snd_wl1.lt(seg.seq) || (self.snd_wl1 == seg.seq && self.snd_wl2.le(ack)) {
-            self.update_send_window(seg);
+            self.update_send_window(seg.seq, ack, window);
         }
         if self.has_unsent() {
             // Also where the segment's window is not news: its acknowledgement may have made room.
@@ -54,9 +54,9 @@ impl Tcb {
 
     /// Takes a newer window. One that has opened ends probing; one that answers a probe shows that the peer lives.
     #[inline]
-    pub(crate) fn update_send_window(&mut self, seg: &Repr) {
+    pub(crate) fn update_send_window(&mut self, seq: Seq, ack: Seq, window: u32) {
         let before = self.snd_wnd;
-        self.take_window(seg);
+        self.take_window(seq, ack, window);
         if !self.is_outstanding() {
             self.retries = 0;
             if self.snd_wnd > before {

@@ -20,6 +20,7 @@
 //! | `segment`, `validate`, `ack` | a segment arrives (3.10.7, RFC 5961, PAWS of RFC 7323) |
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
+//! | `at_once` | the short way for a message that nothing stands in the way of |
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
 //! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod at_once;
 mod close;
 mod congestion;
 mod info;
@@ -53,6 +55,7 @@ pub use listen::reset_for;
 pub use options::{IcmpError, KeepAlive};
 pub use output::Transmit;
 pub use recovery::Phase;
+pub use segment::Sink;
 pub use state::{Error, Events, State};
 pub use tcb::{Env, Settings, Tcb};
 

@@ -108,7 +108,7 @@ impl Tcb {
         self.rcv_acked = self.rcv_nxt;
         // What our SYN announced, or our SYN-ACK will.
         self.rcv_adv = self.rcv_nxt + self.rcv_buf_bytes.min(u32::from(u16::MAX));
-        self.take_window(syn);
+        self.take_window(syn.seq, syn.ack, self.window_of(syn));
         match syn.options.timestamps {
             Some(ts) if self.is(Marks::TIMESTAMPS) => self.ts_recent = ts.value,
             _ => self.marks.remove(Marks::TIMESTAMPS),
@@ -207,7 +207,7 @@ impl Tcb {
         (self.retries, self.backoff) = (0, 0);
         self.marks.remove(Marks::SYN_DUE);
         self.deadlines.clear(Timer::Retransmit);
-        self.take_window(seg);
+        self.take_window(seg.seq, seg.ack, self.window_of(seg));
         self.set_state(State::Established);
         self.start_keepalive(env.now);
         if self.is(Marks::FIN_QUEUED) {
@@ -219,10 +219,10 @@ impl Tcb {
 
     /// Notes the window of a segment that is newer than the one noted last.
     #[inline]
-    pub(crate) fn take_window(&mut self, seg: &Repr) {
-        self.snd_wnd = self.window_of(seg);
-        self.snd_wl1 = seg.seq;
-        self.snd_wl2 = seg.ack;
+    pub(crate) fn take_window(&mut self, seq: Seq, ack: Seq, window: u32) {
+        self.snd_wnd = window;
+        self.snd_wl1 = seq;
+        self.snd_wl2 = ack;
         self.snd_wnd_max = self.snd_wnd_max.max(self.snd_wnd);
     }
 

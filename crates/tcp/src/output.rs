@@ -7,6 +7,7 @@ use crate::tcb::{Env, Marks, Tcb};
 use crate::timer::{CORK_MAX, DELAYED_ACK, Timer};
 use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
+use sidestep_wire::plain::Plain;
 use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
 
 /// A segment to send. It counts as sent once it was taken from [`Tcb::poll_transmit`].
@@ -224,7 +225,7 @@ impl Tcb {
 
     /// Forgets a congestion window that was not used for long (RFC 5681 4.1).
     #[inline]
-    fn restart_after_idle(&mut self, now: Nanos) {
+    pub(crate) fn restart_after_idle(&mut self, now: Nanos) {
         if !self.is_outstanding() && now - self.last_tx > self.rtt.rto(0) {
             self.congestion.on_idle(u32::from(self.mss));
         }
@@ -273,7 +274,7 @@ impl Tcb {
 
     /// Moves the send sequence on over a segment, and sets the timers that watch it.
     #[inline]
-    fn note_data_sent(&mut self, now: Nanos, seq: Seq, end: Seq) {
+    pub(crate) fn note_data_sent(&mut self, now: Nanos, seq: Seq, end: Seq) {
         if seq.lt(self.snd_max) {
             self.counters.retransmits += 1;
         } else {
@@ -366,13 +367,27 @@ impl Tcb {
             self.finish_special_header(&mut repr, now);
             return repr;
         }
-        repr.window = self.announce_window();
-        repr.options.timestamps = self.timestamps_option(now);
+        let plain = self.plain_header(now);
+        repr.window = plain.window;
+        repr.options.timestamps = plain.timestamps;
+        repr
+    }
+
+    /// What the header of a segment says that leaves now and is neither SYN nor RST; its sequence number is the caller's.
+    #[inline]
+    pub(crate) fn plain_header(&mut self, now: Nanos) -> Plain {
+        let plain = Plain {
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            window: self.announce_window(),
+            push: false,
+            timestamps: self.timestamps_option(now),
+        };
         if self.is(Marks::ACK_NOW | Marks::ACK_PENDING) {
             self.quick_acks = self.quick_acks.saturating_sub(1);
         }
         self.note_ack_sent();
-        repr
+        plain
     }
 
     /// The rest of the header of a SYN or RST.

@@ -5,40 +5,102 @@ use crate::recv_queue::chunks_ahead_max;
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use crate::validate::{Verdict, is_older};
-use sidestep_shm::Foreign;
+use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
+use sidestep_wire::plain::Plain;
 use sidestep_wire::tcp::{Flags, Repr};
+
+/// Where a reader who waits wants the next bytes: they go there without a stop in the receive queue.
+pub struct Sink<'s, 'm> {
+    into: &'s mut ForeignMut<'m>,
+    filled: usize,
+}
+
+impl<'s, 'm> Sink<'s, 'm> {
+    /// Fills `into` from its start.
+    pub const fn new(into: &'s mut ForeignMut<'m>) -> Self {
+        Self { into, filled: 0 }
+    }
+
+    /// Bytes that it holds already.
+    #[inline]
+    pub const fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Takes all of `payload`, or nothing.
+    #[inline]
+    fn take(&mut self, payload: Foreign<'_>) -> bool {
+        let fits = payload.len() <= self.into.len() - self.filled;
+        if fits {
+            self.filled += self.into.skip(self.filled).copy_from_foreign(payload);
+        }
+        fits
+    }
+}
 
 impl Tcb {
     /// Takes a segment for this connection, its checksum already verified.
-    #[inline]
     pub fn on_segment(
         &mut self,
         env: &mut Env<'_, '_>,
         seg: &Repr,
         payload: Foreign<'_>,
     ) -> Events {
+        if let Some(plain) = Plain::of(seg)
+            && let Some(events) = self.on_plain(env, &plain, payload, None)
+        {
+            return events;
+        }
         self.counters.segments_in += 1;
-        let events = if self.is_expected(seg, payload.len()) {
-            self.on_expected(env, seg, payload)
-        } else {
-            self.on_any_segment(env, seg, payload)
-        };
+        let events = self.on_any_segment(env, seg, payload);
         self.events(events)
     }
 
-    /// Header prediction: whether the segment is the next one of an undisturbed connection, so that each check below is
-    /// known to pass.
+    /// Takes the next segment of an undisturbed connection (header prediction): each check of the long way is known to
+    /// pass. None, and nothing has changed, where the segment is not that one. What a `sink` has room for goes there
+    /// and is read already.
     #[inline]
-    fn is_expected(&self, seg: &Repr, payload_len: usize) -> bool {
-        let timestamps_ok = match seg.options.timestamps {
+    pub fn on_plain(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seg: &Plain,
+        payload: Foreign<'_>,
+        sink: Option<&mut Sink<'_, '_>>,
+    ) -> Option<Events> {
+        if !self.is_expected(seg, payload.len()) {
+            return None;
+        }
+        self.counters.segments_in += 1;
+        let mut events = Events::empty();
+        self.take_timestamp(seg.seq, seg.timestamps);
+        self.note_alive(env);
+        if seg.ack != self.snd_una {
+            events |= self.advance_una(env, seg.ack, seg.timestamps.map(|ts| ts.echo));
+        }
+        self.update_send_window(seg.seq, seg.ack, u32::from(seg.window) << self.snd_wscale);
+        if !payload.is_empty() {
+            let flags = if seg.push { Flags::PSH } else { Flags::empty() };
+            let is_empty = self.rcv.len() == 0;
+            if sink.is_some_and(|sink| is_empty && sink.take(payload)) {
+                self.note_text(payload.len(), flags, env.now);
+                self.note_read();
+            } else {
+                events |= self.append_text(env, flags, payload);
+            }
+        }
+        Some(self.events(events))
+    }
+
+    #[inline]
+    fn is_expected(&self, seg: &Plain, payload_len: usize) -> bool {
+        let timestamps_ok = match seg.timestamps {
             Some(ts) => !self.is(Marks::TIMESTAMPS) || !is_older(ts.value, self.ts_recent),
             None => !self.is(Marks::TIMESTAMPS),
         };
         self.state == State::Established as u8
             && self.phase == Phase::Open as u8
             && self.dup_acks == 0
-            && seg.flags.bits() & !Flags::PSH.bits() == Flags::ACK.bits()
             && seg.seq == self.rcv_nxt
             && payload_len <= self.rcv_wnd() as usize
             && self.rcv.is_contiguous()
@@ -46,22 +108,6 @@ impl Tcb {
             && seg.ack.le(self.snd_max)
             && (payload_len > 0 || seg.ack != self.snd_una)
             && timestamps_ok
-    }
-
-    #[inline]
-    fn on_expected(&mut self, env: &mut Env<'_, '_>, seg: &Repr, payload: Foreign<'_>) -> Events {
-        let mut events = Events::empty();
-        self.take_timestamp(seg);
-        self.note_alive(env);
-        if seg.ack != self.snd_una {
-            let echo = seg.options.timestamps.map(|ts| ts.echo);
-            events |= self.advance_una(env, seg.ack, echo);
-        }
-        self.update_send_window(seg);
-        if !payload.is_empty() {
-            events |= self.append_text(env, seg.flags, payload);
-        }
-        events
     }
 
     /// Appends text that begins at RCV.NXT and fits the window.
@@ -79,10 +125,16 @@ impl Tcb {
                 return Events::empty();
             }
         }
+        self.note_text(taken, flags, env.now);
+        Events::READABLE
+    }
+
+    /// Moves RCV.NXT on over text that was kept.
+    #[inline]
+    fn note_text(&mut self, taken: usize, flags: Flags, now: Nanos) {
         self.counters.bytes_received += taken as u64;
         self.rcv_nxt += u32::try_from(taken).unwrap_or(0);
-        self.acknowledge_data(taken, flags, env.now);
-        Events::READABLE
+        self.acknowledge_data(taken, flags, now);
     }
 
     #[inline]
@@ -127,7 +179,7 @@ impl Tcb {
             return events;
         };
         events |= more;
-        self.take_timestamp(seg);
+        self.take_timestamp(seg.seq, seg.options.timestamps);
         if self.state() == State::Closed {
             return events;
         }

@@ -5,7 +5,7 @@ use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
-use sidestep_wire::tcp::{Flags, Repr};
+use sidestep_wire::tcp::{Flags, Repr, Timestamps};
 
 /// Least time between two answers to segments that should not have come (`tcp_invalid_ratelimit`; RFC 5961 section 7).
 const CHALLENGE_INTERVAL: Nanos = Nanos::from_millis(500);
@@ -153,10 +153,10 @@ impl Tcb {
 
     /// Keeps the newest timestamp of a segment that reaches what we acknowledged last (RFC 7323 4.3).
     #[inline]
-    pub(crate) fn take_timestamp(&mut self, seg: &Repr) {
+    pub(crate) fn take_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>) {
         if self.is(Marks::TIMESTAMPS)
-            && let Some(ts) = seg.options.timestamps
-            && seg.seq.le(self.rcv_acked)
+            && let Some(ts) = timestamps
+            && seq.le(self.rcv_acked)
             && !is_older(ts.value, self.ts_recent)
         {
             self.ts_recent = ts.value;

@@ -69,7 +69,7 @@ impl Tcb {
     /// a connection that answers is given the time to, unless two pushes wait. And the window is announced where it was
     /// down to half of the buffer or less, and at least doubles.
     #[inline]
-    fn note_read(&mut self) {
+    pub(crate) fn note_read(&mut self) {
         let waits = if self.is(Marks::PINGPONG) {
             Marks::PUSHED_TWICE
         } else {

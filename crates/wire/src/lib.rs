@@ -18,6 +18,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod plain;
 pub mod seq;
 pub mod tcp;
 pub mod udp;

@@ -25,6 +25,8 @@ pub struct Attachment {
     pub(super) buffers: Buffers,
     pub(super) frame_bytes_max: usize,
     pub(super) tx_doorbell: Option<EventFd>,
+    /// Whether the other end raises a barrier before it sleeps, as we do and strangers do not.
+    pub(super) peer_raises: bool,
     /// Where a frame in several buffers is put together; this process's own.
     pub(super) scratch: Region,
 }
@@ -86,7 +88,11 @@ impl Attachment {
                 "memory that is not a wire's",
             ));
         }
-        Self::new(vec![region], geometry, role, Some(tx_doorbell))
+        let wire = Self::new(vec![region], geometry, role, Some(tx_doorbell))?;
+        Ok(Self {
+            peer_raises: true,
+            ..wire
+        })
     }
 
     /// One end of a link whose regions and rings were agreed on elsewhere. Without a doorbell the other end is
@@ -131,6 +137,7 @@ impl Attachment {
             rx,
             tx,
             tx_doorbell,
+            peer_raises: false,
             scratch: Region::private(CHAIN_BYTES_MAX.next_multiple_of(4096))?,
             regions,
         })

@@ -419,7 +419,7 @@ impl Port for Memif<'_> {
         tx.published = tx.next;
         self.at.tx.publish(tx.next);
         if let Some(doorbell) = &self.at.tx_doorbell
-            && self.at.tx.peer_wants_wakeup()
+            && self.at.tx.peer_wants_wakeup(self.at.peer_raises)
         {
             doorbell.ring();
             self.state.stats.tx_doorbells += 1;

@@ -9,8 +9,8 @@ use super::layout::{
     RingHeader, RingPlace, Role,
 };
 use core::ptr::NonNull;
-use sidestep_shm::Region;
-use sidestep_shm::atomic::{AtomicU16, Ordering};
+use sidestep_shm::atomic::{AtomicU16, Ordering, fence};
+use sidestep_shm::{Region, barrier};
 use std::io;
 use std::sync::Arc;
 
@@ -149,17 +149,22 @@ impl Ring {
         let flags = if wanted { 0 } else { RING_MASK_INTERRUPT };
         self.header().flags.store(flags, Ordering::Relaxed);
         if wanted {
-            // SYNC POINT: pairs with the fence in `peer_wants_wakeup`: either the sender sees that we want the
-            // wake-up, or we see its index when we look once more.
-            sidestep_shm::atomic::fence(Ordering::SeqCst);
+            // SYNC POINT: pairs with the fence of a stranger's sender: either it sees that we want the wake-up, or we see
+            // its index when we look once more. For a sender of ours the receiver raises a barrier besides.
+            fence(Ordering::SeqCst);
         }
     }
 
-    /// As sender, after `publish`: whether the receiver sleeps, or may be about to.
+    /// As sender, after `publish`: whether the receiver sleeps, or may be about to. `raises`: the receiver raises a
+    /// barrier before it does.
     #[inline]
-    pub(super) fn peer_wants_wakeup(&self) -> bool {
-        // SYNC POINT: pairs with the fence in `set_wakeups`.
-        sidestep_shm::atomic::fence(Ordering::SeqCst);
+    pub(super) fn peer_wants_wakeup(&self, raises: bool) -> bool {
+        // SYNC POINT: pairs with the barrier of `rx_wakeups`' caller, or with the fence in `set_wakeups`.
+        if raises {
+            barrier::light();
+        } else {
+            fence(Ordering::SeqCst);
+        }
         self.header().flags.load(Ordering::Relaxed) & RING_MASK_INTERRUPT == 0
     }
 

@@ -93,11 +93,11 @@ fn a_name_is_cut_and_counters_have_names() {
 #[test]
 fn who_is_about_to_sleep_sees_frames_that_wait() {
     let net = Net::new();
-    assert!(!net.b.with(|s| s.arm()));
+    assert!(!net.b.with(|s| s.arm(|| {})));
     assert!(!net.b.with(|s| s.rx_pending()));
     let client = net.a.connect((at_a(5000), at_b(PORT)), net.wire_a);
     assert!(net.b.with(|s| s.rx_pending()));
-    assert!(net.b.with(|s| s.arm()), "somebody else, too");
+    assert!(net.b.with(|s| s.arm(|| {})), "somebody else, too");
     let rung = net.a.with(|s| s.wire_stats(net.wire_a)).unwrap();
     assert_eq!(rung.tx_doorbells, 1);
     net.b.with(|s| s.disarm());

@@ -1,0 +1,63 @@
+//! The short way out: a message that makes one segment and that nothing stands in the way of. It leaves from the
+//! program's own memory, and is queued for retransmission when it is on its way.
+
+use crate::recovery::Phase;
+use crate::state::State;
+use crate::tcb::{Env, Marks, Tcb};
+use sidestep_shm::{CHUNK_BYTES, Foreign, Use};
+use sidestep_wire::plain::Plain;
+
+impl Tcb {
+    /// The segment that a message of `len` bytes makes, if it can leave now; it counts as sent, and
+    /// [`queue_sent`](Self::queue_sent) must follow with its bytes before anything else is done with the connection.
+    /// None, and nothing has changed, where [`send`](Self::send) is the way.
+    #[inline]
+    pub fn send_at_once(&mut self, env: &mut Env<'_, '_>, len: usize) -> Option<Plain> {
+        let bytes = u32::try_from(len).ok()?;
+        let flight = self.flight_bytes();
+        let established = self.state == State::Established as u8;
+        let undisturbed = self.phase == Phase::Open as u8
+            && self.dup_acks == 0
+            && self.snd_nxt == self.snd_max
+            && flight == self.snd.len();
+        let busy = Marks::OUTPUT.difference(Marks::ACK_NOW)
+            | Marks::CORK
+            | Marks::MORE
+            | Marks::UNCORKED
+            | Marks::FIN_QUEUED;
+        if !established || !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
+            return None;
+        }
+        self.restart_after_idle(env.now);
+        let window = self.snd_wnd.min(self.congestion.cwnd);
+        let whole = bytes >= u32::from(self.mss);
+        let nagle = !whole && !self.is(Marks::NODELAY) && self.snd_sml.gt(self.snd_una);
+        let room = bytes <= self.snd_buf_bytes.saturating_sub(flight)
+            && flight + bytes <= window
+            && bytes <= u32::from(self.mss)
+            && env.pool.has_free(Use::Send);
+        if nagle || !room {
+            return None;
+        }
+        let seq = self.snd_nxt;
+        let end = seq + bytes;
+        self.note_data_sent(env.now, seq, end);
+        if !whole {
+            self.snd_sml = end;
+        }
+        self.marks.remove(Marks::CWND_LIMITED);
+        self.counters.segments_out += 1;
+        Some(Plain {
+            seq,
+            push: true,
+            ..self.plain_header(env.now)
+        })
+    }
+
+    /// Keeps the bytes of the segment that [`send_at_once`](Self::send_at_once) gave.
+    #[inline]
+    pub fn queue_sent(&mut self, env: &mut Env<'_, '_>, payload: Foreign<'_>) {
+        let queued = self.snd.append(env.pool, payload);
+        debug_assert_eq!(queued, payload.len(), "a free chunk was seen");
+    }
+}

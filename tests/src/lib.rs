@@ -16,6 +16,7 @@ pub mod differential;
 mod files;
 mod mode;
 mod net;
+pub mod netns;
 mod process;
 mod ps;
 mod seed;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A program and its package.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("redis-benchmark", "redis-tools"),
@@ -20,6 +20,9 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("python3", "python3"),
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
+    ("clang", "clang"),
+    ("ping", "iputils-ping"),
+    ("sysctl", "procps"),
     ("strace", "strace"),
     ("openssl", "openssl"),
 ];

@@ -1,7 +1,7 @@
 //! Frames in and out of a link, and nothing about what is in them.
 //!
 //! A [`Port`] is one end of a link as a stack sees it: frames in, frames out, a wake-up, honest capabilities.
-//! Its drivers live in folders of their own ([`memif`]); what decorates a port is a port itself. This crate does
+//! Its drivers live in folders of their own ([`memif`], [`xdp`]); what decorates a port is a port itself. This crate does
 //! not parse packets, keeps no time and knows no sockets.
 //!
 //! A driver is in two halves. What must be the same for all processes that share a stack, and survive each of
@@ -10,5 +10,6 @@
 
 pub mod memif;
 mod port;
+pub mod xdp;
 
 pub use port::{Caps, Port, PortStats};

@@ -30,7 +30,7 @@ pub struct PortStats {
     pub rx_malformed: u64,
     /// Times that there was no room to send.
     pub tx_full: u64,
-    /// Wake-ups sent to the other end.
+    /// Wake-ups sent to the other end, or calls that had the kernel look at a ring.
     pub tx_doorbells: u64,
 }
 
@@ -54,11 +54,16 @@ pub trait Port {
     /// when there is no room. The frame may be held back until [`tx_flush`](Self::tx_flush).
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool;
 
-    /// Hands the frames written so far to the other end, and wakes it if it sleeps.
+    /// Hands the frames written so far to the other end, and wakes it if it sleeps. What a driver could not get rid of
+    /// earlier is tried again; it also is, now and then, by polls that find nothing.
     fn tx_flush(&mut self);
 
     /// Asks for the wake-up on the next frame (`true`), or for none while we poll (`false`). After asking, look at
     /// [`rx_pending`](Self::rx_pending) once more before sleeping.
+    ///
+    /// What to sleep on is the driver's: over memif the stack's doorbell, an eventfd that the other end rings; over
+    /// AF_XDP [the socket](crate::xdp::Attachment::socket_fd), which the kernel makes readable while a frame waits that
+    /// was not there when this was last asked for.
     fn rx_wakeups(&mut self, wanted: bool);
 
     /// The driver's counters.

@@ -8,6 +8,9 @@ use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Bytes in a huge page.
+const HUGE_BYTES: usize = 2 << 20;
+
 /// A mapping of fixed length, unmapped when dropped.
 ///
 /// A shared one is sealed against shrinking, so that no other holder of the descriptor can make our accesses fault.
@@ -29,6 +32,24 @@ impl Region {
         rustix::fs::ftruncate(&fd, bytes as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Self::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Like [`create`](Self::create), in huge pages of 2 MiB, `bytes` rounded up to whole ones. Fails where not enough of
+    /// them are free; all are set aside at once, so touching them later cannot.
+    pub fn create_huge(name: &str, bytes: usize) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let flags = flags | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+        let fd = rustix::fs::memfd_create(name, flags)?;
+        let bytes = bytes.next_multiple_of(HUGE_BYTES);
+        rustix::fs::ftruncate(&fd, bytes as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        // Without NORESERVE: the mapping fails where pages lack, not the first access.
+        Self::map_as(
+            fd,
+            bytes,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+        )
     }
 
     /// Maps what another process made. Refuses a descriptor that could shrink under us.
@@ -80,17 +101,23 @@ impl Region {
     }
 
     fn map(fd: OwnedFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
+        Self::map_as(
+            fd,
+            bytes,
+            protection,
+            MapFlags::SHARED | MapFlags::NORESERVE,
+        )
+    }
+
+    fn map_as(
+        fd: OwnedFd,
+        bytes: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<Self> {
         // SAFETY: a fresh shared mapping at an address of the kernel's choice touches nothing that exists.
-        let base = unsafe {
-            rustix::mm::mmap(
-                core::ptr::null_mut(),
-                bytes,
-                protection,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                &fd,
-                0,
-            )
-        }?;
+        let base =
+            unsafe { rustix::mm::mmap(core::ptr::null_mut(), bytes, protection, flags, &fd, 0) }?;
         Ok(Self {
             fd: Some(Fd::adopt(fd)?),
             base: non_null(base)?,

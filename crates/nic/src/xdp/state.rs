@@ -1,0 +1,112 @@
+//! What all processes that share a stack must agree on about one AF_XDP socket; plain data, in the stack's memory,
+//! guarded by the stack's lock.
+
+use super::layout::Geometry;
+use crate::PortStats;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A position in a ring. All run free; a slot is a position modulo the ring's length.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Cursor {
+    /// The next slot to read or to fill.
+    pub(super) next: u32,
+    /// Of a ring that we read: one past the last slot that may be read, as of when we last looked.
+    pub(super) limit: u32,
+    /// What `next` was when we last told the kernel.
+    pub(super) published: u32,
+}
+
+impl Cursor {
+    /// Slots that we know are ours to read.
+    #[inline]
+    pub(super) const fn known(&self) -> u32 {
+        self.limit.wrapping_sub(self.next)
+    }
+
+    /// Slots that we are done with and have not told the kernel of.
+    #[inline]
+    pub(super) const fn unpublished(&self) -> u32 {
+        self.next.wrapping_sub(self.published)
+    }
+}
+
+/// One AF_XDP socket.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct State {
+    pub(super) stats: PortStats,
+    pub(super) rx: Cursor,
+    pub(super) fill: Cursor,
+    pub(super) tx: Cursor,
+    pub(super) done: Cursor,
+    geometry: Geometry,
+    /// Sending buffers that were used at least once; the others were never in a ring.
+    pub(super) tx_used: u32,
+    pub(super) frame_bytes_max: u32,
+    /// Polls that found nothing since something was left with the kernel; paces new attempts.
+    pub(super) idle_polls: u32,
+    /// Whether nothing moves any more: the interface is gone, or a ring's indices made no sense.
+    pub(super) broken: u8,
+    /// Whether frames were left in the tx ring by a kernel that could not take them.
+    pub(super) tx_owed: u8,
+    /// Whether receiving drives the interface by system calls.
+    pub(super) busy_poll: u8,
+    pub(super) rx_checksum_vouched: u8,
+    pub(super) tx_checksum_unneeded: u8,
+    reserved: [u8; 7],
+}
+
+impl State {
+    /// A new socket, all receiving buffers with the kernel.
+    pub(super) fn new(geometry: &Geometry, frame_bytes_max: u32, busy_poll: bool) -> Self {
+        let posted = Cursor {
+            next: geometry.rx_buffers(),
+            limit: 0,
+            published: geometry.rx_buffers(),
+        };
+        Self {
+            stats: PortStats::default(),
+            rx: Cursor::default(),
+            fill: posted,
+            tx: Cursor::default(),
+            done: Cursor::default(),
+            geometry: *geometry,
+            tx_used: 0,
+            frame_bytes_max,
+            idle_polls: 0,
+            broken: 0,
+            tx_owed: 0,
+            busy_poll: u8::from(busy_poll),
+            rx_checksum_vouched: 0,
+            tx_checksum_unneeded: 0,
+            reserved: [0; 7],
+        }
+    }
+
+    /// Where buffers lie.
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Follows the interface's MTU: the longest frame in bytes from now on, as far as the socket was made for it.
+    pub fn set_frame_bytes_max(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.geometry.tx_bytes_max());
+        self.frame_bytes_max = u32::try_from(bytes).unwrap_or(self.frame_bytes_max);
+    }
+
+    /// Says whether the driver vouches for checksums of what arrives. Off at first.
+    pub fn vouch_rx_checksums(&mut self, vouched: bool) {
+        self.rx_checksum_vouched = u8::from(vouched);
+    }
+
+    /// Says whether the other end does without checksums. Off at first.
+    pub fn skip_tx_checksums(&mut self, unneeded: bool) {
+        self.tx_checksum_unneeded = u8::from(unneeded);
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> PortStats {
+        self.stats
+    }
+}

@@ -1,0 +1,393 @@
+//! Which frames the steering program hands to an AF_XDP socket, and which go on to the kernel.
+//!
+//! Needs root, iproute2 and ethtool. Run by `cargo test -p sidestep-nic --test steering -- --ignored`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod xdp_ends;
+
+use sidestep_nic::Port as _;
+use sidestep_nic::xdp::Options;
+use sidestep_steering::{Flow, Mode, Protocol, Steering, Wanted};
+use sidestep_tests::netns::Cable;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+use xdp_ends::{End, Packet, one_at_a_time, wait};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1));
+const PORT: u16 = 4433;
+
+/// A frame in the making.
+#[derive(Clone)]
+struct Build {
+    station: [u8; 6],
+    /// EtherType and control of each tag, outermost first.
+    tags: Vec<(u16, u16)>,
+    to: IpAddr,
+    protocol: u8,
+    port: u16,
+    /// Words of IPv4 options.
+    option_words: u8,
+    /// Flags and offset of an IPv4 packet.
+    fragment: u16,
+    payload: usize,
+}
+
+impl Build {
+    fn bytes(&self) -> Vec<u8> {
+        let mut frame = self.station.to_vec();
+        frame.extend([2, 0, 0, 0, 0, 9]);
+        for (kind, control) in &self.tags {
+            frame.extend(kind.to_be_bytes());
+            frame.extend(control.to_be_bytes());
+        }
+        let rest = u16::try_from(8 + self.payload).unwrap();
+        match self.to {
+            IpAddr::V4(to) => {
+                frame.extend([0x08, 0x00, 0x45 + self.option_words, 0]);
+                let header = 20 + 4 * u16::from(self.option_words);
+                frame.extend((header + rest).to_be_bytes());
+                frame.extend([0, 1]);
+                frame.extend(self.fragment.to_be_bytes());
+                frame.extend([64, self.protocol, 0, 0, 10, 9, 0, 2]);
+                frame.extend(to.octets());
+                frame.extend(vec![1; 4 * usize::from(self.option_words)]);
+            }
+            IpAddr::V6(to) => {
+                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+                frame.extend(rest.to_be_bytes());
+                frame.extend([self.protocol, 64]);
+                frame.extend(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2).octets());
+                frame.extend(to.octets());
+            }
+        }
+        frame.extend(5000u16.to_be_bytes());
+        frame.extend(self.port.to_be_bytes());
+        frame.extend(rest.to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend((0..self.payload).map(|i| i.to_le_bytes()[0]));
+        frame
+    }
+}
+
+/// Steering and a socket at one end, a packet socket at the other.
+struct Bench {
+    steering: Steering,
+    end: End,
+    far: Packet,
+    ours: Build,
+    _cable: Cable,
+}
+
+impl Bench {
+    fn new(mtu: u32, options: &Options) -> Self {
+        let cable = Cable::silent(1, mtu);
+        let (ifindex, station) = (cable.near.ifindex("near0"), cable.near.station("near0"));
+        let steering = cable
+            .near
+            .inside(|| Steering::attach(ifindex, station, Wanted::Auto));
+        let mut steering = steering.unwrap();
+        assert_eq!(steering.mode(), Mode::Native);
+        let end = End::bound(&cable.near, "near0", 0, options);
+        steering.set_socket(0, 0, end.at.socket_fd()).unwrap();
+        let ours = Build {
+            station,
+            tags: Vec::new(),
+            to: V4,
+            protocol: 17,
+            port: PORT,
+            option_words: 0,
+            fragment: 0,
+            payload: 30,
+        };
+        Self {
+            steering,
+            end,
+            far: Packet::new(&cable.far, "far0"),
+            ours,
+            _cable: cable,
+        }
+    }
+
+    /// Sends a frame from the other end. Whether it came to our socket, as it was sent, or went to the kernel.
+    fn comes(&mut self, frame: &[u8]) -> bool {
+        let before = self.steering.counters().unwrap();
+        self.far.send(frame);
+        let after = wait("counted frame", || {
+            let now = self.steering.counters().unwrap();
+            (now.redirected + now.passed == before.redirected + before.passed + 1).then_some(now)
+        });
+        let got = self.end.receive_all();
+        if after.redirected > before.redirected {
+            assert_eq!(got, [frame]);
+            true
+        } else {
+            assert!(got.is_empty(), "a frame that was passed came to us");
+            false
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn flows_come_and_all_else_passes() {
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let ours = bench.ours.clone();
+    assert!(!bench.comes(&ours.bytes()), "nothing was asked for");
+    for address in [V4, V6] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let flow = Flow::new(protocol, Some(address), PORT);
+            bench.steering.add(&flow, 0).unwrap();
+            let ours = Build {
+                to: address,
+                protocol: protocol as u8,
+                ..ours.clone()
+            };
+            assert!(bench.comes(&ours.bytes()), "{flow:?}");
+            let other = match address {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 9, 0, 3)),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 1, 1)),
+            };
+            let others = [
+                Build {
+                    port: PORT + 1,
+                    ..ours.clone()
+                },
+                Build {
+                    to: other,
+                    ..ours.clone()
+                },
+                Build {
+                    protocol: 23 - ours.protocol,
+                    ..ours.clone()
+                },
+                Build {
+                    station: [2, 0, 0, 0, 0, 7],
+                    ..ours.clone()
+                },
+                Build {
+                    protocol: 1,
+                    ..ours.clone()
+                },
+                Build {
+                    protocol: 44,
+                    ..ours.clone()
+                },
+            ];
+            for other in others {
+                assert!(!bench.comes(&other.bytes()));
+            }
+            assert!(bench.steering.remove(&flow).unwrap());
+            assert!(!bench.steering.remove(&flow).unwrap(), "removed twice");
+            assert!(!bench.comes(&ours.bytes()), "removed");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn fragments_and_broken_headers_pass() {
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let ours = bench.ours.clone();
+    let flow = Flow::new(Protocol::Udp, Some(V4), PORT);
+    bench.steering.add(&flow, 0).unwrap();
+    let with_fragment = |fragment| Build {
+        fragment,
+        ..ours.clone()
+    };
+    // Do not fragment; the first of several; the last of several.
+    assert!(bench.comes(&with_fragment(0x4000).bytes()));
+    assert!(!bench.comes(&with_fragment(0x2000).bytes()));
+    assert!(!bench.comes(&with_fragment(0x00b9).bytes()));
+    let with_options = Build {
+        option_words: 10,
+        ..ours.clone()
+    };
+    assert!(bench.comes(&with_options.bytes()));
+    let whole = ours.bytes();
+    for bytes in 14..14 + 20 + 4 {
+        assert!(!bench.comes(&whole[..bytes]), "cut to {bytes} bytes");
+    }
+    for first in [0x44, 0x40, 0x65, 0x05] {
+        let mut broken = whole.clone();
+        broken[14] = first;
+        assert!(!bench.comes(&broken), "version and length {first:#x}");
+    }
+    // ARP, and a type of the old kind, a length.
+    for kind in [[0x08, 0x06], [0x00, 0x2e]] {
+        let mut other = whole.clone();
+        other[12..14].copy_from_slice(&kind);
+        assert!(!bench.comes(&other));
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn a_flow_is_of_one_vlan() {
+    const Q: u16 = 0x8100;
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let ours = bench.ours.clone();
+    for address in [V4, V6] {
+        let in_vlan = |vlan, tags: &[(u16, u16)]| {
+            let flow = Flow {
+                vlan,
+                ..Flow::new(Protocol::Udp, Some(address), PORT)
+            };
+            let frame = Build {
+                to: address,
+                tags: tags.to_vec(),
+                ..ours.clone()
+            };
+            (flow, frame.bytes())
+        };
+        let (flow, tagged) = in_vlan(7, &[(Q, 0x6007)]);
+        assert!(!bench.comes(&tagged));
+        bench.steering.add(&flow, 0).unwrap();
+        // With a priority, and with the tag of a provider.
+        assert!(bench.comes(&tagged));
+        assert!(bench.comes(&in_vlan(7, &[(0x88a8, 7)]).1));
+        assert!(!bench.comes(&in_vlan(0, &[]).1));
+        assert!(!bench.comes(&in_vlan(0, &[(Q, 8)]).1));
+        assert!(!bench.comes(&in_vlan(0, &[(Q, 7), (Q, 7)]).1));
+        let (untagged, plain) = in_vlan(0, &[]);
+        bench.steering.add(&untagged, 0).unwrap();
+        assert!(bench.comes(&plain));
+        // A tag that names no VLAN, only a priority.
+        assert!(bench.comes(&in_vlan(0, &[(Q, 0x6000)]).1));
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn a_flow_of_any_address_takes_those_of_this_host() {
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let ours = bench.ours.clone();
+    let any = Flow::new(Protocol::Udp, None, PORT);
+    bench.steering.add(&any, 0).unwrap();
+    for address in [V4, V6] {
+        let frame = Build {
+            to: address,
+            ..ours.clone()
+        };
+        assert!(!bench.comes(&frame.bytes()), "to be forwarded");
+        bench.steering.add_address(address).unwrap();
+        assert!(bench.comes(&frame.bytes()));
+        let other_port = Build {
+            port: 53,
+            ..frame.clone()
+        };
+        assert!(!bench.comes(&other_port.bytes()));
+        assert!(bench.steering.remove_address(address).unwrap());
+        assert!(!bench.steering.remove_address(address).unwrap());
+        assert!(!bench.comes(&frame.bytes()));
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn what_no_socket_takes_passes() {
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let frame = bench.ours.bytes();
+    let flow = Flow::new(Protocol::Udp, Some(V4), PORT);
+    bench.steering.add(&flow, 3).unwrap();
+    assert!(!bench.comes(&frame), "stack 3 has no socket");
+    bench
+        .steering
+        .set_socket(3, 0, bench.end.at.socket_fd())
+        .unwrap();
+    assert!(bench.comes(&frame));
+    bench.steering.add(&flow, 0).unwrap();
+    assert!(bench.comes(&frame), "handed over to stack 0");
+    bench.steering.clear_socket(0, 0).unwrap();
+    bench.steering.clear_socket(0, 0).unwrap();
+    assert!(!bench.comes(&frame));
+    bench.steering.steer_everything(Some(3)).unwrap();
+    assert!(bench.comes(&[0xff; 60]), "everything");
+    bench.steering.steer_everything(None).unwrap();
+    assert!(!bench.comes(&[0xff; 60]));
+    for wrong in [
+        bench.steering.add(&flow, 64),
+        bench.steering.steer_everything(Some(64)),
+        bench.steering.set_socket(0, 64, bench.end.at.socket_fd()),
+        bench.steering.set_socket(64, 0, bench.end.at.socket_fd()),
+    ] {
+        assert!(wrong.unwrap_err().to_string().contains("beyond"));
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn jumbo_frames_are_steered_whole() {
+    let _one = one_at_a_time();
+    let options = Options {
+        frame_bytes_max: 9018,
+        ..Options::default()
+    };
+    let mut bench = Bench::new(9000, &options);
+    let ours = bench.ours.clone();
+    let flow = Flow::new(Protocol::Udp, Some(V4), PORT);
+    bench.steering.add(&flow, 0).unwrap();
+    for payload in [100, 3800, 4000, 8000, 8972] {
+        let long = Build {
+            payload,
+            ..ours.clone()
+        };
+        assert!(bench.comes(&long.bytes()), "{payload} bytes");
+        let other = Build { port: 1, ..long };
+        assert!(!bench.comes(&other.bytes()), "{payload} bytes");
+    }
+}
+
+/// The kernel's sockets of both protocols and families go on, and so does ICMP, while a flow beside them is steered.
+#[test]
+#[ignore = "needs root, clang, ip, ethtool, sysctl and ping"]
+fn the_kernel_goes_on_beside() {
+    let _one = one_at_a_time();
+    let cable = Cable::new(1, 1500);
+    let (ifindex, station) = (cable.near.ifindex("near0"), cable.near.station("near0"));
+    let steering = cable
+        .near
+        .inside(|| Steering::attach(ifindex, station, Wanted::Auto));
+    let mut steering = steering.unwrap();
+    let mut end = End::bound(&cable.near, "near0", 0, &Options::default());
+    steering.set_socket(0, 0, end.at.socket_fd()).unwrap();
+    for address in [V4, V6] {
+        let flow = Flow::new(Protocol::Udp, Some(address), PORT);
+        steering.add(&flow, 0).unwrap();
+        let (udp, tcp) = cable.near.inside(|| {
+            let udp = UdpSocket::bind((address, PORT + 1)).unwrap();
+            udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            (udp, TcpListener::bind((address, PORT)).unwrap())
+        });
+        cable.far.inside(|| {
+            let any: IpAddr = match address {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let from = UdpSocket::bind((any, 0)).unwrap();
+            from.send_to(b"ours", (address, PORT)).unwrap();
+            from.send_to(b"the kernel's", (address, PORT + 1)).unwrap();
+            TcpStream::connect_timeout(&(address, PORT).into(), Duration::from_secs(5)).unwrap();
+        });
+        let mut bytes = [0; 64];
+        assert_eq!(udp.recv(&mut bytes).unwrap(), b"the kernel's".len());
+        tcp.accept().unwrap();
+        let frame = end.receive();
+        assert_eq!(&frame[frame.len() - 4..], b"ours");
+        assert!(!end.port().rx_pending());
+    }
+    for (netns, address) in [
+        (&cable.far, "10.9.0.1"),
+        (&cable.far, "fd09::1"),
+        (&cable.near, "10.9.0.2"),
+        (&cable.near, "fd09::2"),
+    ] {
+        netns.run(&format!("ping -q -c 5 -i 0.01 -W 5 {address}"));
+    }
+    assert!(end.receive_all().is_empty());
+}

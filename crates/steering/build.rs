@@ -1,0 +1,54 @@
+//! Compiles the steering program for the kernel's virtual machine. Whoever builds without clang gets everything but
+//! that: an empty object, of which `Steering::attach` says what to do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const SOURCE: &str = "bpf/steer.c";
+
+fn main() {
+    println!("cargo::rerun-if-changed=bpf");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    let out = env::var_os("OUT_DIR").map(PathBuf::from);
+    let Some(object) = out.map(|directory| directory.join("steer.o")) else {
+        println!("cargo::error=OUT_DIR is not set: run this through cargo");
+        return;
+    };
+    let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
+    let built = Command::new(&clang)
+        .args([
+            "-target",
+            "bpfel",
+            "-mcpu=v3",
+            "-O2",
+            "-g",
+            "-ffreestanding",
+        ])
+        .args(["-nostdinc", "-Wall", "-Wextra", "-Werror"])
+        .args(["-c", SOURCE, "-o"])
+        .arg(&object)
+        .output();
+    match built {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            for line in String::from_utf8_lossy(&output.stderr).lines() {
+                println!("cargo::error={line}");
+            }
+        }
+        Err(error) => leave_out(&object, &format!("{}: {error}", clang.display())),
+    }
+}
+
+/// Makes an object of no bytes.
+fn leave_out(object: &Path, why: &str) {
+    // A file that is never there has the next build look for clang again.
+    println!(
+        "cargo::rerun-if-changed={}",
+        object.with_extension("never").display()
+    );
+    println!("cargo::warning=built without AF_XDP steering: {why} (Debian: apt-get install clang)");
+    if let Err(error) = fs::write(object, []) {
+        println!("cargo::error={}: {error}", object.display());
+    }
+}

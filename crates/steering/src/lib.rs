@@ -1,0 +1,244 @@
+//! Which frames that arrive at an interface go to an AF_XDP socket; all others go on to the kernel untouched.
+//!
+//! A [`Steering`] is an XDP program (`bpf/steer.c`) attached to one interface, with the tables that it looks into:
+//! which [`Flow`]s are accelerated and by which stack, and which socket a stack has on each queue. It belongs to the
+//! process that attached it, whose death in whatever way detaches it. Nothing here opens AF_XDP sockets or reads
+//! frames; it is slow path only and needs root (CAP_NET_ADMIN and CAP_BPF).
+//!
+//! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag, addressed to a flow
+//! that was added. What it leaves to the kernel: everything else; among it fragments, packets with IPv6 extension
+//! headers or two tags, ARP, ICMP, frames for other stations, and frames for which no socket is there.
+
+mod error;
+mod flow;
+
+pub use error::SteeringError;
+pub use flow::{Flow, Protocol};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Queues of an interface that can be steered, counted from 0; what lies above is the kernel's.
+pub const QUEUES_MAX: u32 = 64;
+/// Stacks that can share an interface.
+pub const STACKS_MAX: u32 = 64;
+
+/// The program, or nothing where the build had no clang.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
+
+/// Where in the kernel the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, before the kernel makes a packet of the frame.
+    Native,
+    /// After that: works with every driver, slower.
+    Generic,
+}
+
+/// Which modes will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Native where the driver has it, else generic.
+    #[default]
+    Auto,
+    /// This one only.
+    Only(Mode),
+}
+
+/// What came of the frames that arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that went to a socket.
+    pub redirected: u64,
+    /// Frames that went on to the kernel.
+    pub passed: u64,
+}
+
+/// The program on one interface. Detached when dropped, and when the process ends in whatever way.
+pub struct Steering {
+    /// First to be dropped: detached before anything else goes.
+    _link: FdLink,
+    mode: Mode,
+    flows: HashMap<MapData, [u8; 24], u32>,
+    addresses: HashMap<MapData, [u8; 16], u32>,
+    sockets: XskMap<MapData>,
+    settings: Array<MapData, [u8; 12]>,
+    counters: PerCpuArray<MapData, [u64; 2]>,
+    everything_to: Option<u32>,
+    station: [u8; 6],
+    _program: Ebpf,
+}
+
+impl Steering {
+    /// Attaches the program to an interface whose hardware address is `station`; nothing is steered yet.
+    ///
+    /// Frames for several buffers (jumbo) are understood. Fails where another XDP program is there, privilege is
+    /// missing, the interface or the mode is not there, or this was built without clang; the error says what to do.
+    pub fn attach(ifindex: u32, station: [u8; 6], wanted: Wanted) -> Result<Self, SteeringError> {
+        if OBJECT.is_empty() {
+            return Err(SteeringError::NotBuilt);
+        }
+        let mut program = EbpfLoader::new()
+            .load(OBJECT)
+            .map_err(SteeringError::load)?;
+        let (link, mode) = match wanted {
+            Wanted::Only(mode) => (link(&mut program, ifindex, mode)?, mode),
+            Wanted::Auto => match link(&mut program, ifindex, Mode::Native) {
+                Err(SteeringError::NoSuchMode { .. }) => {
+                    (link(&mut program, ifindex, Mode::Generic)?, Mode::Generic)
+                }
+                other => (other?, Mode::Native),
+            },
+        };
+        let mut steering = Self {
+            _link: link,
+            mode,
+            flows: HashMap::try_from(table(&mut program, "flows")?)?,
+            addresses: HashMap::try_from(table(&mut program, "addresses")?)?,
+            sockets: XskMap::try_from(table(&mut program, "sockets")?)?,
+            settings: Array::try_from(table(&mut program, "settings")?)?,
+            counters: PerCpuArray::try_from(table(&mut program, "counters")?)?,
+            everything_to: None,
+            station,
+            _program: program,
+        };
+        steering.store_settings()?;
+        Ok(steering)
+    }
+
+    /// Where the program runs.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Steers a flow to a stack. A flow that was there goes to the new stack from now on.
+    pub fn add(&mut self, flow: &Flow, stack: u32) -> Result<(), SteeringError> {
+        if stack >= STACKS_MAX {
+            return Err(SteeringError::OutOfRange("stack"));
+        }
+        Ok(self.flows.insert(flow.key(), stack, 0)?)
+    }
+
+    /// Leaves a flow to the kernel from now on. Returns whether it was there.
+    pub fn remove(&mut self, flow: &Flow) -> Result<bool, SteeringError> {
+        existed(self.flows.remove(&flow.key()))
+    }
+
+    /// Enters an address of this host: flows of any address take packets to the entered ones only.
+    pub fn add_address(&mut self, address: IpAddr) -> Result<(), SteeringError> {
+        Ok(self.addresses.insert(flow::address_key(address), 0, 0)?)
+    }
+
+    /// Takes an address out again. Returns whether it was there.
+    pub fn remove_address(&mut self, address: IpAddr) -> Result<bool, SteeringError> {
+        existed(self.addresses.remove(&flow::address_key(address)))
+    }
+
+    /// Hands all frames, of whatever kind, to one stack (raw access), or goes by flow again.
+    pub fn steer_everything(&mut self, to: Option<u32>) -> Result<(), SteeringError> {
+        if to.is_some_and(|stack| stack >= STACKS_MAX) {
+            return Err(SteeringError::OutOfRange("stack"));
+        }
+        self.everything_to = to;
+        self.store_settings()
+    }
+
+    /// Follows the interface's hardware address.
+    pub fn set_station(&mut self, station: [u8; 6]) -> Result<(), SteeringError> {
+        self.station = station;
+        self.store_settings()
+    }
+
+    /// Names the socket that a stack has on a queue; it must be bound to that queue of this interface, or its frames
+    /// are lost. The kernel forgets a socket that is closed, and its frames pass.
+    pub fn set_socket(
+        &mut self,
+        stack: u32,
+        queue: u32,
+        socket: impl AsFd,
+    ) -> Result<(), SteeringError> {
+        let place = place(stack, queue)?;
+        Ok(self.sockets.set(place, socket.as_fd().as_raw_fd(), 0)?)
+    }
+
+    /// Takes a stack's socket on a queue out, if there is one.
+    pub fn clear_socket(&mut self, stack: u32, queue: u32) -> Result<(), SteeringError> {
+        let place = place(stack, queue)?;
+        Ok(self.sockets.unset(place)?)
+    }
+
+    /// What came of the frames so far, on all processors.
+    pub fn counters(&self) -> Result<Counters, SteeringError> {
+        let each = self.counters.get(&0, 0)?;
+        Ok(each
+            .iter()
+            .fold(Counters::default(), |sum, count| Counters {
+                redirected: sum.redirected + count[0],
+                passed: sum.passed + count[1],
+            }))
+    }
+
+    /// `struct settings` of the program.
+    fn store_settings(&mut self) -> Result<(), SteeringError> {
+        let everything_to = self.everything_to.map_or(0, |stack| stack + 1);
+        let mut settings = [0; 12];
+        settings[..4].copy_from_slice(&everything_to.to_ne_bytes());
+        settings[4..10].copy_from_slice(&self.station);
+        Ok(self.settings.set(0, settings, 0)?)
+    }
+}
+
+/// Index in the table of sockets.
+fn place(stack: u32, queue: u32) -> Result<u32, SteeringError> {
+    if stack >= STACKS_MAX {
+        return Err(SteeringError::OutOfRange("stack"));
+    }
+    if queue >= QUEUES_MAX {
+        return Err(SteeringError::OutOfRange("queue"));
+    }
+    Ok(stack * QUEUES_MAX + queue)
+}
+
+fn table(program: &mut Ebpf, name: &'static str) -> Result<Map, SteeringError> {
+    program.take_map(name).ok_or(SteeringError::NoTable(name))
+}
+
+/// Attaches by a link, which lasts no longer than its descriptor: ours.
+fn link(program: &mut Ebpf, ifindex: u32, mode: Mode) -> Result<FdLink, SteeringError> {
+    let steer: &mut Xdp = program
+        .program_mut("steer")
+        .ok_or(SteeringError::NoTable("steer"))?
+        .try_into()
+        .map_err(SteeringError::program)?;
+    match steer.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(SteeringError::program(error)),
+    }
+    let flags = match mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let attached = steer
+        .attach_to_if_index(ifindex, flags)
+        .and_then(|id| steer.take_link(id))
+        .map_err(|error| SteeringError::attach(error, ifindex, mode))?;
+    // What is not a link would stay attached after our death: aya's way on kernels before 5.9.
+    FdLink::try_from(attached).map_err(|_| SteeringError::OldKernel)
+}
+
+/// Whether what was removed was there.
+fn existed(removed: Result<(), MapError>) -> Result<bool, SteeringError> {
+    match removed {
+        Ok(()) => Ok(true),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

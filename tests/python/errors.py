@@ -1,5 +1,6 @@
 """What goes wrong, and its errno."""
 
+import fcntl
 import os
 import socket
 import sides
@@ -142,8 +143,11 @@ def closed_descriptor(t):
     number = s.fileno()
     s.close()
     t.call("recv", s.recv, 10)
-    stale = socket.socket()
-    number = stale.fileno()
+    # A number that no other thread of the process is given meanwhile.
+    fresh = socket.socket()
+    number = fcntl.fcntl(fresh, fcntl.F_DUPFD_CLOEXEC, 600 + 100 * t.is_server)
+    fresh.close()
+    stale = socket.socket(fileno=number)
     os.close(number)
     for label, call in (
         ("recv", lambda: stale.recv(10)),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A program and its package.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("redis-benchmark", "redis-tools"),
@@ -25,6 +25,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("sysctl", "procps"),
     ("strace", "strace"),
     ("openssl", "openssl"),
+    ("cc", "gcc"),
 ];
 
 /// Names of all programs that can be asked for.

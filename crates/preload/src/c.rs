@@ -41,6 +41,12 @@ pub(crate) fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
+/// Sets errno back to what it was.
+pub(crate) fn set_errno(errno: c_int) {
+    // SAFETY: as in `fail`.
+    unsafe { *libc::__errno_location() = errno };
+}
+
 /// The internet endpoint at `addr`; none for other families, too short ones, and null.
 pub(crate) unsafe fn endpoint(addr: *const sockaddr, len: socklen_t) -> Option<Endpoint> {
     if is_bad(addr.cast()) || (len as usize) < size_of::<sockaddr_in>() {

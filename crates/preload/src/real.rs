@@ -24,12 +24,18 @@ impl Found {
 
     #[cold]
     fn look_up(&self, name: &'static core::ffi::CStr) -> *mut c_void {
-        // SAFETY: the name is a C string; RTLD_NEXT asks for what follows this library.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast::<c_char>()) };
+        let found = self.find(name);
         if found.is_null() {
             // A C library without this function cannot have had a caller of it.
             std::process::abort();
         }
+        found
+    }
+
+    /// The address; null where the C library does not have the function.
+    fn find(&self, name: &'static core::ffi::CStr) -> *mut c_void {
+        // SAFETY: the name is a C string; RTLD_NEXT asks for what follows this library.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast::<c_char>()) };
         self.0.store(found, Ordering::Relaxed);
         found
     }
@@ -37,17 +43,36 @@ impl Found {
 
 macro_rules! real {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {
+        /// All of them.
+        #[expect(non_upper_case_globals, reason = "named as the functions are")]
+        mod found {
+            use super::{AtomicPtr, Found};
+            $(pub(super) static $name: Found = Found(AtomicPtr::new(core::ptr::null_mut()));)*
+        }
+
+        /// The names, for the dynamic linker.
+        #[expect(non_upper_case_globals, reason = "named as the functions are")]
+        mod name {
+            use core::ffi::CStr;
+            $(
+                pub(super) const $name: &CStr =
+                    match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                        Ok(name) => name,
+                        Err(_) => panic!("a name with a NUL"),
+                    };
+            )*
+        }
+
+        /// Looks all of them up, so that no signal handler has to: dlsym(3) may allocate memory.
+        pub(crate) fn find_all() {
+            $(found::$name.find(name::$name);)*
+        }
+
         $(
             /// The C library's own.
             #[inline]
             pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
-                static FOUND: Found = Found(AtomicPtr::new(core::ptr::null_mut()));
-                const NAME: &core::ffi::CStr =
-                    match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                        Ok(name) => name,
-                        Err(_) => panic!("a name with a NUL"),
-                    };
-                let address = FOUND.address(NAME);
+                let address = found::$name.address(name::$name);
                 // SAFETY: the address is of the C library's function of this name, which has this signature;
                 // the caller passes what that function asks for.
                 unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn($($ty),*) -> $ret>(address)($($arg),*) }

@@ -6,6 +6,7 @@
 use crate::errno::from_stack;
 use crate::fdtable::Entry;
 use crate::process::{Process, Shared, with_fd};
+use crate::signals::quietly;
 use crate::wait::{KernelSide, SleepMask, Target, Waiting, Woken};
 use crate::{Errno, Nanos};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -78,10 +79,12 @@ impl Epolls {
     }
 
     fn kick(&self) -> Option<&EventFd> {
-        let made = self.kick.get_or_init(|| {
-            let kick = EventFd::new().ok()?;
-            kick.ring();
-            Some(kick)
+        let made = quietly(|| {
+            self.kick.get_or_init(|| {
+                let kick = EventFd::new().ok()?;
+                kick.ring();
+                Some(kick)
+            })
         });
         made.as_ref()
     }

@@ -1,16 +1,14 @@
 //! fork(2): parent and child share the stack from then on, each with a client slot of its own.
 
 use crate::fdtable::Entry;
-use crate::process::Process;
-use crate::session::Session;
+use crate::process::{Process, SessionGuard};
 use core::cell::RefCell;
 use sidestep_shm::atomic::Ordering;
-use std::sync::MutexGuard;
 
 struct Forking {
     slot: Option<u32>,
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
-    session: MutexGuard<'static, Session>,
+    session: SessionGuard<'static>,
 }
 
 thread_local! {

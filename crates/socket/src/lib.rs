@@ -34,7 +34,7 @@ pub use process::{Process, process};
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
 pub use sidestep_stack::{Address, Endpoint};
 pub use sidestep_tcp::Info as TcpInfo;
-pub use signals::note_signal;
+pub use signals::{note_signal, puts_signal_off, set_signal_delivery};
 pub use stream::AcceptedFd;
 pub use verdict::{Received, RecvFlags, SendFlags, Verdict};
 pub use wait::{MaskedPoll, SleepMask};

@@ -6,8 +6,10 @@ use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::fdtable::{Entry, FdTable};
 use crate::session::Session;
+use crate::signals::{Quiet, quietly};
 use crate::thread::with_thread;
 use crate::{Endpoint, Errno};
+use core::ops::{Deref, DerefMut};
 use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
 use sidestep_shm::{CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
 use sidestep_stack::{
@@ -50,6 +52,26 @@ pub struct Process {
     pub(crate) epolls: crate::epoll::Epolls,
     /// How many descriptors of this process stand for each socket of the stack.
     pub(crate) references: References,
+}
+
+/// The session, while no other thread has it and no signal handler can ask for it.
+pub(crate) struct SessionGuard<'a> {
+    session: MutexGuard<'a, Session>,
+    /// Ends after the guard before it.
+    _quiet: Quiet,
+}
+
+impl Deref for SessionGuard<'_> {
+    type Target = Session;
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl DerefMut for SessionGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
 }
 
 /// Counts of descriptors, by socket index.
@@ -104,14 +126,19 @@ pub(crate) fn write_raw(fd: i32, bytes: &[u8]) {
 
 impl Process {
     pub(crate) fn config(&self) -> &Config {
-        self.config.get_or_init(Config::from_env)
+        match self.config.get() {
+            Some(config) => config,
+            None => quietly(|| self.config.get_or_init(Config::from_env)),
+        }
     }
 
     /// The stack, made now if need be. None where everything stays with the kernel.
     pub(crate) fn shared(&self) -> Option<&Shared> {
-        self.shared
-            .get_or_init(|| self.create_shared().ok())
-            .as_ref()
+        let made = match self.shared.get() {
+            Some(shared) => shared,
+            None => quietly(|| self.shared.get_or_init(|| self.create_shared().ok())),
+        };
+        made.as_ref()
     }
 
     /// The stack, if there is one already.
@@ -167,10 +194,26 @@ impl Process {
         Ok(shared)
     }
 
-    pub(crate) fn lock_session(&self) -> MutexGuard<'_, Session> {
-        self.session
+    pub(crate) fn lock_session(&self) -> SessionGuard<'_> {
+        let quiet = Quiet::begin();
+        let session = self
+            .session
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        SessionGuard {
+            session,
+            _quiet: quiet,
+        }
+    }
+
+    /// The session, unless another thread is at it, or this one.
+    fn try_lock_session(&self) -> Option<SessionGuard<'_>> {
+        let quiet = Quiet::begin();
+        let session = self.session.try_lock().ok()?;
+        Some(SessionGuard {
+            session,
+            _quiet: quiet,
+        })
     }
 
     /// Our slot and process, as owner of the lock.
@@ -213,10 +256,12 @@ impl Process {
         shared: &Shared,
         f: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Retired> {
-        let mut guard = shared.stack.lock(self.owner())?;
-        let result = f(&mut guard);
-        self.give_back(shared, guard);
-        Ok(result)
+        quietly(|| {
+            let mut guard = shared.stack.lock(self.owner())?;
+            let result = f(&mut guard);
+            self.give_back(shared, guard);
+            Ok(result)
+        })
     }
 
     /// Like [`with_stack`](Self::with_stack), but leaves new wires to others.
@@ -225,12 +270,14 @@ impl Process {
         shared: &Shared,
         f: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Retired> {
-        let mut guard = shared.stack.lock(self.owner())?;
-        let result = f(&mut guard);
-        let wakes = guard.take_wakes();
-        drop(guard);
-        ring(shared, wakes);
-        Ok(result)
+        quietly(|| {
+            let mut guard = shared.stack.lock(self.owner())?;
+            let result = f(&mut guard);
+            let wakes = guard.take_wakes();
+            drop(guard);
+            ring(shared, wakes);
+            Ok(result)
+        })
     }
 
     /// Gives the lock back, then wakes whom the work done under it made ready, and attaches new wires.
@@ -251,7 +298,7 @@ impl Process {
     #[cold]
     pub(crate) fn attach_wires(&self, shared: &Shared) {
         // Another thread is at it, or we are inside already: the wires are attached, or asked for again at the next call.
-        let Ok(mut session) = self.session.try_lock() else {
+        let Some(mut session) = self.try_lock_session() else {
             return;
         };
         session.attach_wires(self, shared);
@@ -530,7 +577,7 @@ impl Process {
     pub(crate) fn keep_agent(&self, shared: &Shared, now: Nanos) {
         if now - Nanos(self.agent_seen.load(Ordering::Relaxed)) >= AGENT_SEEN {
             self.agent_seen.store(now.0, Ordering::Relaxed);
-            if let Ok(mut session) = self.session.try_lock() {
+            if let Some(mut session) = self.try_lock_session() {
                 session.check(self, shared);
             }
         }

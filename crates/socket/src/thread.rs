@@ -1,6 +1,7 @@
 //! What each thread keeps: how it sleeps, how long it spins, and when it last looked at the kernel's side.
 
 use crate::process::{Process, Shared};
+use crate::signals::quietly;
 use core::cell::RefCell;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use sidestep_shm::{Fd, Nanos};
@@ -29,6 +30,11 @@ pub(crate) struct ThreadState {
     kernel_fd: i32,
     /// How long the next spin may take.
     spin: Nanos,
+    /// A wait spins, or did when a signal handler took the thread out of it (by siglongjmp, say).
+    spins: bool,
+    /// The wait that has announced sleep to the stack, by number; 0 for none. It may have been left likewise.
+    announced: u32,
+    waits: u32,
     glances: [Nanos; GLANCES],
 }
 
@@ -43,16 +49,40 @@ impl ThreadState {
         sleep: None,
         kernel_fd: -1,
         spin: Nanos::NEVER,
+        spins: false,
+        announced: 0,
+        waits: 0,
         glances: [Nanos::ZERO; GLANCES],
     };
 
-    /// Time that the next wait may spin.
-    pub(crate) fn spin_budget(&self, process: &Process) -> Nanos {
-        self.spin.min(process.config().spin)
+    /// A wait begins: its number, the time that it may spin, and whether there is an earlier one of this thread, which a
+    /// signal handler left or has interrupted.
+    pub(crate) fn begin_wait(&mut self, process: &Process) -> (u32, Nanos, bool) {
+        let unfinished = self.spins || self.announced != 0;
+        self.announced = 0;
+        let budget = self.spin.min(process.config().spin);
+        self.spins = budget > Nanos::ZERO;
+        self.waits = self.waits.wrapping_add(1).max(1);
+        (self.waits, budget, unfinished)
+    }
+
+    /// Wait number `wait` is about to announce sleep.
+    pub(crate) const fn announce(&mut self, wait: u32) {
+        self.announced = wait;
+    }
+
+    /// Wait number `wait` is back. Whether its announcement stands, and is to be taken back.
+    pub(crate) fn take_announcement(&mut self, wait: u32) -> bool {
+        let mine = self.announced == wait;
+        if mine {
+            self.announced = 0;
+        }
+        mine
     }
 
     /// Learns from a wait: one that was short, or was ended soon after falling asleep, is worth spinning for next time.
-    pub(crate) fn learn(&mut self, process: &Process, waited: Nanos) {
+    pub(crate) fn end_wait(&mut self, process: &Process, waited: Nanos) {
+        self.spins = false;
         let config = process.config();
         self.spin = if config.spin_fixed || waited <= config.spin + config.spin {
             config.spin
@@ -137,23 +167,22 @@ impl Drop for ThreadState {
     }
 }
 
-/// Works on the calling thread's state. None where it has ended already, as late in a thread's life.
+/// Works on the calling thread's state; no signal handler runs meanwhile. None where the state has ended already, as
+/// late in a thread's life.
 pub(crate) fn with_thread<R>(
     process: &Process,
     f: impl FnOnce(&mut ThreadState) -> R,
 ) -> Option<R> {
-    STATE
-        .try_with(|state| {
-            let mut state = state.try_borrow_mut().ok()?;
-            let fork = process.fork_count();
-            if state.fork != fork {
-                // A forked child: the parent's waiter is not ours to give back, nor its epoll to change.
-                state.waiter = None;
-                *state = ThreadState::NEW;
-                state.fork = fork;
-            }
-            Some(f(&mut state))
-        })
-        .ok()
-        .flatten()
+    let work = |state: &RefCell<ThreadState>| {
+        let mut state = state.try_borrow_mut().ok()?;
+        let fork = process.fork_count();
+        if state.fork != fork {
+            // A forked child: the parent's waiter is not ours to give back, nor its epoll to change.
+            state.waiter = None;
+            *state = ThreadState::NEW;
+            state.fork = fork;
+        }
+        Some(f(&mut state))
+    };
+    quietly(|| STATE.try_with(work).ok().flatten())
 }

@@ -4,11 +4,11 @@
 
 use crate::Errno;
 use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
-use crate::signals::Handled;
+use crate::signals::{Handled, quietly};
 use crate::thread::{DOORBELL, WAITER, with_thread};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use sidestep_shm::{Nanos, barrier};
+use sidestep_shm::{EventFd, Nanos, barrier};
 use sidestep_stack::{Ready, SocketRef, Stack, WaitFor};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
@@ -82,24 +82,47 @@ impl Process {
         let started = self.now();
         let handled = Handled::now();
         self.keep_agent(shared, started);
-        let woken = match self.spin(shared, waiting, (started, handled), &mut attempt) {
+        let begun = with_thread(self, |t| t.begin_wait(self));
+        let (number, budget, unfinished) = begun.unwrap_or((0, Nanos::ZERO, false));
+        if unfinished {
+            self.end_unfinished(shared);
+        }
+        let begun = (started, budget, handled);
+        let woken = match self.spin(shared, waiting, begun, &mut attempt) {
             Some(woken) => woken,
-            None => self.sleep(shared, waiting, handled, &mut attempt),
+            None => self.sleep(shared, waiting, (number, handled), &mut attempt),
         };
         let waited = self.now() - started;
-        with_thread(self, |t| t.learn(self, waited));
+        with_thread(self, |t| t.end_wait(self, waited));
         woken
+    }
+
+    /// Takes back what an earlier wait of this thread has announced: a signal handler left it, or interrupted it and now
+    /// waits itself. In case of the latter it is woken, to announce itself anew.
+    #[cold]
+    fn end_unfinished(&self, shared: &Shared) {
+        let waiter = with_thread(self, |t| t.my_waiter()).flatten();
+        let _ = self.with_stack(shared, |stack| {
+            stack.release_spin(self.slot());
+            stack.disarm();
+            if let Some(waiter) = waiter {
+                stack.wake_up(waiter);
+                stack.leave_time(waiter);
+            }
+        });
+        if let Some(event) = waiter.and_then(|w| shared.waiters.get(w as usize)) {
+            event.ring();
+        }
     }
 
     fn spin<R>(
         &self,
         shared: &Shared,
         waiting: &Waiting<'_>,
-        begun: (Nanos, Handled),
+        begun: (Nanos, Nanos, Handled),
         attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Option<Woken<R>> {
-        let (started, handled) = begun;
-        let budget = with_thread(self, |t| t.spin_budget(self))?;
+        let (started, budget, handled) = begun;
         let slot = self.slot();
         // One spinner a stack: a second one would only take turns with the first.
         if budget == Nanos::ZERO
@@ -148,9 +171,10 @@ impl Process {
         &self,
         shared: &Shared,
         waiting: &Waiting<'_>,
-        handled: Handled,
+        begun: (u32, Handled),
         attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
+        let (number, handled) = begun;
         loop {
             let waiter = with_thread(self, |t| {
                 t.waiter(|| {
@@ -160,33 +184,44 @@ impl Process {
                 })
             })
             .flatten();
-            let prepared = self.with_stack(shared, |stack| {
-                let now = self.now();
-                stack.poll(now);
-                if let Some(got) = attempt(stack, now) {
-                    return Err(got);
-                }
-                Ok(prepare(stack, waiting, waiter, now))
+            let before = Handled::now();
+            let prepared = quietly(|| {
+                with_thread(self, |t| t.announce(number));
+                self.with_stack(shared, |stack| {
+                    let now = self.now();
+                    stack.poll(now);
+                    if let Some(got) = attempt(stack, now) {
+                        with_thread(self, |t| t.take_announcement(number));
+                        return Err(got);
+                    }
+                    Ok(prepare(stack, waiting, waiter, now))
+                })
             });
             let (until, stay_awake) = match prepared {
                 Err(_) => return Woken::Retired,
                 Ok(Err(got)) => return Woken::Got(got),
                 Ok(Ok(prepared)) => prepared,
             };
-            let slept = if stay_awake {
+            // A handler that ran since then may have ended the wait, or taken its announcement back.
+            let slept = if stay_awake || before != Handled::now() {
                 Ok(())
             } else {
                 self.sleep_once(shared, waiting, until)
             };
-            let back = self.with_stack(shared, |stack| {
-                stack.disarm();
-                if let Some(waiter) = waiter {
-                    stack.wake_up(waiter);
-                    stack.leave_time(waiter);
-                }
-                let now = self.now();
-                stack.poll(now);
-                (now, attempt(stack, now))
+            let back = quietly(|| {
+                let stands = with_thread(self, |t| t.take_announcement(number)).unwrap_or(true);
+                self.with_stack(shared, |stack| {
+                    if stands {
+                        stack.disarm();
+                        if let Some(waiter) = waiter {
+                            stack.wake_up(waiter);
+                            stack.leave_time(waiter);
+                        }
+                    }
+                    let now = self.now();
+                    stack.poll(now);
+                    (now, attempt(stack, now))
+                })
             });
             match (back, slept) {
                 (Err(_), _) => return Woken::Retired,
@@ -200,12 +235,15 @@ impl Process {
                     if now >= waiting.deadline {
                         return Woken::TimedOut;
                     }
+                    if handled.interrupts(waiting.restarts) {
+                        return Woken::Interrupted;
+                    }
                 }
             }
         }
     }
 
-    /// Sleeps until something may have happened, or `until`.
+    /// Sleeps until something may have happened, or `until`. Signal handlers may run meanwhile.
     fn sleep_once(
         &self,
         shared: &Shared,
@@ -220,40 +258,23 @@ impl Process {
         } else {
             -1
         };
-        let slept = with_thread(self, |t| {
-            let sleep = t.sleep_fd(shared, kernel_fd)?;
-            match (&waiting.kernel, waiting.mask) {
-                (KernelSide::Polled(fds), mask) => poll_beside(sleep.as_raw_fd(), fds, span, mask)?,
-                (_, Some(mask)) => poll_beside(sleep.as_raw_fd(), &[], span, Some(mask))?,
-                (_, None) => {}
-            }
-            // What was signalled is taken back, by whoever was woken for it.
-            let none = Event {
-                flags: EventFlags::empty(),
-                data: EventData::new_u64(0),
-            };
-            let mut events = [none; 4];
-            let span = if matches!(waiting.kernel, KernelSide::Polled(_)) || waiting.mask.is_some()
-            {
-                Nanos::ZERO
-            } else {
-                span
-            };
-            let filled = epoll::wait(sleep, &mut events[..], Some(&timespec(span)))?;
-            for event in &events[..filled] {
-                match event.data.u64() {
-                    DOORBELL => shared.doorbell.drain(),
-                    WAITER => t
-                        .my_waiter()
-                        .and_then(|w| shared.waiters.get(w as usize))
-                        .is_some_and(|w| w.drain()),
-                    _ => false,
-                };
-            }
-            Ok(())
+        let bed = with_thread(self, |t| {
+            let sleep = t.sleep_fd(shared, kernel_fd)?.as_raw_fd();
+            Ok((sleep, t.my_waiter()))
         });
+        let slept = match bed {
+            Some(Ok((sleep, waiter))) => sleep_on(shared, waiting, span, (sleep, waiter)),
+            Some(Err(errno)) => Err(errno),
+            // Late in the life of the thread.
+            None => poll_beside(
+                shared.doorbell.as_fd().as_raw_fd(),
+                &[],
+                NAP.min(span),
+                None,
+            ),
+        };
         self.keep_agent(shared, self.now());
-        slept.unwrap_or(Ok(()))
+        slept
     }
 
     /// Whether the kernel's side has something; looked at only now and then unless `surely`.
@@ -295,6 +316,46 @@ fn prepare(
         until = until.min(now + NAP);
     }
     (until, pending)
+}
+
+/// Sleeps on the thread's epoll descriptor, of which `waiter` is part.
+fn sleep_on(
+    shared: &Shared,
+    waiting: &Waiting<'_>,
+    span: Nanos,
+    (sleep, waiter): (i32, Option<u32>),
+) -> Result<(), Errno> {
+    let mut span = span;
+    match (&waiting.kernel, waiting.mask) {
+        (KernelSide::Polled(fds), mask) => {
+            poll_beside(sleep, fds, span, mask)?;
+            span = Nanos::ZERO;
+        }
+        (_, Some(mask)) => {
+            poll_beside(sleep, &[], span, Some(mask))?;
+            span = Nanos::ZERO;
+        }
+        (_, None) => {}
+    }
+    // What was signalled is taken back, by whoever was woken for it.
+    let none = Event {
+        flags: EventFlags::empty(),
+        data: EventData::new_u64(0),
+    };
+    let mut events = [none; 4];
+    let filled = with_fd(sleep, |sleep| {
+        epoll::wait(sleep, &mut events[..], Some(&timespec(span)))
+    })?;
+    for event in &events[..filled] {
+        match event.data.u64() {
+            DOORBELL => shared.doorbell.drain(),
+            WAITER => waiter
+                .and_then(|w| shared.waiters.get(w as usize))
+                .is_some_and(EventFd::drain),
+            _ => false,
+        };
+    }
+    Ok(())
 }
 
 /// poll(2) over `sleep` and descriptors of the kernel's side.

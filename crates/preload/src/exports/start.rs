@@ -8,7 +8,7 @@ use crate::c;
 use crate::real;
 use core::ffi::c_int;
 use libc::pollfd;
-use sidestep_socket::{Errno, Nanos, process};
+use sidestep_socket::{Errno, Nanos, process, set_signal_delivery};
 
 /// Run by the dynamic linker; programs may have called us before.
 #[used]
@@ -16,7 +16,9 @@ use sidestep_socket::{Errno, Nanos, process};
 static START: extern "C" fn() = start;
 
 extern "C" fn start() {
+    real::find_all();
     process().set_masked_poll(masked_poll);
+    set_signal_delivery(super::signals::deliver);
     // SAFETY: the handlers are functions for the life of the process.
     unsafe {
         libc::pthread_atfork(

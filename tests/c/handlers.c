@@ -15,6 +15,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -117,20 +118,20 @@ static void use_side(int signal, siginfo_t *info, void *context) {
     int before = errno;
     char word[64];
     struct pollfd p = {side, POLLIN, 0};
-    CHECK(write(side, "ping", 4) == 4 || errno == EAGAIN);
+    CHECK(write(side, "ping", 4) == 4 || errno == EAGAIN || errno == EINTR);
     CHECK(send(side, "pong", 4, MSG_DONTWAIT | MSG_NOSIGNAL) == 4 || errno == EAGAIN);
-    CHECK(poll(&p, 1, 0) >= 0);
+    CHECK(poll(&p, 1, 0) >= 0 || errno == EINTR);
     while (recv(side, word, sizeof word, MSG_DONTWAIT) > 0) continue;
     handled++;
     errno = before;
 }
 
 /* A timer whose handler sends and polls, over a thread that does nothing but send, poll and receive. */
-static void timers(int flags) {
+static void timers(int flags, int microseconds) {
     int fd = connection(NULL);
     side = connection(NULL);
     install(SIGALRM, flags, use_side);
-    timer(150);
+    timer(microseconds);
     struct timespec now, start;
     clock_gettime(CLOCK_MONOTONIC, &start);
     do {
@@ -142,9 +143,10 @@ static void timers(int flags) {
     hammer(fd, 100);
 }
 
-static void timers_restarting(void) { timers(SA_RESTART); }
-static void timers_interrupting(void) { timers(0); }
-static void timers_nested(void) { timers(SA_RESTART | SA_NODEFER); }
+static void timers_restarting(void) { timers(SA_RESTART, 150); }
+static void timers_interrupting(void) { timers(0, 150); }
+/* Seldom enough that a busy machine does not nest handlers until there is no stack left. */
+static void timers_nested(void) { timers(SA_RESTART | SA_NODEFER, 1000); }
 
 /* A handler that blocks in recv for its answer. */
 static void ask_side(int signal, siginfo_t *info, void *context) {
@@ -163,6 +165,44 @@ static void blocking_handlers(void) {
     install(SIGALRM, SA_RESTART, ask_side);
     timer(1000);
     while (handled < 1000) hammer(fd, 50);
+    timer(0);
+    hammer(fd, 100);
+}
+
+/* A thread that does nothing but allocate memory, whose handler makes the larger calls. */
+static void use_much(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info, (void)context;
+    int before = errno;
+    struct pollfd many[200];
+    for (size_t i = 0; i < 200; i++) many[i] = (struct pollfd){side, POLLIN | POLLOUT, 0};
+    CHECK(poll(many, 200, 0) == 200);
+    char byte = 'x', into[40];
+    struct iovec parts[40];
+    for (size_t i = 0; i < 40; i++) parts[i] = (struct iovec){&byte, 1};
+    struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 40};
+    CHECK(sendmsg(side, &msg, 0) == 40);
+    for (size_t i = 0; i < 40; i++) parts[i] = (struct iovec){into + i, 1};
+    CHECK(recvmsg(side, &msg, MSG_WAITALL) == 40);
+    int other, fd = connection(&other);
+    CHECK(write(fd, "word", 4) == 4 && read(other, into, 4) == 4);
+    close(fd);
+    close(other);
+    handled++;
+    errno = before;
+}
+
+static void allocations(void) {
+    int fd = connection(NULL);
+    side = connection(NULL);
+    install(SIGALRM, SA_RESTART, use_much);
+    static void *kept[1000];
+    timer(1000);
+    for (unsigned i = 0; handled < 1000; i++) {
+        void **place = &kept[i * 7919 % 1000];
+        free(*place);
+        *place = malloc(1 + i * 31 % 3000);
+        CHECK(*place);
+    }
     timer(0);
     hammer(fd, 100);
 }
@@ -403,6 +443,7 @@ int main(int argc, char **argv) {
         {"timers_interrupting", timers_interrupting},
         {"timers_nested", timers_nested},
         {"blocking_handlers", blocking_handlers},
+        {"allocations", allocations},
         {"queues", queues},
         {"stacks", stacks},
         {"once", once},

@@ -281,6 +281,163 @@ def two_sets(t):
     two.close()
 
 
+def nested(t):
+    s = t.pair()
+    inner, outer = select.epoll(), select.epoll()
+    inner.register(s, IN)
+    outer.register(inner, IN)
+    things = {"inner": inner}
+    poll = select.poll()
+    poll.register(inner, select.POLLIN)
+
+    def everywhere(label, seconds=0):
+        wait(t, outer, things, f"{label}: epoll", seconds)
+        t.say(f"{label}: poll", [names(e) for _, e in poll.poll(seconds * 1000)])
+        t.say(f"{label}: select", len(select.select([inner], [], [], seconds)[0]))
+
+    everywhere("nothing")
+    t.sync("looked")
+    s.sendall(b"x")
+    t.sync("sent")
+    everywhere("ready", 5)
+    wait(t, inner, {"s": s}, "s is ready", 5)
+    everywhere("still ready", 5)
+    s.recv(10)
+    everywhere("read")
+    t.sync("read")
+    # What comes while we wait ends each wait.
+    for kind in ("epoll", "poll", "select"):
+        if t.is_server:
+            time.sleep(0.1)
+            s.sendall(b"y")
+        else:
+            began = time.monotonic()
+            if kind == "epoll":
+                wait(t, outer, things, "woken", 5)
+            elif kind == "poll":
+                t.say("woken", [names(e) for _, e in poll.poll(5000)])
+            else:
+                t.say("woken", len(select.select([inner], [], [], 5)[0]))
+            t.say("soon", time.monotonic() - began < 2)
+            s.recv(10)
+        t.sync(kind)
+    inner.unregister(s)
+    s.sendall(b"z")
+    t.sync("removed")
+    everywhere("no member")
+    inner.register(s, IN)
+    everywhere("member again", 5)
+    outer.unregister(inner)
+    wait(t, outer, things, "not nested")
+    t.sync()
+    for thing in (s, inner, outer):
+        thing.close()
+
+
+def nested_deeply(t):
+    s = t.pair()
+    sets = [select.epoll() for _ in range(4)]
+    for inner, outer in zip(sets, sets[1:]):
+        outer.register(inner, IN)
+    # The member comes last, while somebody waits at the top.
+    found = []
+    waiter = threading.Thread(target=lambda: found.extend(sets[3].poll(10)))
+    waiter.start()
+    time.sleep(0.1)
+    sets[0].register(s, IN)
+    t.sync("waiting")
+    s.sendall(b"x")
+    waiter.join()
+    t.say("at the top", [(n == sets[2].fileno(), names(e)) for n, e in found])
+    for i in (0, 1, 2):
+        wait(t, sets[i + 1], {"inner": sets[i]}, f"level {i}", 5)
+    try:
+        sets[0].register(sets[3], IN)
+    except OSError as error:
+        t.say("no loops", error.errno)
+    s.recv(1)
+    for i in (0, 1, 2):
+        wait(t, sets[i + 1], {"inner": sets[i]}, f"level {i} is empty")
+    t.sync("empty")
+    s.sendall(b"y")
+    t.sync("full")
+    wait(t, sets[3], {"inner": sets[2]}, "full", 5)
+    sets[1].close()
+    wait(t, sets[3], {"inner": sets[2]}, "cut in the middle")
+    t.sync()
+    s.close()
+    for ep in sets:
+        ep.close()
+
+
+def nested_edge_and_once(t):
+    s = t.pair()
+    inner, edge, once = select.epoll(), select.epoll(), select.epoll()
+    inner.register(s, IN)
+    edge.register(inner, IN | ET)
+    once.register(inner, IN | ONESHOT)
+    things = {"inner": inner}
+    wait(t, edge, things, "nothing")
+    t.sync("looked")
+    s.sendall(b"x")
+    t.sync("sent")
+    wait(t, edge, things, "edge", 5)
+    wait(t, edge, things, "no edge")
+    wait(t, once, things, "once", 5)
+    wait(t, once, things, "not twice")
+    once.modify(inner, IN | ONESHOT)
+    wait(t, once, things, "armed again", 5)
+    t.sync("told")
+    s.sendall(b"y")
+    t.sync("more")
+    sides.wait_readable(s)
+    wait(t, edge, things, "another edge", 5)
+    wait(t, once, things, "still not")
+    t.sync()
+    for thing in (s, inner, edge, once):
+        thing.close()
+
+
+def nested_kinds(t):
+    """Members of the kernel and ours inside, and waits that have other descriptors beside."""
+    s = t.pair()
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("127.0.0.1", 0))
+    read_end, write_end = os.pipe()
+    inner, outer = select.epoll(), select.epoll()
+    for thing in (s, u, read_end):
+        inner.register(thing, IN)
+    outer.register(inner, IN)
+    outer.register(s, IN)
+    things = {"inner": inner, "s": s}
+    wait(t, outer, things, "nothing")
+    os.write(write_end, b"x")
+    wait(t, outer, things, "a pipe", 5)
+    os.read(read_end, 1)
+    wait(t, outer, things, "nothing")
+    u.sendto(b"x", u.getsockname())
+    sides.wait_readable(u)
+    wait(t, outer, things, "a datagram", 5)
+    u.recv(1)
+    wait(t, outer, things, "nothing")
+    t.sync("looked")
+    s.sendall(b"x")
+    t.sync("sent")
+    sides.wait_readable(s)
+    wait(t, outer, things, "a stream", 5)
+    t.say("select", [len(found) for found in select.select([inner, s, read_end], [s], [], 5)])
+    s.recv(1)
+    late = threading.Timer(0.1, lambda: os.write(write_end, b"x"))
+    late.start()
+    wait(t, outer, things, "woken by the pipe", 5)
+    late.join()
+    t.sync()
+    for thing in (s, u, inner, outer):
+        thing.close()
+    os.close(read_end)
+    os.close(write_end)
+
+
 def mixed_kinds(t):
     s = t.pair()
     u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -374,7 +531,10 @@ sides.main(
     closing_removes,
     duplicates_in_a_set,
     two_sets,
-    # Not `nested`: an epoll descriptor inside another does not tell of accelerated members (docs/compatibility.md).
+    nested,
+    nested_deeply,
+    nested_edge_and_once,
+    nested_kinds,
     mixed_kinds,
     wait_in_one_thread_add_in_another,
     few_at_a_time,

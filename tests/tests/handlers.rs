@@ -48,6 +48,7 @@ macro_rules! cases {
 }
 
 cases!(
+    allocations,
     blocking_handlers,
     interrupts,
     jumps,

@@ -12,6 +12,7 @@ use core::ffi::{c_int, c_void};
 use core::mem::offset_of;
 use libc::{iovec, msghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t, timespec};
 use sidestep_socket::{Address, Endpoint, Errno, Foreign, ForeignMut, Nanos};
+use smallvec::SmallVec;
 
 /// Address families as addresses have them.
 #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
@@ -20,6 +21,9 @@ const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 /// Most buffers in one call, as the kernel has it (UIO_MAXIOV).
 pub(crate) const IOV_MAX: usize = 1024;
+
+/// Buffers that a call can have without memory being allocated for them.
+const FEW: usize = 16;
 
 /// Sets errno; returns -1.
 #[inline]
@@ -184,7 +188,7 @@ pub(crate) unsafe fn with_parts<R>(
         let part = unsafe { bytes(one.iov_base, one.iov_len)? };
         return Ok(f(&[part]));
     }
-    let mut parts = Vec::with_capacity(count);
+    let mut parts: SmallVec<[Foreign<'_>; FEW]> = SmallVec::with_capacity(count);
     for v in list {
         // SAFETY: as above.
         parts.push(unsafe { bytes(v.iov_base, v.iov_len)? });
@@ -205,7 +209,7 @@ pub(crate) unsafe fn with_parts_mut<R>(
         let part = unsafe { bytes_mut(one.iov_base, one.iov_len)? };
         return Ok(f(&mut [part]));
     }
-    let mut parts = Vec::with_capacity(count);
+    let mut parts: SmallVec<[ForeignMut<'_>; FEW]> = SmallVec::with_capacity(count);
     for v in list {
         // SAFETY: as above.
         parts.push(unsafe { bytes_mut(v.iov_base, v.iov_len)? });
@@ -258,14 +262,6 @@ pub(crate) unsafe fn timeout(t: *const timespec) -> Result<Option<Nanos>, Errno>
 /// Milliseconds as poll(2) has them: negative means for ever.
 pub(crate) fn timeout_ms(ms: c_int) -> Option<Nanos> {
     u64::try_from(ms).ok().map(Nanos::from_millis)
-}
-
-/// A span as C has it.
-pub(crate) fn to_timespec(span: Nanos) -> timespec {
-    timespec {
-        tv_sec: (span.0 / 1_000_000_000).cast_signed(),
-        tv_nsec: (span.0 % 1_000_000_000).cast_signed(),
-    }
 }
 
 /// Writing to a connection that is no more tells the thread so, unless it asked not to be told.

@@ -6,4 +6,5 @@
 
 mod c;
 mod exports;
+mod heap;
 mod real;

@@ -5,6 +5,7 @@
 
 use crate::errno::from_stack;
 use crate::fdtable::Entry;
+use crate::nesting::Nesting;
 use crate::process::{Process, Shared, with_fd};
 use crate::signals::quietly;
 use crate::wait::{KernelSide, SleepMask, Target, Waiting, Woken};
@@ -12,7 +13,7 @@ use crate::{Errno, Nanos};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use sidestep_shm::EventFd;
 use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
-use sidestep_stack::{Ready, SetRef, WaitFor};
+use sidestep_stack::{Ready, SetRef, Stack, WaitFor};
 use std::sync::OnceLock;
 
 /// Epoll descriptors of a process that can have accelerated members.
@@ -56,11 +57,14 @@ struct Record {
     set: AtomicU64,
     /// Threads that wait in the kernel, for there was no set when they began.
     in_kernel: AtomicU32,
+    /// Members that are epoll descriptors themselves.
+    nested: AtomicU32,
 }
 
 /// All records.
 pub(crate) struct Epolls {
     records: [Record; EPOLLS_MAX],
+    pub(crate) nesting: Nesting,
     kick: OnceLock<Option<EventFd>>,
 }
 
@@ -72,8 +76,10 @@ impl Epolls {
                     references: AtomicU32::new(0),
                     set: AtomicU64::new(0),
                     in_kernel: AtomicU32::new(0),
+                    nested: AtomicU32::new(0),
                 }
             }; EPOLLS_MAX],
+            nesting: Nesting::new(),
             kick: OnceLock::new(),
         }
     }
@@ -88,9 +94,32 @@ impl Epolls {
         });
         made.as_ref()
     }
+
+    /// The set of a record, if it has one.
+    pub(crate) fn set(&self, index: u32) -> Option<SetRef> {
+        self.records.get(index as usize)?.set()
+    }
+
+    pub(crate) fn set_nested(&self, index: u32, count: usize) {
+        if let Some(record) = self.records.get(index as usize) {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            record.nested.store(count, Ordering::Release);
+        }
+    }
 }
 
 impl Record {
+    /// Whether waiting on it concerns the stack.
+    #[inline]
+    fn concerns_us(&self) -> bool {
+        self.set.load(Ordering::Acquire) != 0 || self.nests()
+    }
+
+    #[inline]
+    fn nests(&self) -> bool {
+        self.nested.load(Ordering::Acquire) != 0
+    }
+
     fn set(&self) -> Option<SetRef> {
         let word = self.set.load(Ordering::Acquire);
         #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
@@ -115,6 +144,7 @@ impl Process {
             {
                 record.set.store(0, Ordering::Release);
                 record.in_kernel.store(0, Ordering::Relaxed);
+                record.nested.store(0, Ordering::Relaxed);
                 if self.fds.replace(epfd, Entry::Epoll(index)).is_none() {
                     record.references.store(0, Ordering::Release);
                 }
@@ -149,24 +179,41 @@ impl Process {
             let _ = self.with_stack(shared, |stack| stack.close_set(set, slot));
         }
         record.set.store(0, Ordering::Release);
+        self.epoll_unnested(index);
         record.references.store(0, Ordering::Release);
     }
 
     fn record(&self, epfd: i32) -> Option<&Record> {
+        self.indexed_record(epfd).map(|(_, record)| record)
+    }
+
+    fn indexed_record(&self, epfd: i32) -> Option<(u32, &Record)> {
         match self.fds.entry(epfd) {
-            Entry::Epoll(index) => self.epolls.records.get(index as usize),
+            Entry::Epoll(index) => Some((index, self.epolls.records.get(index as usize)?)),
             _ => None,
         }
+    }
+
+    /// The record of an epoll descriptor that has accelerated members, or may have them inside its members.
+    pub(crate) fn accelerated_epoll(&self, epfd: i32) -> Option<u32> {
+        let (index, record) = self.indexed_record(epfd)?;
+        record.concerns_us().then_some(index)
+    }
+
+    /// Whether `fd` is an epoll descriptor that can have accelerated members.
+    #[inline]
+    pub fn is_epoll(&self, fd: i32) -> bool {
+        matches!(self.fds.entry(fd), Entry::Epoll(_))
     }
 
     /// epoll_ctl(2). None: the kernel's business. Where a socket has two sides, the kernel's is seen to here.
     pub fn epoll_ctl(&self, epfd: i32, fd: i32, change: EpollChange) -> Option<Result<(), Errno>> {
         let (shared, r) = self.socket_of(fd)?;
-        let record = self.record(epfd)?;
+        let (index, record) = self.indexed_record(epfd)?;
         if matches!(change, EpollChange::Modify(e) if e.events & Ready::EXCLUSIVE.bits() != 0) {
             return Some(Err(Errno::INVAL));
         }
-        let set = match self.set_of(shared, record, epfd) {
+        let set = match self.set_of(shared, record, index) {
             Ok(set) => set,
             Err(errno) => return Some(Err(errno)),
         };
@@ -199,7 +246,7 @@ impl Process {
     }
 
     /// The set of an epoll descriptor, made now if it has none.
-    fn set_of(&self, shared: &Shared, record: &Record, epfd: i32) -> Result<SetRef, Errno> {
+    fn set_of(&self, shared: &Shared, record: &Record, index: u32) -> Result<SetRef, Errno> {
         if let Some(set) = record.set() {
             return Ok(set);
         }
@@ -217,15 +264,27 @@ impl Process {
             let _ = self.with_stack(shared, |stack| stack.close_set(set, slot));
             return record.set().ok_or(Errno::BADF);
         }
-        // Threads that wait in the kernel must come back and wait on both sides.
-        if record.in_kernel.load(Ordering::Acquire) > 0
+        self.nesting_changed(index);
+        Ok(set)
+    }
+
+    /// Threads that wait in the kernel must come back and wait on both sides.
+    pub(crate) fn call_back_from_kernel(&self, index: u32) {
+        let waited = self.epolls.records.get(index as usize);
+        if waited.is_some_and(|record| record.in_kernel.load(Ordering::Acquire) > 0)
             && let Some(kick) = self.epolls.kick()
+            && let Some(epfd) = self.epfd_of(index)
         {
             with_fd(epfd, |epfd| {
                 let _ = epoll::add(epfd, kick, EventData::new_u64(KICK), EventFlags::IN);
             });
         }
-        Ok(set)
+    }
+
+    /// A descriptor that stands for a record.
+    fn epfd_of(&self, index: u32) -> Option<i32> {
+        let mut all = self.fds.iter();
+        all.find_map(|(epfd, entry)| (entry == Entry::Epoll(index)).then_some(epfd))
     }
 
     /// A thread is about to wait in the kernel alone; false where the set has accelerated members meanwhile.
@@ -234,7 +293,7 @@ impl Process {
             return true;
         };
         record.in_kernel.fetch_add(1, Ordering::AcqRel);
-        if record.set().is_some() {
+        if self.is_active() && record.concerns_us() {
             record.in_kernel.fetch_sub(1, Ordering::AcqRel);
             return false;
         }
@@ -264,7 +323,7 @@ impl Process {
     /// Whether waiting on `epfd` concerns the stack.
     #[inline]
     pub fn epoll_is_ours(&self, epfd: i32) -> bool {
-        self.is_active() && self.record(epfd).is_some_and(|r| r.set().is_some())
+        self.is_active() && self.record(epfd).is_some_and(Record::concerns_us)
     }
 
     /// epoll_wait(2) and its kin over both sides. Returns how many events were written.
@@ -276,16 +335,17 @@ impl Process {
         mask: SleepMask<'_>,
     ) -> Option<Result<usize, Errno>> {
         let shared = self.attached()?;
-        let set = self.record(epfd)?.set()?;
+        let waited = Waited::begin(self, epfd)?;
         let started = self.now();
         let max = out.len();
         let mut count = 0;
         let first = self.with_stack(shared, |stack| {
             stack.poll(started);
-            collect(stack, set, out, &mut count)
+            waited.gather(stack, out, &mut count)
         });
         match first {
             Err(_) => return None,
+            Ok(Err(Errno::AGAIN)) => return self.epoll_wait(epfd, out, timeout, mask),
             Ok(Err(errno)) => return Some(Err(errno)),
             Ok(Ok(())) => {}
         }
@@ -297,8 +357,12 @@ impl Process {
         if count > 0 || zero {
             return Some(Ok(count));
         }
+        let sets = |f: &mut dyn FnMut(SetRef)| self.each_set(waited.index, f);
         let waiting = Waiting {
-            target: Target::One(WaitFor::Set(set)),
+            target: match waited.set {
+                Some(set) if !waited.nests => Target::One(WaitFor::Set(set)),
+                _ => Target::Many(&[], &sets),
+            },
             kernel: KernelSide::Readable(epfd),
             deadline: timeout.map_or(Nanos::NEVER, |t| started + t),
             mask,
@@ -306,7 +370,7 @@ impl Process {
         };
         loop {
             let woken = self.wait(shared, &waiting, |stack, _| {
-                match collect(stack, set, out, &mut count) {
+                match waited.gather(stack, out, &mut count) {
                     Err(errno) => Some(Err(errno)),
                     Ok(()) => (count > 0).then_some(Ok(())),
                 }
@@ -317,6 +381,10 @@ impl Process {
                         count = self.add_kernel_events(epfd, out, count);
                     }
                     return Some(Ok(count));
+                }
+                Woken::Got(Err(Errno::AGAIN)) => {
+                    let left = timeout.map(|t| t - (self.now() - started));
+                    return self.epoll_wait(epfd, out, left, mask);
                 }
                 Woken::Got(Err(errno)) => return Some(Err(errno)),
                 Woken::Kernel => {
@@ -374,10 +442,9 @@ impl Process {
             .records
             .iter()
             .position(|r| r.set() == Some(set));
-        let epfd = self.fds.iter().find_map(|(epfd, entry)| match entry {
-            Entry::Epoll(index) if Some(index as usize) == at => Some(epfd),
-            _ => None,
-        });
+        let epfd = at
+            .and_then(|at| u32::try_from(at).ok())
+            .and_then(|index| self.epfd_of(index));
         if let Some(epfd) = epfd {
             kernel_side(
                 epfd,
@@ -404,8 +471,54 @@ impl Process {
     }
 }
 
+/// What a wait on an epoll descriptor looks at.
+struct Waited<'p> {
+    process: &'p Process,
+    record: &'p Record,
+    epfd: i32,
+    index: u32,
+    /// Its own accelerated members.
+    set: Option<SetRef>,
+    /// Whether epoll descriptors are among its members.
+    nests: bool,
+}
+
+impl<'p> Waited<'p> {
+    fn begin(process: &'p Process, epfd: i32) -> Option<Self> {
+        let (index, record) = process.indexed_record(epfd)?;
+        Some(Self {
+            process,
+            record,
+            epfd,
+            index,
+            set: record.set(),
+            nests: record.nests(),
+        })
+    }
+
+    /// Appends what there is to report. EAGAIN where another thread has changed what there is to look at.
+    fn gather(
+        &self,
+        stack: &mut Stack<'static>,
+        out: &mut [Event],
+        count: &mut usize,
+    ) -> Result<(), Errno> {
+        if self.record.set() != self.set || self.record.nests() != self.nests {
+            return Err(Errno::AGAIN);
+        }
+        if let Some(set) = self.set {
+            collect(stack, set, out, count)?;
+        }
+        if self.nests {
+            let this = (self.epfd, self.index);
+            self.process.collect_nested(stack, this, out, count);
+        }
+        Ok(())
+    }
+}
+
 fn collect(
-    stack: &mut sidestep_stack::Stack<'static>,
+    stack: &mut Stack<'static>,
     set: SetRef,
     out: &mut [Event],
     count: &mut usize,

@@ -1,6 +1,7 @@
 //! fork(2): parent and child share the stack from then on, each with a client slot of its own.
 
 use crate::fdtable::Entry;
+use crate::nesting::NestingGuard;
 use crate::process::{Process, SessionGuard};
 use core::cell::RefCell;
 use sidestep_shm::atomic::Ordering;
@@ -9,6 +10,7 @@ struct Forking {
     slot: Option<u32>,
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
     session: SessionGuard<'static>,
+    _nesting: NestingGuard<'static>,
 }
 
 thread_local! {
@@ -28,7 +30,14 @@ impl Process {
             });
             taken.ok().flatten()
         });
-        FORKING.with(|f| *f.borrow_mut() = Some(Forking { slot, session }));
+        let nesting = self.epolls.nesting.lock();
+        FORKING.with(|f| {
+            *f.borrow_mut() = Some(Forking {
+                slot,
+                session,
+                _nesting: nesting,
+            })
+        });
     }
 
     /// After a fork, in the parent.
@@ -41,7 +50,12 @@ impl Process {
         let Some(forking) = FORKING.with(|f| f.borrow_mut().take()) else {
             return;
         };
-        let Forking { slot, mut session } = forking;
+        let Forking {
+            slot,
+            mut session,
+            _nesting: nesting,
+        } = forking;
+        drop(nesting);
         session.forget();
         let Some(shared) = self.attached() else {
             return;

@@ -1,26 +1,34 @@
 //! poll(2) over descriptors of both kinds; select(2) is made of it.
 
 use crate::process::{Process, Shared};
-use crate::wait::{KernelSide, SleepMask, Target, Waiting, Woken, poll_now};
+use crate::wait::{FEW, KernelSide, SleepMask, Target, Waiting, Woken, poll_now};
 use crate::{Errno, Nanos};
-use sidestep_stack::{Ready, SocketRef, Stack};
+use sidestep_stack::{Ready, SetRef, SocketRef, Stack};
+use smallvec::SmallVec;
 
 /// An entry as poll(2) has it.
 pub type PollEntry = libc::pollfd;
 
-/// What is to be watched, taken apart.
+/// What is to be watched, taken apart. Places are those in the caller's list.
+#[derive(Default)]
 struct Watched {
-    /// Accelerated sockets: place in the caller's list, socket, events asked for.
-    ours: Vec<(usize, SocketRef, Ready)>,
+    /// Accelerated sockets, and the events asked for.
+    sockets: SmallVec<[(SocketRef, Ready); FEW]>,
+    socket_places: SmallVec<[usize; FEW]>,
+    /// Epoll descriptors that can have accelerated members, by their record.
+    epolls: SmallVec<[(usize, u32); 4]>,
     /// The kernel's side, in the caller's order; negative where it has none.
-    kernel: Vec<libc::pollfd>,
+    kernel: SmallVec<[PollEntry; FEW]>,
     has_kernel: bool,
 }
 
 impl Process {
     /// Whether any of these descriptors is ours.
     pub fn any_ours(&self, fds: &[PollEntry]) -> bool {
-        self.is_active() && fds.iter().any(|p| self.is_socket(p.fd))
+        self.is_active()
+            && fds
+                .iter()
+                .any(|p| self.is_socket(p.fd) || self.accelerated_epoll(p.fd).is_some())
     }
 
     /// poll(2), ppoll(2): waits until `deadline` for any entry, fills in `revents`. None: all of it is the kernel's.
@@ -31,83 +39,82 @@ impl Process {
         mask: SleepMask<'_>,
     ) -> Option<Result<usize, Errno>> {
         let shared = self.attached()?;
-        let watched = self.take_apart(shared, fds);
-        if watched.ours.is_empty() {
+        let mut watched = self.take_apart(fds);
+        if watched.sockets.is_empty() && watched.epolls.is_empty() {
             return None;
         }
         let started = self.now();
-        let sources: Vec<(SocketRef, Ready)> = watched
-            .ours
-            .iter()
-            .map(|(_, r, events)| (*r, *events))
-            .collect();
-        let mut found = vec![Ready::empty(); sources.len()];
         let first = self.with_stack(shared, |stack| {
             stack.poll(started);
-            look(stack, &sources, &mut found)
+            watched.find_kernel_sides(stack);
+            self.look(stack, &watched, fds)
         });
         let Ok(count) = first else {
             return Some(Ok(fail_all(fds, &watched)));
         };
         self.keep_agent(shared, started);
-        let mut kernel = watched.kernel.clone();
         let zero = timeout == Some(Nanos::ZERO);
-        if watched.has_kernel && (zero || count > 0) && self.glance_due(watched.key(), started) {
-            let _ = poll_now(&mut kernel, Nanos::ZERO);
+        let glance = (zero || count > 0) && self.glance_due(watched.key(), started);
+        let mut of_kernel = 0;
+        if watched.has_kernel && glance {
+            of_kernel = self.add_kernel_side(fds, &mut watched);
         }
-        if count == 0 && !zero && kernel.iter().all(|p| p.revents == 0) {
-            let waiting = Waiting {
-                target: Target::Many(&sources),
-                kernel: if watched.has_kernel {
-                    KernelSide::Polled(&watched.kernel)
-                } else {
-                    KernelSide::None
-                },
-                deadline: timeout.map_or(Nanos::NEVER, |t| started + t),
-                mask,
-                restarts: false,
-            };
-            let woken = self.wait(shared, &waiting, |stack, _| {
-                let n = look(stack, &sources, &mut found);
-                (n > 0).then_some(n)
-            });
-            match woken {
-                Woken::Got(_) | Woken::Kernel | Woken::TimedOut => {}
+        if count == 0 && of_kernel == 0 && !zero {
+            let deadline = timeout.map_or(Nanos::NEVER, |t| started + t);
+            match self.await_any(shared, fds, &watched, deadline, mask) {
+                Woken::Got(()) | Woken::Kernel | Woken::TimedOut => {}
                 Woken::Interrupted => return Some(Err(Errno::INTR)),
                 Woken::Retired => return Some(Ok(fail_all(fds, &watched))),
             }
             if watched.has_kernel {
-                let _ = poll_now(&mut kernel, Nanos::ZERO);
+                self.add_kernel_side(fds, &mut watched);
             }
         }
-        Some(Ok(self.put_together(fds, &watched, &kernel, &found)))
+        Some(Ok(fds.iter().filter(|p| p.revents != 0).count()))
     }
 
-    fn take_apart(&self, shared: &Shared, fds: &[PollEntry]) -> Watched {
-        let mut watched = Watched {
-            ours: Vec::new(),
-            kernel: Vec::with_capacity(fds.len()),
-            has_kernel: false,
+    fn await_any(
+        &self,
+        shared: &Shared,
+        fds: &mut [PollEntry],
+        watched: &Watched,
+        deadline: Nanos,
+        mask: SleepMask<'_>,
+    ) -> Woken<()> {
+        let sets = |f: &mut dyn FnMut(SetRef)| {
+            for (_, index) in &watched.epolls {
+                self.each_set(*index, f);
+            }
         };
+        let waiting = Waiting {
+            target: Target::Many(&watched.sockets, &sets),
+            kernel: if watched.has_kernel {
+                KernelSide::Polled(&watched.kernel)
+            } else {
+                KernelSide::None
+            },
+            deadline,
+            mask,
+            restarts: false,
+        };
+        self.wait(shared, &waiting, |stack, _| {
+            (self.look(stack, watched, fds) > 0).then_some(())
+        })
+    }
+
+    /// Takes the caller's list apart. The kernel's sides of accelerated sockets are to be found under the lock.
+    fn take_apart(&self, fds: &[PollEntry]) -> Watched {
+        let mut watched = Watched::default();
         for (place, p) in fds.iter().enumerate() {
-            let mut kernel = libc::pollfd {
-                fd: p.fd,
-                events: p.events,
-                revents: 0,
-            };
+            let mut kernel = PollEntry { revents: 0, ..*p };
             if let Some((_, r)) = self.socket_of(p.fd) {
                 let wanted = Ready::from_bits_retain(u32::from(p.events.cast_unsigned()));
-                watched
-                    .ours
-                    .push((place, r, wanted | Ready::ERR | Ready::HUP));
-                // A socket with a kernel's side: what it may receive there.
-                let two_sided = self
-                    .with_stack(shared, |stack| stack.served(r).is_some())
-                    .unwrap_or(false);
-                kernel.events &= libc::POLLIN | libc::POLLRDNORM;
-                if !two_sided || kernel.events == 0 {
-                    kernel.fd = -1;
-                }
+                watched.sockets.push((r, wanted | Ready::ALWAYS));
+                watched.socket_places.push(place);
+                // Negative, so not looked at there, unless it turns out that it has a kernel's side.
+                kernel.fd = !p.fd;
+            } else if let Some(index) = self.accelerated_epoll(p.fd) {
+                watched.epolls.push((place, index));
             }
             watched.has_kernel |= kernel.fd >= 0;
             watched.kernel.push(kernel);
@@ -115,47 +122,61 @@ impl Process {
         watched
     }
 
-    fn put_together(
-        &self,
-        fds: &mut [PollEntry],
-        watched: &Watched,
-        kernel: &[libc::pollfd],
-        found: &[Ready],
-    ) -> usize {
-        let mut of_kernel = false;
-        for (p, k) in fds.iter_mut().zip(kernel) {
-            p.revents = k.revents;
-            of_kernel |= k.revents != 0;
+    /// Fills in what each accelerated entry is ready for; how many are for anything.
+    fn look(&self, stack: &mut Stack<'static>, watched: &Watched, fds: &mut [PollEntry]) -> usize {
+        let mut count = 0;
+        for p in &mut *fds {
+            p.revents = 0;
         }
-        for ((place, _, _), ready) in watched.ours.iter().zip(found) {
-            fds[*place].revents |= poll_bits(*ready);
+        for ((r, events), place) in watched.sockets.iter().zip(&watched.socket_places) {
+            let ready = stack.ready(*r).unwrap_or(Ready::ALWAYS) & *events;
+            fds[*place].revents = poll_bits(ready);
+            count += usize::from(!ready.is_empty());
         }
-        if of_kernel {
+        for (place, index) in &watched.epolls {
+            let readable = libc::POLLIN | libc::POLLRDNORM;
+            if self.looks_readable(stack, *index).0 && fds[*place].events & readable != 0 {
+                fds[*place].revents = fds[*place].events & readable;
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Adds what the kernel's side has; how many entries it has something for.
+    fn add_kernel_side(&self, fds: &mut [PollEntry], watched: &mut Watched) -> usize {
+        let count = poll_now(&mut watched.kernel).unwrap_or(0);
+        if count > 0 {
+            for (p, kernel) in fds.iter_mut().zip(&watched.kernel) {
+                p.revents |= kernel.revents;
+            }
             self.kernel_side_ready();
         }
-        fds.iter().filter(|p| p.revents != 0).count()
+        count
     }
 }
 
 impl Watched {
+    /// Sockets that the kernel serves too are looked at there as well: for what they may receive.
+    fn find_kernel_sides(&mut self, stack: &mut Stack<'static>) {
+        for ((r, _), place) in self.sockets.iter().zip(&self.socket_places) {
+            let kernel = &mut self.kernel[*place];
+            kernel.events &= libc::POLLIN | libc::POLLRDNORM;
+            if kernel.events != 0 && stack.served(*r).is_some() {
+                kernel.fd = !kernel.fd;
+                self.has_kernel = true;
+            }
+        }
+    }
+
     /// What the memory of the last look at the kernel's side goes by.
     fn key(&self) -> i32 {
         self.kernel.iter().find(|p| p.fd >= 0).map_or(0, |p| p.fd)
     }
 }
 
-/// What each socket is ready for; how many are for anything.
-fn look(stack: &mut Stack<'static>, sources: &[(SocketRef, Ready)], found: &mut [Ready]) -> usize {
-    let mut count = 0;
-    for ((r, events), ready) in sources.iter().zip(found) {
-        *ready = stack.ready(*r).unwrap_or(Ready::ERR | Ready::HUP) & *events;
-        count += usize::from(!ready.is_empty());
-    }
-    count
-}
-
 fn fail_all(fds: &mut [PollEntry], watched: &Watched) -> usize {
-    for (place, _, _) in &watched.ours {
+    for place in &watched.socket_places {
         fds[*place].revents = libc::POLLERR | libc::POLLHUP;
     }
     fds.iter().filter(|p| p.revents != 0).count()

@@ -110,12 +110,6 @@ pub(crate) fn with_fd<R>(fd: i32, f: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
     f(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Like [`with_fd`], for what keeps the descriptor in a value of its own that is used at once.
-pub(crate) fn static_fd<R>(fd: i32, f: impl FnOnce(BorrowedFd<'static>) -> R) -> R {
-    // SAFETY: as in `with_fd`.
-    f(unsafe { BorrowedFd::borrow_raw(fd) })
-}
-
 /// Writes bytes to a socket as far as it takes them; whether anybody reads does not matter.
 pub(crate) fn write_raw(fd: i32, bytes: &[u8]) {
     use rustix::net::SendFlags;

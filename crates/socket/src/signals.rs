@@ -93,7 +93,7 @@ impl Drop for Quiet {
 
 /// Runs `f`, and no handler meanwhile. Signals that arrive are delivered before this returns.
 #[inline]
-pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> R {
+pub fn quietly<R>(f: impl FnOnce() -> R) -> R {
     SIGNALS.with(|signals| {
         signals.hush();
         let result = f();

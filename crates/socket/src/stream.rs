@@ -10,6 +10,7 @@ use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, WaitFor};
+use smallvec::SmallVec;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 /// Ports tried before the kernel is asked to choose.
@@ -596,8 +597,8 @@ pub(crate) const fn stream_bytes(n: usize) -> Received {
     }
 }
 
-fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> Vec<Foreign<'a>> {
-    let mut rest = Vec::with_capacity(parts.len());
+fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> SmallVec<[Foreign<'a>; 16]> {
+    let mut rest = SmallVec::with_capacity(parts.len());
     for part in parts {
         let left = part.skip(skip);
         skip = skip.saturating_sub(part.len());
@@ -617,7 +618,7 @@ fn recv_rest<R>(
     if skip == 0 {
         return f(parts);
     }
-    let mut rest = Vec::with_capacity(parts.len());
+    let mut rest: SmallVec<[ForeignMut<'_>; 16]> = SmallVec::with_capacity(parts.len());
     for part in parts {
         let len = part.len();
         if skip < len {

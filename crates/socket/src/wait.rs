@@ -5,13 +5,14 @@
 use crate::Errno;
 use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
 use crate::signals::{Handled, quietly};
+use crate::sys::ppoll;
 use crate::thread::{DOORBELL, WAITER, with_thread};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use sidestep_shm::{EventFd, Nanos, barrier};
-use sidestep_stack::{Ready, SocketRef, Stack, WaitFor};
+use sidestep_stack::{Ready, SetRef, SocketRef, Stack, WaitFor};
+use smallvec::SmallVec;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::OnceLock;
 
 /// How often a spinning thread offers its processor to others.
 const YIELD: Nanos = Nanos::from_micros(3);
@@ -22,16 +23,18 @@ const NAP: Nanos = Nanos::from_millis(1);
 /// Signals that are blocked while a call sleeps, as its caller asked (ppoll, pselect, epoll_pwait).
 pub type SleepMask<'a> = Option<&'a libc::sigset_t>;
 
-/// Sleeps like ppoll(2): descriptors, timeout in nanoseconds if any, signal mask.
-pub type MaskedPoll = fn(&mut [libc::pollfd], Option<Nanos>, &libc::sigset_t) -> Result<(), Errno>;
-
-static MASKED_POLL: OnceLock<MaskedPoll> = OnceLock::new();
+/// Descriptors that a call can have without memory being allocated for them.
+pub(crate) const FEW: usize = 64;
 
 /// What ends a wait on the accelerated side.
 pub(crate) enum Target<'a> {
     One(WaitFor),
-    Many(&'a [(SocketRef, Ready)]),
+    /// Several sockets, and the epoll sets that the function names when it is asked.
+    Many(&'a [(SocketRef, Ready)], &'a EachSet<'a>),
 }
+
+/// Calls a function with each set.
+pub(crate) type EachSet<'a> = dyn Fn(&mut dyn FnMut(SetRef)) + 'a;
 
 /// What ends a wait on the kernel's side.
 pub(crate) enum KernelSide<'a> {
@@ -67,11 +70,6 @@ pub(crate) enum Woken<R> {
 }
 
 impl Process {
-    /// Lends the real ppoll(2), for sleeping with a signal mask.
-    pub fn set_masked_poll(&self, poll: MaskedPoll) {
-        let _ = MASKED_POLL.set(poll);
-    }
-
     /// Waits until `attempt`, made under the stack's lock after each poll, yields something, or the wait ends otherwise.
     pub(crate) fn wait<R>(
         &self,
@@ -302,9 +300,13 @@ fn prepare(
     if let Some(waiter) = waiter {
         told &= match &waiting.target {
             Target::One(target) => stack.fall_asleep(waiter, *target).is_ok(),
-            Target::Many(all) => all.iter().fold(true, |ok, (r, events)| {
-                stack.fall_asleep_also(waiter, *r, *events).is_ok() && ok
-            }),
+            Target::Many(all, sets) => {
+                let mut told = all.iter().fold(true, |ok, (r, events)| {
+                    stack.fall_asleep_also(waiter, *r, *events).is_ok() && ok
+                });
+                sets(&mut |set| told &= stack.fall_asleep_on_set_also(waiter, set).is_ok());
+                told
+            }
         };
         if stack.keep_time(waiter) {
             until = until.min(stack.next_timer());
@@ -365,58 +367,43 @@ fn poll_beside(
     span: Nanos,
     mask: SleepMask<'_>,
 ) -> Result<(), Errno> {
-    let mut all = Vec::with_capacity(fds.len() + 1);
+    let mut all: SmallVec<[libc::pollfd; FEW + 1]> = SmallVec::with_capacity(fds.len() + 1);
     all.push(libc::pollfd {
         fd: sleep,
         events: libc::POLLIN,
         revents: 0,
     });
     all.extend_from_slice(fds);
-    match (mask, MASKED_POLL.get()) {
-        (Some(mask), Some(poll)) => poll(&mut all, Some(span), mask),
-        _ => poll_now(&mut all, span).map(|_| ()),
-    }
+    ppoll(&mut all, at_most_a_year(span), mask).map(|_| ())
 }
 
-/// poll(2) by system call; fills in what is ready.
-pub(crate) fn poll_now(fds: &mut [libc::pollfd], span: Nanos) -> Result<usize, Errno> {
-    let raw: Vec<(usize, PollFd<'_>)> = fds
-        .iter()
-        .enumerate()
-        .filter(|(_, p)| p.fd >= 0)
-        .map(|(i, p)| {
-            (
-                i,
-                with_static_fd(p.fd, PollFlags::from_bits_retain(p.events.cast_unsigned())),
-            )
-        })
-        .collect();
-    let (places, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = raw.into_iter().unzip();
-    let ready = rustix::event::poll(&mut polled, Some(&timespec(span)))?;
-    for (place, p) in places.iter().zip(&polled) {
-        fds[*place].revents = p.revents().bits().cast_signed();
-    }
-    Ok(ready)
-}
-
-fn with_static_fd(fd: i32, events: PollFlags) -> PollFd<'static> {
-    crate::process::static_fd(fd, |fd| PollFd::from_borrowed_fd(fd, events))
+/// poll(2) without waiting; fills in what is ready.
+pub(crate) fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
+    ppoll(fds, Nanos::ZERO, None)
 }
 
 fn is_readable(fd: i32) -> bool {
-    with_fd(fd, |fd| {
-        let mut poll = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
-        rustix::event::poll(&mut poll, Some(&timespec(Nanos::ZERO))).is_ok_and(|n| n > 0)
-    })
+    let readable = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    any_ready(&[readable])
 }
 
 fn any_ready(fds: &[libc::pollfd]) -> bool {
-    poll_now(&mut fds.to_vec(), Nanos::ZERO).is_ok_and(|n| n > 0)
+    let mut fds: SmallVec<[libc::pollfd; FEW]> = SmallVec::from_slice(fds);
+    poll_now(&mut fds).is_ok_and(|n| n > 0)
 }
 
-/// A span as the kernel wants it; "never" is a year.
+/// "Never" is a year.
+fn at_most_a_year(span: Nanos) -> Nanos {
+    span.min(Nanos::from_secs(31_536_000))
+}
+
+/// A span as the kernel wants it.
 pub(crate) fn timespec(span: Nanos) -> Timespec {
-    let span = span.min(Nanos::from_secs(31_536_000));
+    let span = at_most_a_year(span);
     Timespec {
         tv_sec: (span.0 / 1_000_000_000).cast_signed(),
         tv_nsec: (span.0 % 1_000_000_000).cast_signed(),

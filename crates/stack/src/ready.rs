@@ -101,14 +101,19 @@ pub(crate) struct Watch {
 pub(crate) struct EpollSet {
     /// Slots whose processes have the set open; 0 for a free entry.
     pub(crate) holders: u64,
-    /// Waiters that sleep on the set.
+    /// Waiters that sleep on the set: one is woken for what happens.
     sleepers: u64,
+    /// Waiters that sleep on the set among other things (poll, select, another set): all are woken.
+    pollers: u64,
     generation: u32,
     members: u32,
     ready_head: u32,
     ready_tail: u32,
     ready_count: u32,
     member_count: u32,
+    /// How often something happened to members.
+    happened: u32,
+    _reserved: u32,
 }
 
 /// A thread that may sleep. Its eventfd has the same index.
@@ -121,9 +126,12 @@ pub(crate) struct Waiter {
     asleep: u32,
     /// Its watch, or NONE.
     watch: u32,
-    /// Set + 1 that it sleeps on; 0 for none.
+    /// Set + 1 that it sleeps on; 0 for none, [`SEVERAL`] where it is among the pollers of some.
     set: u32,
 }
+
+/// A waiter sleeps on several sets.
+const SEVERAL: u32 = u32::MAX;
 
 impl Stack<'_> {
     /// What the socket is ready for now.
@@ -180,6 +188,19 @@ impl Stack<'_> {
         Ok(())
     }
 
+    /// Announces sleep on one more set, as [`fall_asleep_also`](Self::fall_asleep_also).
+    pub fn fall_asleep_on_set_also(&mut self, waiter: u32, set: SetRef) -> Result<()> {
+        self.core.set(set)?.pollers |= 1 << waiter;
+        self.core.waiters[waiter as usize].set = SEVERAL;
+        self.core.waiters[waiter as usize].asleep = 1;
+        Ok(())
+    }
+
+    /// Wakes all who sleep, to look anew at what they wait for.
+    pub const fn wake_everybody(&mut self) {
+        self.core.wake = u64::MAX;
+    }
+
     /// Takes the announcement back.
     pub fn wake_up(&mut self, waiter: u32) {
         self.core.awake(waiter);
@@ -198,12 +219,15 @@ impl Stack<'_> {
         *set = EpollSet {
             holders: bit(slot),
             sleepers: 0,
+            pollers: 0,
             generation,
             members: NONE,
             ready_head: NONE,
             ready_tail: NONE,
             ready_count: 0,
             member_count: 0,
+            happened: 0,
+            _reserved: 0,
         };
         Ok(SetRef {
             index: u32::try_from(free).map_err(|_| Error::TableFull)?,
@@ -317,6 +341,25 @@ impl Stack<'_> {
     #[inline]
     pub fn set_pending(&mut self, set: SetRef) -> bool {
         self.core.set(set).is_ok_and(|s| s.ready_count > 0)
+    }
+
+    /// Whether a set has something to report, which stays there to be collected, and how often something happened to its
+    /// members so far.
+    pub fn set_looks_ready(&mut self, set: SetRef) -> Result<(bool, u32)> {
+        let core = &mut self.core;
+        let happened = core.set(set)?.happened;
+        loop {
+            let head = core.set(set)?.ready_head;
+            if head == NONE {
+                return Ok((false, happened));
+            }
+            let w = &core.watches[head as usize];
+            let events = Ready::from_bits_retain(w.events);
+            if w.state & DISABLED == 0 && core.ready(w.socket).intersects(events) {
+                return Ok((true, happened));
+            }
+            core.unqueue(head);
+        }
     }
 
     /// Reports up to `max` ready members through `report(events, data)`; returns how many.
@@ -438,6 +481,7 @@ impl Core<'_> {
                 self.ring(owner);
             } else if w.state & DISABLED == 0 && interested.intersects(events) {
                 self.push_ready(at);
+                self.happened(owner);
                 let exclusive = interested.contains(Ready::EXCLUSIVE);
                 if !(exclusive && exclusive_told) {
                     let told = self.wake_set(owner);
@@ -448,11 +492,22 @@ impl Core<'_> {
         }
     }
 
-    /// Wakes one thread that sleeps on a set; false where none does.
+    const fn happened(&mut self, set: u32) {
+        let happened = &mut self.sets[set as usize].happened;
+        *happened = happened.wrapping_add(1);
+    }
+
+    /// Wakes one thread that sleeps on a set, and all that sleep on it among others; false where none does.
     fn wake_set(&mut self, set: u32) -> bool {
+        let mut pollers = core::mem::take(&mut self.sets[set as usize].pollers);
+        let told = pollers != 0;
+        while pollers != 0 {
+            self.ring(pollers.trailing_zeros());
+            pollers &= pollers - 1;
+        }
         let sleepers = self.sets[set as usize].sleepers;
         if sleepers == 0 {
-            return false;
+            return told;
         }
         let waiter = sleepers.trailing_zeros();
         self.sets[set as usize].sleepers &= !(1 << waiter);
@@ -478,7 +533,11 @@ impl Core<'_> {
             self.drop_watch(at);
             at = next;
         }
-        if let Some(set) = w.set.checked_sub(1) {
+        if w.set == SEVERAL {
+            for set in &mut *self.sets {
+                set.pollers &= !(1 << waiter);
+            }
+        } else if let Some(set) = w.set.checked_sub(1) {
             self.sets[set as usize].sleepers &= !(1 << waiter);
         }
         self.waiters[waiter as usize] = Waiter {
@@ -628,6 +687,7 @@ impl Core<'_> {
         let events = Ready::from_bits_retain(self.watches[watch as usize].events);
         if self.ready(socket).intersects(events) {
             self.push_ready(watch);
+            self.happened(set);
             self.wake_set(set);
         }
     }

@@ -38,27 +38,35 @@ pub unsafe extern "C" fn epoll_ctl(
     fd: c_int,
     event: *mut epoll_event,
 ) -> c_int {
-    if process().is_socket(fd) {
-        // SAFETY: the caller passes an event, or null.
-        let asked = unsafe { event.as_ref() }.map(|e| Event {
-            events: e.events,
-            data: e.u64,
-        });
-        let change = match (op, asked) {
-            (libc::EPOLL_CTL_ADD, Some(event)) => Some(EpollChange::Add(event)),
-            (libc::EPOLL_CTL_MOD, Some(event)) => Some(EpollChange::Modify(event)),
-            (libc::EPOLL_CTL_DEL, _) => Some(EpollChange::Remove),
-            _ => None,
-        };
-        if let Some(done) = change.and_then(|change| process().epoll_ctl(epfd, fd, change)) {
-            return match done {
-                Ok(()) => 0,
-                Err(errno) => c::fail(errno),
-            };
-        }
-    }
     // SAFETY: the caller's own arguments.
-    unsafe { real::epoll_ctl(epfd, op, fd, event) }
+    let kernel = || unsafe { real::epoll_ctl(epfd, op, fd, event) };
+    let (is_socket, is_epoll) = (process().is_socket(fd), process().is_epoll(fd));
+    if !is_socket && !is_epoll {
+        return kernel();
+    }
+    // SAFETY: the caller passes an event, or null.
+    let asked = unsafe { event.as_ref() }.map(|e| Event {
+        events: e.events,
+        data: e.u64,
+    });
+    let change = match (op, asked) {
+        (libc::EPOLL_CTL_ADD, Some(event)) => EpollChange::Add(event),
+        (libc::EPOLL_CTL_MOD, Some(event)) => EpollChange::Modify(event),
+        (libc::EPOLL_CTL_DEL, _) => EpollChange::Remove,
+        _ => return kernel(),
+    };
+    if is_epoll {
+        let done = kernel();
+        if done == 0 {
+            process().epoll_nested(epfd, fd, change);
+        }
+        return done;
+    }
+    match process().epoll_ctl(epfd, fd, change) {
+        Some(Ok(())) => 0,
+        Some(Err(errno)) => c::fail(errno),
+        None => kernel(),
+    }
 }
 
 /// epoll_wait(2).
@@ -148,15 +156,15 @@ unsafe fn wait_both(
             process().epoll_leave_kernel(epfd, &mut []);
             return got;
         };
-        let mut found: Vec<Event> = out
-            .iter()
-            .take(count)
-            .map(|e| Event {
-                events: e.events,
-                data: e.u64,
-            })
-            .collect();
-        let (count, again) = process().epoll_leave_kernel(epfd, &mut found);
+        let mut found = [Event { events: 0, data: 0 }; EVENTS_MAX];
+        let count = count.min(room);
+        for (event, place) in found.iter_mut().zip(&out[..count]) {
+            *event = Event {
+                events: place.events,
+                data: place.u64,
+            };
+        }
+        let (count, again) = process().epoll_leave_kernel(epfd, &mut found[..count]);
         if again {
             continue;
         }

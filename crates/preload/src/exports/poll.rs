@@ -9,6 +9,7 @@ use crate::{c, real};
 use core::ffi::{c_int, c_long};
 use libc::{fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 use sidestep_socket::{Errno, Nanos, process};
+use smallvec::SmallVec;
 
 /// poll(2).
 #[unsafe(no_mangle)]
@@ -174,7 +175,7 @@ unsafe fn select_both(
     if !process().is_active() {
         return None;
     }
-    let mut entries = Vec::new();
+    let mut entries: SmallVec<[pollfd; 64]> = SmallVec::new();
     for fd in 0..n.max(0) {
         let mut events = 0;
         for (set, asked) in sets.iter().zip(ASKED) {

@@ -1,0 +1,37 @@
+//! poll(2) itself, on the program's own descriptors, which may be negative or closed.
+#![expect(unsafe_code, reason = "makes a system call")]
+
+use crate::{Errno, Nanos};
+use libc::{c_int, c_long, pollfd, sigset_t, timespec};
+
+/// Bytes of a set of signals, as the kernel has it.
+const SIGSET_BYTES: usize = 8;
+
+/// ppoll(2): waits for `span` at most, with `mask` in place of the thread's own if given. Says how many are ready.
+pub(crate) fn ppoll(
+    fds: &mut [pollfd],
+    span: Nanos,
+    mask: Option<&sigset_t>,
+) -> Result<usize, Errno> {
+    // The kernel writes what is left of the time.
+    let mut span = timespec {
+        tv_sec: c_long::try_from(span.0 / 1_000_000_000).unwrap_or(c_long::MAX),
+        tv_nsec: c_long::try_from(span.0 % 1_000_000_000).unwrap_or(0),
+    };
+    let mask = mask.map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: all pointers are to values that outlive the call, with their true lengths.
+    let ready = unsafe {
+        libc::syscall(
+            libc::SYS_ppoll,
+            fds.as_mut_ptr(),
+            fds.len(),
+            &raw mut span,
+            mask,
+            SIGSET_BYTES,
+        )
+    };
+    usize::try_from(ready).map_err(|_| {
+        let errno = std::io::Error::last_os_error().raw_os_error();
+        Errno::from_raw_os_error(errno.unwrap_or(libc::EIO as c_int))
+    })
+}

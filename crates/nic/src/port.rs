@@ -44,6 +44,11 @@ pub trait Port {
     /// may still write: copy, check, use.
     fn rx_batch(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) -> usize;
 
+    /// Shows up to `frames_max` frames that the next [`rx_batch`](Self::rx_batch) will lend, and takes none, so that what
+    /// they need can be fetched meanwhile. A driver may show fewer, or none.
+    #[inline]
+    fn rx_preview(&mut self, _frames_max: usize, _on_frame: impl FnMut(Foreign<'_>)) {}
+
     /// Whether a frame is waiting, as cheaply as can be told.
     fn rx_pending(&self) -> bool;
 

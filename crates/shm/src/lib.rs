@@ -20,6 +20,7 @@ mod foreign;
 mod freelist;
 pub mod lock;
 mod locked;
+mod prefetch;
 mod region;
 
 pub use carve::{Carver, Layout, Span};
@@ -31,6 +32,7 @@ pub use foreign::{Foreign, ForeignMut};
 pub use freelist::FreeList;
 pub use lock::{Owner, Retired};
 pub use locked::{Guard, Locked};
+pub use prefetch::prefetch;
 pub use region::Region;
 
 /// The index of nothing, in every table and list.

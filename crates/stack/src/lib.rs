@@ -9,6 +9,7 @@
 mod config;
 mod counters;
 mod express;
+mod flows;
 mod icmp;
 mod input;
 mod links;

@@ -16,6 +16,7 @@
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::flows;
 use crate::links::Links;
 use crate::output::{Pending, Reply};
 use crate::ready::{EpollSet, Waiter, Watch};
@@ -46,7 +47,7 @@ pub(crate) const SETS_MAX: usize = 1024;
 pub(crate) const ROUTE_HINTS: usize = 1024;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The first table: identity, capacities, and the small state of everything.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -108,7 +109,7 @@ pub(crate) struct Core<'m> {
     pub(crate) pending: &'m mut [Pending],
     /// Longest frame of each wire, as its port said when it was attached.
     pub(crate) frame_bytes: &'m mut [u32],
-    pub(crate) flows: &'m mut [u32],
+    pub(crate) flows: &'m mut [u64],
     pub(crate) ports: &'m mut [u32],
     pub(crate) watches: &'m mut [Watch],
     pub(crate) sockets: &'m mut [Socket],
@@ -133,7 +134,7 @@ struct Tables {
     routes: Span<RouteHint>,
     pending: Span<Pending>,
     frame_bytes: Span<u32>,
-    flows: Span<u32>,
+    flows: Span<u64>,
     ports: Span<u32>,
     watches: Span<Watch>,
     sockets: Span<Socket>,
@@ -145,7 +146,6 @@ struct Tables {
 
 fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let mut layout: Layout = SharedStack::layout();
-    let buckets = (sockets_max * 2).next_power_of_two();
     let header = layout.table(1);
     let counters = layout.table(1);
     let slots = layout.table(SLOTS);
@@ -156,8 +156,8 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let routes = layout.table(ROUTE_HINTS);
     let pending = layout.table(WIRES_MAX);
     let frame_bytes = layout.table(WIRES_MAX);
-    let flows = layout.table(buckets);
-    let ports = layout.table(buckets.min(8192));
+    let flows = layout.table(flows::words(sockets_max));
+    let ports = layout.table((sockets_max * 2).next_power_of_two().min(8192));
     let watches = layout.table(sockets_max * 2);
     let sockets = layout.table(sockets_max);
     let pool_head = layout.table(1);

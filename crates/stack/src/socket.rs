@@ -75,7 +75,7 @@ pub struct SocketRef {
 
 /// An entry. Every field is written by the holder of the stack's lock only.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Socket {
     // What a received segment looks at.
     pub(crate) kind: u8,
@@ -83,19 +83,17 @@ pub(crate) struct Socket {
     pub(crate) flags: u32,
     pub(crate) generation: u32,
     pub(crate) wire: u32,
-    pub(crate) flow_next: u32,
     pub(crate) watches: u32,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
-    _reserved3: u32,
+    pub(crate) pending_next: u32,
+    pub(crate) port_next: u32,
     // What a socket call looks at.
     pub(crate) holders: u64,
     /// When the timer wheel looks at the socket next; NEVER while it is in no slot.
     pub(crate) timer_at: Nanos,
     pub(crate) timer_prev: u32,
     pub(crate) timer_next: u32,
-    pub(crate) pending_next: u32,
-    pub(crate) port_next: u32,
     /// Links of the list that the socket is on: children of a listener, or TIME-WAIT.
     pub(crate) prev: u32,
     pub(crate) next: u32,
@@ -126,10 +124,15 @@ pub(crate) struct Socket {
     pub(crate) tos: u8,
     _reserved2: [u8; 6],
     pub(crate) udp: UdpQueue,
+    pub(crate) tcb: Tcb,
     /// Headers as they were sent last, for segments that differ little.
     pub(crate) template: Template,
-    pub(crate) tcb: Tcb,
+    _reserved3: [u8; 16],
 }
+
+/// The connection begins on a cache line, as its fields are laid out for.
+const _: () = assert!(core::mem::offset_of!(Socket, holders) == 64);
+const _: () = assert!(core::mem::offset_of!(Socket, tcb) == 192);
 
 impl Socket {
     pub(crate) fn kind(&self) -> Kind {
@@ -174,7 +177,6 @@ impl Socket {
         self.generation = generation;
         self.kind = kind as u8;
         self.wire = NONE;
-        self.flow_next = NONE;
         self.watches = NONE;
         self.timer_at = Nanos::NEVER;
         self.timer_prev = NONE;

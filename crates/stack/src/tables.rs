@@ -1,6 +1,5 @@
-//! Finding sockets: free entries, the flow table of connections, and the port table of listeners and UDP sockets.
-//!
-//! Both hash tables hold index + 1, so that zeroed memory is empty, and chain through the sockets.
+//! Entries of sockets, and the port table of listeners and UDP sockets: it holds index + 1, so that zeroed memory is
+//! empty, and chains through the sockets.
 
 use crate::memory::Core;
 use crate::socket::{Kind, SocketFlags};
@@ -60,75 +59,6 @@ impl Core<'_> {
         }
         if self.at(index).has(SocketFlags::CHILD) {
             self.orphan_child(index);
-        }
-    }
-
-    /// As [`find_flow`](Self::find_flow), looking first at the connection found last.
-    #[inline]
-    pub(crate) fn find_recent_flow(&mut self, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
-        let last = self.header.last_flow.wrapping_sub(1);
-        if let Some(s) = self.sockets.get(last as usize)
-            && s.has(SocketFlags::IN_FLOWS)
-            && s.local == *local
-            && s.remote == *remote
-        {
-            return Some(last);
-        }
-        let found = self.find_flow(local, remote)?;
-        self.header.last_flow = found + 1;
-        Some(found)
-    }
-
-    /// The connection of these endpoints.
-    #[inline]
-    pub(crate) fn find_flow(&self, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
-        let mut at = self.flows[self.flow_bucket(local, remote)];
-        while at != 0 {
-            let socket = self.sockets.get(at as usize - 1)?;
-            if socket.local == *local && socket.remote == *remote {
-                return Some(at - 1);
-            }
-            at = socket.flow_next.wrapping_add(1);
-        }
-        None
-    }
-
-    /// Puts a connection into the flow table. Fails when there is one of the same endpoints.
-    pub(crate) fn insert_flow(&mut self, index: u32) -> Result<()> {
-        let (local, remote) = (self.at(index).local, self.at(index).remote);
-        if self.find_flow(&local, &remote).is_some() {
-            return Err(Error::AddressInUse);
-        }
-        let bucket = self.flow_bucket(&local, &remote);
-        let head = self.flows[bucket];
-        self.at(index).flow_next = head.wrapping_sub(1);
-        self.at(index).set(SocketFlags::IN_FLOWS, true);
-        self.flows[bucket] = index + 1;
-        Ok(())
-    }
-
-    pub(crate) fn remove_flow(&mut self, index: u32) {
-        if !self.at(index).has(SocketFlags::IN_FLOWS) {
-            return;
-        }
-        self.at(index).set(SocketFlags::IN_FLOWS, false);
-        let (local, remote, next) = {
-            let s = self.at(index);
-            (s.local, s.remote, s.flow_next)
-        };
-        let bucket = self.flow_bucket(&local, &remote);
-        if self.flows[bucket] == index + 1 {
-            self.flows[bucket] = next.wrapping_add(1);
-            return;
-        }
-        let mut at = self.flows[bucket].wrapping_sub(1);
-        while at != NONE {
-            let following = self.at(at).flow_next;
-            if following == index {
-                self.at(at).flow_next = next;
-                return;
-            }
-            at = following;
         }
     }
 
@@ -197,29 +127,8 @@ impl Core<'_> {
         }
     }
 
-    fn flow_bucket(&self, local: &Endpoint, remote: &Endpoint) -> usize {
-        self.flow_hash(local, remote) as usize & (self.flows.len() - 1)
-    }
-
     fn port_bucket(&self, kind: Kind, port: u16) -> usize {
         (usize::from(port) ^ ((kind as usize) << 6)) & (self.ports.len() - 1)
-    }
-
-    /// Keyed by the stack's secret, so that a peer cannot choose ports that collide.
-    pub(crate) fn flow_hash(&self, local: &Endpoint, remote: &Endpoint) -> u32 {
-        let (a, b) = halves(&local.addr);
-        let (c, d) = halves(&remote.addr);
-        let ports = u64::from(local.port) << 16 | u64::from(remote.port);
-        let secret = self.header.secret;
-        let h = mix(a ^ c.rotate_left(17) ^ secret, b ^ 0x9e37_79b9_7f4a_7c15);
-        let h = mix(
-            h ^ d,
-            ports ^ secret.rotate_left(32) ^ 0xd6e8_feb8_6659_fd93,
-        );
-        #[expect(clippy::cast_possible_truncation, reason = "folded")]
-        {
-            (h ^ (h >> 32)) as u32
-        }
     }
 }
 
@@ -253,22 +162,4 @@ fn score(
     } else {
         address
     }
-}
-
-fn halves(address: &Address) -> (u64, u64) {
-    let value = u128::from_ne_bytes(address.0);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-    {
-        (value as u64, (value >> 64) as u64)
-    }
-}
-
-/// The folded 128-bit product: the mixing step of wyhash.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "both halves of the product are used"
-)]
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
 }

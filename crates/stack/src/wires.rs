@@ -8,10 +8,13 @@ use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats};
 use sidestep_shm::{NONE, Nanos, Use};
 use sidestep_tcp::Env;
+use sidestep_wire::plain::{GUESS_BYTES, guess_v4};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Frames taken from one wire before others have their turn.
 const RX_BATCH: usize = 64;
+/// Sockets beyond which those of the next frames are fetched ahead, as the processor's caches hold no more.
+const SOCKETS_IN_CACHE: u32 = 512;
 /// Most rounds over all wires in one poll, so that a flood does not keep the caller for ever.
 const ROUNDS_MAX: usize = 4;
 /// How soon to try again to send on a wire whose ring was full.
@@ -256,6 +259,9 @@ impl Stack<'_> {
         };
         let verify = !port.caps().rx_checksum_vouched || self.core.header.checksums != 0;
         let core = &mut self.core;
+        if core.header.sockets.used() > SOCKETS_IN_CACHE {
+            core.preview(&mut port);
+        }
         let taken = port.rx_batch(RX_BATCH, |frame| {
             core.on_frame(number, frame, verify, reader.as_deref_mut());
         });
@@ -368,6 +374,24 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
+    /// Fetches what the frames that wait will need: first their places in the flow table, all at once, then their
+    /// sockets.
+    fn preview(&mut self, port: &mut impl Port) {
+        let (mut hashes, mut count) = ([0; RX_BATCH], 0);
+        port.rx_preview(RX_BATCH, |frame| {
+            if let Some(head) = frame.to_array::<GUESS_BYTES>()
+                && let Some(hash) = hashes.get_mut(count)
+            {
+                let (local, remote) = guess_v4(&head);
+                *hash = self.prefetch_flow(&local, &remote);
+                count += 1;
+            }
+        });
+        for hash in &hashes[..count] {
+            self.prefetch_socket(*hash);
+        }
+    }
+
     /// Tells sockets that waited for buffers, once there are some again.
     #[cold]
     fn feed_starved(&mut self) {

@@ -170,6 +170,26 @@ fn parse_tcp(tcp: &[u8; TCP]) -> Option<Plain> {
     })
 }
 
+/// Bytes of a frame that [`guess_v4`] looks at.
+pub const GUESS_BYTES: usize = LINK + 20 + 4;
+
+/// The ends that a frame of IPv4 without options seems to be for and from, to fetch what will be needed for it: ours
+/// first. Nothing is checked.
+#[inline]
+pub fn guess_v4(head: &[u8; GUESS_BYTES]) -> (Endpoint, Endpoint) {
+    let ports = LINK + 20;
+    (
+        Endpoint::new(
+            Address::from_v4(bytes_at(head, field::V4_DST)),
+            u16_at(head, ports + field::DST_PORT),
+        ),
+        Endpoint::new(
+            Address::from_v4(bytes_at(head, field::V4_SRC)),
+            u16_at(head, ports + field::SRC_PORT),
+        ),
+    )
+}
+
 /// The headers of a connection's segments, to be written again with what changes: lengths, sequence numbers, window,
 /// timestamps. Zeroed memory is none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

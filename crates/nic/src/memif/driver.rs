@@ -351,6 +351,27 @@ impl Port for Memif<'_> {
         frames
     }
 
+    fn rx_preview(&mut self, frames_max: usize, mut on_frame: impl FnMut(Foreign<'_>)) {
+        let at = self.at;
+        let known = self.state.rx.known();
+        let known = usize::from(if known == 0 { self.refresh_rx() } else { known });
+        if known < 2 {
+            return;
+        }
+        for ahead in (0..).take(known.min(frames_max)) {
+            self.prefetch_rx(self.state.rx.next.wrapping_add(ahead));
+        }
+        for ahead in (0..).take(known.min(frames_max)) {
+            let desc = at.rx.desc(self.state.rx.next.wrapping_add(ahead));
+            if let Some(frame) = at
+                .region(desc.region)
+                .and_then(|r| r.foreign(desc.offset as usize, desc.length as usize))
+            {
+                on_frame(frame);
+            }
+        }
+    }
+
     #[inline]
     fn rx_pending(&self) -> bool {
         let rx = &self.state.rx;

@@ -171,7 +171,7 @@ impl Ring {
     /// Fetches a slot's descriptor, to read it.
     #[inline]
     pub(super) fn prefetch_desc(&self, index: u16) {
-        prefetch_read(core::ptr::from_ref(self.cell(index)).cast());
+        sidestep_shm::prefetch(self.cell(index));
     }
 }
 
@@ -179,17 +179,6 @@ impl Ring {
 #[inline]
 pub(super) fn prefetch(region: &Region, offset: usize) {
     if let Some(line) = region.at(offset, 1) {
-        prefetch_read(line);
+        sidestep_shm::prefetch(line);
     }
 }
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn prefetch_read(line: *const u8) {
-    // SAFETY: a hint; it faults at no address and changes nothing but caches.
-    unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn prefetch_read(_line: *const u8) {}

@@ -118,7 +118,7 @@ def send_timeout(t):
     if not t.is_server:
         # Twice: what lies in the link moves on to a peer that is in no socket call only after a while.
         sides.fill(s)
-        time.sleep(0.3)
+        time.sleep(0.03)
         sides.fill(s)
         s.setblocking(True)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 100_000))

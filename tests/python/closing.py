@@ -6,8 +6,8 @@ import struct
 import time
 import sides
 
-# A peer that is in no socket call is spoken for by the agent, who looks every 20 ms.
-ANSWER = 0.3
+# A peer that has just left a socket call is spoken for by the agent some milliseconds later.
+ANSWER = 0.03
 LINGER_0 = struct.pack("ii", 1, 0)
 
 

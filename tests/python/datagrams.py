@@ -4,6 +4,8 @@ import ctypes
 import select
 import socket
 import struct
+import threading
+import time
 import sides
 
 V4 = "127.0.0.1"
@@ -313,6 +315,49 @@ def shut_down(t):
     s.close()
 
 
+def shut_for_reading(t):
+    """What comes after that is delivered all the same; only waiting ends."""
+    s, peer = t.udp()
+    s.connect(peer)
+    if not t.is_server:
+        t.call("shutdown", s.shutdown, socket.SHUT_RD)
+        t.sync("shut")
+        t.sync("sent")
+        t.call("recv", s.recv, 10)
+        t.call("recvfrom", s.recvfrom, 10)
+        t.call("the end", s.recv, 10)
+        t.call("the end, from nobody", s.recvfrom, 10)
+        t.call("not waiting", s.recv, 10, socket.MSG_DONTWAIT)
+        s.setblocking(False)
+        t.call("non-blocking", s.recv, 10)
+        poll = select.poll()
+        poll.register(s, select.POLLIN | select.POLLOUT | select.POLLRDHUP)
+        t.say("poll", [events for _, events in poll.poll(1000)])
+        t.call("send", s.send, b"x")
+        t.call("shutdown", s.shutdown, socket.SHUT_RDWR)
+        t.say("poll", [events for _, events in poll.poll(1000)])
+    else:
+        t.sync("shut")
+        s.send(b"one")
+        s.send(b"two")
+        time.sleep(0.1)
+        t.sync("sent")
+        t.call("recv", s.recv, 10)
+    t.sync()
+    s.close()
+
+
+def shut_while_waiting(t):
+    s, peer = t.udp()
+    s.connect(peer)
+    late = threading.Timer(0.1, s.shutdown, (socket.SHUT_RD,))
+    late.start()
+    t.call("recv", s.recv, 10)
+    late.join()
+    t.sync()
+    s.close()
+
+
 sides.main(
     unconnected,
     connected,
@@ -332,4 +377,6 @@ sides.main(
     wildcard,
     ipv6,
     shut_down,
+    shut_for_reading,
+    shut_while_waiting,
 )

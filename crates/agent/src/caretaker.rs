@@ -2,20 +2,22 @@
 //! left to send.
 //!
 //! A living program polls its own stack whenever it is in the library, and is woken when it sleeps there. Between its
-//! calls nobody polls: then acknowledgements are late and timers do not fire. So the agent looks at every stack from
-//! time to time, and polls it if frames wait or timers are overdue. It looks often while programs communicate and
-//! seldom while they do not.
+//! calls nobody polls. So the agent looks at every stack from time to time, and where no program has polled for a while
+//! it *stands guard*: it has the doorbell rung for itself, and answers for the program at once until that polls again.
+//! A program that polls is not disturbed: the first poll ends the guard, and with it the ringing.
 
 use crate::registry::{Registry, StackEntry, Unavailable};
 use sidestep_control::StackId;
 use sidestep_shm::{Nanos, barrier};
-use sidestep_stack::{Kind, SocketReport, StackReport};
+use sidestep_stack::{Kind, SocketReport, Stack, StackReport};
 
 /// A stack that was polled within this time looks after itself.
-const PATIENCE: Nanos = Nanos::from_millis(5);
+const PATIENCE: Nanos = Nanos::from_millis(2);
 /// How often to look while anything happens, and how seldom while nothing does.
-const TICK: Nanos = Nanos::from_millis(10);
-const TICK_IDLE: Nanos = Nanos::from_millis(20);
+const TICK: Nanos = Nanos::from_millis(5);
+const TICK_IDLE: Nanos = Nanos::from_millis(10);
+/// The least time between two looks at the timers of a stack that we guard.
+const TIMERS: Nanos = Nanos::from_millis(1);
 /// How often to look at stacks without processes.
 const ORPHAN_TICK: Nanos = Nanos::from_millis(20);
 /// How long a stack without processes may go on sending.
@@ -61,6 +63,7 @@ impl Caretaker {
     pub(crate) fn run(&mut self, registry: &mut Registry) {
         registry.run_jobs();
         let now = registry.now();
+        registry.serve_timers(now);
         if now >= self.next_tick {
             let busy = registry.tick(now);
             self.tick = if busy {
@@ -88,8 +91,10 @@ impl Caretaker {
         let job = (!registry.jobs.is_empty()).then(|| registry.now() + JOB_RETRY);
         let pending = registry.stacks.values().any(needs_looks);
         let tick = pending.then_some(self.next_tick);
+        let guarded = registry.stacks.values().filter(|entry| entry.guarded);
+        let timer = guarded.map(|entry| entry.timer_at).min();
         let check = (!registry.stacks.is_empty()).then_some(self.next_check);
-        [job, tick, check].into_iter().flatten().min()
+        [job, tick, timer, check].into_iter().flatten().min()
     }
 }
 
@@ -111,17 +116,58 @@ impl Registry {
                 self.care_for_orphan(id, now);
                 continue;
             }
-            match look(entry, now) {
-                Ok(found) => {
-                    self.counts.cared += u64::from(found == Found::Cared);
-                    busy |= found != Found::Quiet;
-                }
-                // Somebody is at work in it.
-                Err(Unavailable::Busy) => busy = true,
-                Err(Unavailable::Retired) => self.on_retired(id),
-            }
+            let found = look(entry, now, false);
+            busy |= self.on_look(id, found);
         }
         busy
+    }
+
+    /// Sees to it that the doorbell rings where it should after a look. Whether there was anything.
+    fn on_look(&mut self, id: StackId, found: Result<Found, Unavailable>) -> bool {
+        match found {
+            Ok(found) => {
+                self.counts.cared += u64::from(found == Found::Cared);
+                let guarded = self.stacks.get(&id).is_some_and(|entry| entry.guarded);
+                self.watch_doorbell(id, guarded);
+                found != Found::Quiet
+            }
+            // Somebody is at work in it.
+            Err(Unavailable::Busy) => true,
+            Err(Unavailable::Retired) => {
+                self.on_retired(id);
+                true
+            }
+        }
+    }
+
+    /// Looks at the stacks that we guard and whose timers may be due.
+    fn serve_timers(&mut self, now: Nanos) {
+        let due = |(id, entry): (&StackId, &StackEntry)| {
+            (entry.guarded && entry.timer_at <= now).then_some(*id)
+        };
+        let due: Vec<StackId> = self.stacks.iter().filter_map(due).collect();
+        for id in due {
+            if let Some(entry) = self.stacks.get_mut(&id) {
+                let found = look(entry, now, false);
+                if found == Err(Unavailable::Busy) {
+                    entry.timer_at = now + TIMERS;
+                }
+                self.on_look(id, found);
+            }
+        }
+    }
+
+    /// A frame has come for a stack whose doorbell we watch.
+    pub(crate) fn on_doorbell(&mut self, id: StackId) {
+        let now = self.now();
+        let Some(entry) = self.stacks.get_mut(&id) else {
+            return;
+        };
+        if entry.orphan_since.is_some() {
+            return self.care_for_orphan(id, now);
+        }
+        let found = look(entry, now, true);
+        self.on_look(id, found);
     }
 
     /// Compares what we know with what the stacks' tables say.
@@ -146,14 +192,7 @@ impl Registry {
         };
         entry.doorbell.drain();
         let report = entry.with(|stack| {
-            stack.poll(now);
-            stack.reset_sleepers();
-            // Where no barrier is to be had we look again soon enough.
-            if stack.arm(|| {
-                barrier::raise();
-            }) {
-                stack.poll(now);
-            }
+            guard(stack, now);
             stack.report()
         });
         self.counts.cared += 1;
@@ -196,30 +235,62 @@ impl Registry {
     }
 }
 
-/// Polls a stack if that is overdue.
-fn look(entry: &mut StackEntry, now: Nanos) -> Result<Found, Unavailable> {
-    let seen = entry.seen_polled;
-    let (polled, found) = entry.try_with(|stack| {
+/// Polls a stack if that is overdue, and stands guard if its program has not polled it for a while.
+///
+/// `surely`: there is something to do, so that it is worth waiting for a lock that is held.
+fn look(entry: &mut StackEntry, now: Nanos, surely: bool) -> Result<Found, Unavailable> {
+    let (seen, guarded, doorbell) = (entry.seen_polled, entry.guarded, entry.doorbell.clone());
+    let work = |stack: &mut Stack<'static>| {
         let polled = stack.last_polled();
-        if now - polled < PATIENCE {
-            return (polled, Found::Active);
+        let still = guarded && stack.is_guarded();
+        if !still && now - polled < PATIENCE {
+            return (polled, Found::Active, false, Nanos::NEVER);
         }
-        let overdue = stack.next_timer() + PATIENCE <= now;
-        if overdue || stack.rx_pending() {
-            stack.poll(now);
-            return (stack.last_polled(), Found::Cared);
+        let overdue = stack.next_timer() <= now || stack.rx_pending();
+        let found = if overdue {
+            Found::Cared
+        } else if polled == seen {
+            Found::Quiet
+        } else {
+            Found::Active
+        };
+        if stack.has_sleepers() {
+            // They look after it; unless they are late, for which there is no reason but a fault of theirs.
+            if overdue && now - polled >= PATIENCE {
+                stack.poll(now);
+            }
+            return (stack.last_polled(), found, false, Nanos::NEVER);
         }
-        (
-            polled,
-            if polled == seen {
-                Found::Quiet
-            } else {
-                Found::Active
-            },
-        )
-    })?;
+        // No thread sleeps on the doorbell, and none will before it has had the lock.
+        doorbell.drain();
+        if overdue || !still {
+            guard(stack, now);
+        }
+        let timer = stack.next_timer().max(now + TIMERS);
+        (stack.last_polled(), found, true, timer)
+    };
+    let (polled, found, guarded, timer) = if surely {
+        entry.with(work)?
+    } else {
+        entry.try_with(work)?
+    };
     entry.seen_polled = polled;
+    entry.guarded = guarded;
+    entry.timer_at = timer;
     Ok(found)
+}
+
+/// Polls, and has the doorbell rung for what comes later.
+fn guard(stack: &mut Stack<'static>, now: Nanos) {
+    stack.poll(now);
+    // Where no barrier is to be had we look again soon enough.
+    let raise = || {
+        barrier::raise();
+    };
+    if stack.stand_guard(raise) {
+        stack.poll(now);
+        stack.stand_guard(|| ());
+    }
 }
 
 /// Whether nothing is left that TCP would still have to say. TIME-WAIT does not count: it only listens.

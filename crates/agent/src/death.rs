@@ -101,13 +101,12 @@ impl Registry {
             // The process may have left the slot in good order, and another one may have it by now.
             if stack.slots().any(|held| held == (slot, pid)) {
                 stack.on_slot_dead(now, slot);
-                stack.reset_sleepers();
             }
             stack.report()
         })?;
         entry.shared.word().forget_sleepers();
         entry.slots.retain(|s, p| (*s, *p) != (slot, pid));
-        // Whoever sleeps asks for its wake-ups anew, for all were forgotten.
+        // A wake-up may have been meant for the process, or on its way from it.
         entry.wake_all();
         let _ = self.learn_slots(id);
         let Some(entry) = self.stacks.get_mut(&id) else {
@@ -118,9 +117,7 @@ impl Registry {
             self.directory.withdraw_stack(id);
             self.log
                 .line(format_args!("stack {id:016x} has no process any more"));
-            if let Some(entry) = self.stacks.get(&id) {
-                self.watch_doorbell(entry);
-            }
+            self.watch_doorbell(id, true);
             self.care_for_orphan(id, now);
         } else {
             self.withdraw_closed(id, &report);
@@ -157,7 +154,7 @@ impl Registry {
         let Some(entry) = self.stacks.remove(&id) else {
             return;
         };
-        if entry.orphan_since.is_some() {
+        if entry.watched {
             let _ = epoll::delete(&self.epoll, entry.doorbell.as_fd());
         }
         if !self.stacks.values().any(|other| other.netns == entry.netns) {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a stack's lock is tried before its holder is called busy, and the pause between two attempts once
@@ -85,7 +86,7 @@ pub(crate) struct StackEntry {
     /// Number of this entry, for events.
     pub(crate) number: u64,
     /// Wakes whoever sleeps on its wires.
-    pub(crate) doorbell: EventFd,
+    pub(crate) doorbell: Arc<EventFd>,
     /// Wakes single threads.
     pub(crate) waiters: Vec<OwnedFd>,
     /// Slots in use, with their processes.
@@ -96,6 +97,12 @@ pub(crate) struct StackEntry {
     pub(crate) orphan_since: Option<Nanos>,
     /// When it had last been polled as the caretaker last looked.
     pub(crate) seen_polled: Nanos,
+    /// Whether its doorbell wakes us.
+    pub(crate) watched: bool,
+    /// Whether we stand guard for its program, as far as we know: it may have polled since.
+    pub(crate) guarded: bool,
+    /// When its next timer may be due, while we stand guard.
+    pub(crate) timer_at: Nanos,
     /// Whether it had wires when it was last worked on.
     pub(crate) has_wires: bool,
     /// Given up: its tables are not to be looked at.
@@ -393,15 +400,24 @@ impl Registry {
         self.takeover.save(holders);
     }
 
-    /// Watches the doorbell of a stack that has no process of its own any more.
-    pub(crate) fn watch_doorbell(&self, entry: &StackEntry) {
-        let flags = EventFlags::IN | EventFlags::ET;
-        let _ = epoll::add(
-            &self.epoll,
-            entry.doorbell.as_fd(),
-            Token::Doorbell(entry.number).data(),
-            flags,
-        );
+    /// Watches the doorbell of a stack, or no longer: of one that has no process any more, or whose program does not look
+    /// after it for now. Otherwise the doorbell is for the program's threads.
+    pub(crate) fn watch_doorbell(&mut self, id: StackId, wanted: bool) {
+        let Some(entry) = self.stacks.get_mut(&id) else {
+            return;
+        };
+        if entry.watched == wanted {
+            return;
+        }
+        entry.watched = wanted;
+        let doorbell = entry.doorbell.as_fd();
+        let _ = if wanted {
+            let flags = EventFlags::IN | EventFlags::ET;
+            let token = Token::Doorbell(entry.number).data();
+            epoll::add(&self.epoll, doorbell, token, flags)
+        } else {
+            epoll::delete(&self.epoll, doorbell)
+        };
     }
 
     /// Gives a stack up: nobody will look into its tables again, and its peers' connections are reset.

@@ -12,6 +12,7 @@ use sidestep_wire::Address;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// Most stacks at a time.
 const STACKS_MAX: usize = 4096;
@@ -131,12 +132,15 @@ impl Registry {
                 attached: BTreeMap::new(),
                 netns,
                 number,
-                doorbell: EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?,
+                doorbell: Arc::new(EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?),
                 waiters,
                 slots: BTreeMap::new(),
                 since: now,
                 orphan_since: None,
                 seen_polled: Nanos::ZERO,
+                watched: false,
+                guarded: false,
+                timer_at: Nanos::NEVER,
                 has_wires: false,
                 retired: false,
             };

@@ -160,8 +160,7 @@ impl Server {
             Token::Process(pid) => self.registry.on_process_end(pid),
             Token::Doorbell(number) => {
                 if let Some(stack) = self.registry.stack_numbered(number) {
-                    let now = self.registry.now();
-                    self.registry.care_for_orphan(stack, now);
+                    self.registry.on_doorbell(stack);
                 }
             }
         }

@@ -65,13 +65,13 @@ impl Process {
                 got = stack.recv_from(r, parts, peek);
             }
             let wait = got.is_err() && stack.blocks(r);
-            (got, wait)
+            (got, wait, got.is_err() && stack.is_shut_for_reading(r))
         });
-        let blocks = match first {
+        let (blocks, shut) = match first {
             Err(Retired) => return Verdict::Kernel,
-            Ok((Ok(datagram), _)) => return Verdict::Done(Ok(received(&datagram))),
-            Ok((Err(Error::WouldBlock), blocks)) => blocks,
-            Ok((Err(error), _)) => return Verdict::fail(from_stack(error)),
+            Ok((Ok(datagram), ..)) => return Verdict::Done(Ok(received(&datagram))),
+            Ok((Err(Error::WouldBlock), blocks, shut)) => (blocks, shut),
+            Ok((Err(error), ..)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
             let glance = self.glance_due(fd, now);
@@ -79,6 +79,15 @@ impl Process {
                 Verdict::KernelNow
             } else {
                 Verdict::fail(Errno::AGAIN)
+            };
+        }
+        if shut {
+            // What came by the kernel is told of there; else this is the end.
+            let waits_there = crate::wait::has_datagram(fd);
+            return if waits_there {
+                Verdict::KernelNow
+            } else {
+                Verdict::Done(Ok(crate::stream::stream_bytes(0)))
             };
         }
         let (timeout, _) = self.timeouts(fd);
@@ -91,12 +100,15 @@ impl Process {
         };
         let woken = self.wait(shared, &waiting, |stack, _| {
             match stack.recv_from(r, parts, peek) {
+                Err(Error::WouldBlock) if stack.is_shut_for_reading(r) => {
+                    Some(Ok(crate::stream::stream_bytes(0)))
+                }
                 Err(Error::WouldBlock) => None,
-                other => Some(other),
+                other => Some(other.map(|datagram| received(&datagram))),
             }
         });
         match woken {
-            Woken::Got(Ok(datagram)) => Verdict::Done(Ok(received(&datagram))),
+            Woken::Got(Ok(received)) => Verdict::Done(Ok(received)),
             Woken::Got(Err(error)) => Verdict::fail(from_stack(error)),
             Woken::Kernel => Verdict::KernelNow,
             Woken::TimedOut => Verdict::fail(Errno::AGAIN),

@@ -102,7 +102,7 @@ impl Process {
         let waiter = with_thread(self, |t| t.my_waiter()).flatten();
         let _ = self.with_stack(shared, |stack| {
             stack.release_spin(self.slot());
-            stack.disarm();
+            stack.disarm(self.slot());
             if let Some(waiter) = waiter {
                 stack.wake_up(waiter);
                 stack.leave_time(waiter);
@@ -192,7 +192,7 @@ impl Process {
                         with_thread(self, |t| t.take_announcement(number));
                         return Err(got);
                     }
-                    Ok(prepare(stack, waiting, waiter, now))
+                    Ok(prepare(stack, waiting, (self.slot(), waiter), now))
                 })
             });
             let (until, stay_awake) = match prepared {
@@ -210,7 +210,7 @@ impl Process {
                 let stands = with_thread(self, |t| t.take_announcement(number)).unwrap_or(true);
                 self.with_stack(shared, |stack| {
                     if stands {
-                        stack.disarm();
+                        stack.disarm(self.slot());
                         if let Some(waiter) = waiter {
                             stack.wake_up(waiter);
                             stack.leave_time(waiter);
@@ -292,7 +292,7 @@ impl Process {
 fn prepare(
     stack: &mut Stack<'static>,
     waiting: &Waiting<'_>,
-    waiter: Option<u32>,
+    (slot, waiter): (u32, Option<u32>),
     now: Nanos,
 ) -> (Nanos, bool) {
     let mut until = waiting.deadline;
@@ -313,7 +313,7 @@ fn prepare(
         }
     }
     let mut raised = false;
-    let pending = stack.arm(|| raised = barrier::raise());
+    let pending = stack.arm(slot, || raised = barrier::raise());
     if !told || !raised {
         until = until.min(now + NAP);
     }
@@ -389,6 +389,11 @@ fn is_readable(fd: i32) -> bool {
         revents: 0,
     };
     any_ready(&[readable])
+}
+
+/// Whether the kernel has a datagram for a socket that was shut down for reading, and so is readable in any case.
+pub(crate) fn has_datagram(fd: i32) -> bool {
+    with_fd(fd, |fd| rustix::io::ioctl_fionread(fd)).is_ok_and(|bytes| bytes > 0)
 }
 
 fn any_ready(fds: &[libc::pollfd]) -> bool {

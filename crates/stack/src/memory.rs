@@ -76,11 +76,14 @@ pub(crate) struct Header {
     pub(crate) wires_end: u32,
     /// Slot + 1 of the process that spins in the stack; 0 for none.
     pub(crate) spinner: u32,
-    /// Threads that sleep on the stack's doorbell.
+    /// Threads that sleep on the stack's doorbell: the sum over all slots.
     pub(crate) sleepers: u32,
+    /// Not 0: the doorbell is rung although no thread sleeps, for the agent, until somebody polls.
+    pub(crate) guarded: u32,
     /// Waiter + 1 of the sleeping thread that wakes for the stack's timers; 0 for none.
     pub(crate) timekeeper: u32,
     pub(crate) isn_count: u32,
+    _reserved: u32,
     /// Oldest and newest socket in TIME-WAIT that nobody holds.
     pub(crate) time_wait_head: u32,
     pub(crate) time_wait_tail: u32,

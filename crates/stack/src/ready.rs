@@ -431,6 +431,9 @@ impl Core<'_> {
                 }
                 if s.has(SocketFlags::SHUT_READ) {
                     ready |= Ready::IN | Ready::RDNORM | Ready::RDHUP;
+                    if s.has(SocketFlags::SHUT_WRITE) {
+                        ready |= Ready::HUP;
+                    }
                 }
                 return ready;
             }

@@ -13,6 +13,18 @@ pub(crate) struct Slot {
     pub(crate) pid: u32,
     /// Not 0 while the slot is taken.
     pub(crate) taken: u32,
+    /// Threads of the process that sleep on the stack's doorbell.
+    pub(crate) sleepers: u32,
+    _reserved: u32,
+}
+
+impl Slot {
+    const FREE: Self = Self {
+        pid: 0,
+        taken: 0,
+        sleepers: 0,
+        _reserved: 0,
+    };
 }
 
 impl Stack<'_> {
@@ -23,7 +35,11 @@ impl Stack<'_> {
             .iter()
             .position(|s| s.taken == 0)
             .ok_or(Error::TableFull)?;
-        slots[free] = Slot { pid, taken: 1 };
+        slots[free] = Slot {
+            pid,
+            taken: 1,
+            ..Slot::FREE
+        };
         u32::try_from(free).map_err(|_| Error::TableFull)
     }
 
@@ -92,7 +108,8 @@ impl Stack<'_> {
             self.core.header.spinner = 0;
         }
         if let Some(s) = self.core.slots.get_mut(slot as usize) {
-            *s = Slot { pid: 0, taken: 0 };
+            let sleepers = core::mem::replace(s, Slot::FREE).sleepers;
+            self.fewer_sleepers(sleepers);
         }
         // Whoever sleeps may have waited for a wake-up that the dead process owed.
         self.core.wake = u64::MAX;

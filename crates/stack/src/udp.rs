@@ -273,19 +273,14 @@ impl Stack<'_> {
             return Err(error);
         }
         let s = &mut core.sockets[r.index as usize];
-        match s.udp.read(&mut core.pool, parts, peek) {
-            Some(datagram) => Ok(datagram),
-            None if s.has(SocketFlags::SHUT_READ) => {
-                let nobody = Endpoint::new(Address::UNSPECIFIED_V6, 0);
-                Ok(Datagram {
-                    source: nobody,
-                    target: nobody.addr,
-                    copied: 0,
-                    len: 0,
-                })
-            }
-            None => Err(Error::WouldBlock),
-        }
+        let read = s.udp.read(&mut core.pool, parts, peek);
+        read.ok_or(Error::WouldBlock)
+    }
+
+    /// Whether the receiving side was shut down. As in Linux datagrams still arrive, but nobody waits for them.
+    pub fn is_shut_for_reading(&mut self, r: SocketRef) -> bool {
+        let shut = self.core.socket(r);
+        shut.is_ok_and(|s| s.has(SocketFlags::SHUT_READ))
     }
 
     /// The wire that the last datagram from `peer` came over.
@@ -323,8 +318,7 @@ impl Core<'_> {
             _reserved: 0,
             wire: packet.wire,
         };
-        if s.has(SocketFlags::SHUT_READ) || full || !s.udp.push(&mut self.pool, &preamble, payload)
-        {
+        if full || !s.udp.push(&mut self.pool, &preamble, payload) {
             self.counters.udp_rx_full += 1;
             return;
         }

@@ -227,6 +227,9 @@ impl Stack<'_> {
         mut reader: Option<&mut Reader<'_, '_>>,
     ) -> usize {
         self.core.advance(now);
+        if self.is_guarded() {
+            self.end_guard();
+        }
         let mut frames = 0;
         for _ in 0..ROUNDS_MAX {
             let mut more = false;
@@ -310,26 +313,63 @@ impl Stack<'_> {
         })
     }
 
-    /// Asks the other ends for wake-ups, as somebody is about to sleep; true when frames wait already. `raise` is to
-    /// raise a [`barrier`](sidestep_shm::barrier): else a frame may come unseen.
-    pub fn arm(&mut self, raise: impl FnOnce()) -> bool {
-        self.core.header.sleepers += 1;
+    /// Asks the other ends for wake-ups, as a thread of the process in `slot` is about to sleep; true when frames wait
+    /// already. `raise` is to raise a [`barrier`](sidestep_shm::barrier): else a frame may come unseen.
+    pub fn arm(&mut self, slot: u32, raise: impl FnOnce()) -> bool {
+        if let Some(s) = self.core.slots.get_mut(slot as usize) {
+            s.sleepers += 1;
+            self.core.header.sleepers += 1;
+        }
         self.each_port(|port| port.rx_wakeups(true));
         raise();
         self.rx_pending()
     }
 
-    /// Somebody who slept is back. Wake-ups end with the last.
-    pub fn disarm(&mut self) {
-        self.core.header.sleepers = self.core.header.sleepers.saturating_sub(1);
-        if self.core.header.sleepers == 0 {
+    /// A thread of the process in `slot` that slept is back. Wake-ups end with the last.
+    pub fn disarm(&mut self, slot: u32) {
+        if let Some(s) = self.core.slots.get_mut(slot as usize)
+            && let Some(fewer) = s.sleepers.checked_sub(1)
+        {
+            s.sleepers = fewer;
+            self.fewer_sleepers(1);
+        }
+    }
+
+    pub(crate) fn fewer_sleepers(&mut self, count: u32) {
+        let before = self.core.header.sleepers;
+        self.core.header.sleepers = before.saturating_sub(count);
+        if before != 0 && self.core.header.sleepers == 0 {
             self.each_port(|port| port.rx_wakeups(false));
         }
     }
 
-    /// Forgets all sleepers: after the death of a process that may have been one.
-    pub fn reset_sleepers(&mut self) {
-        self.core.header.sleepers = 0;
+    /// Whether a thread sleeps on the doorbell.
+    pub const fn has_sleepers(&self) -> bool {
+        self.core.header.sleepers != 0
+    }
+
+    /// Asks the other ends for wake-ups although no thread sleeps: whoever calls this waits on the doorbell for those
+    /// that have better things to do. True when frames wait already. It ends when somebody polls. `raise` as in
+    /// [`arm`](Self::arm).
+    pub fn stand_guard(&mut self, raise: impl FnOnce()) -> bool {
+        self.core.header.guarded = 1;
+        self.each_port(|port| port.rx_wakeups(true));
+        raise();
+        self.rx_pending()
+    }
+
+    /// Whether nobody has polled since somebody stood guard.
+    pub const fn is_guarded(&self) -> bool {
+        self.core.header.guarded != 0
+    }
+
+    /// Somebody polls, and so looks after the stack himself.
+    #[cold]
+    fn end_guard(&mut self) {
+        self.core.header.guarded = 0;
+        if self.core.header.sleepers == 0 {
+            self.each_port(|port| port.rx_wakeups(false));
+        }
     }
 
     fn each_port(&mut self, mut f: impl FnMut(&mut memif::Memif<'_>)) {

@@ -1,7 +1,7 @@
 //! The memory of a stack, and who may map it.
 
 use crate::harness::{Net, PORT, at_a, at_b, config};
-use sidestep_shm::{CACHE_LINE, Owner, Region};
+use sidestep_shm::{CACHE_LINE, Nanos, Owner, Region};
 use sidestep_stack::{SharedStack, SocketFlags, attach, create};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ fn a_second_mapping_has_the_same_stack() {
         assert_eq!(report.sockets_used, (1, 64));
         assert_eq!(report.chunks_used, (0, 1024));
         assert_eq!(stack.local(r), Ok(Some(at_a(5000))));
-        stack.on_slot_dead(sidestep_shm::Nanos(1), slot);
+        stack.on_slot_dead(Nanos(1), slot);
     }
     let mut stack = first.lock(owner(0)).unwrap();
     assert!(stack.ready(r).is_err());
@@ -91,17 +91,85 @@ fn a_name_is_cut_and_counters_have_names() {
 }
 
 #[test]
+fn a_death_leaves_those_asleep_who_live() {
+    let net = Net::new();
+    let (living, dead) = net
+        .b
+        .with(|s| (s.take_slot(2).unwrap(), s.take_slot(3).unwrap()));
+    net.b.with(|s| s.arm(living, || {}));
+    net.b.with(|s| s.arm(dead, || {}));
+    net.b.with(|s| s.arm(dead, || {}));
+    net.b.with(|s| s.on_slot_dead(Nanos::ZERO, dead));
+    let rung = || {
+        net.a
+            .with(|s| s.wire_stats(net.wire_a))
+            .unwrap()
+            .tx_doorbells
+    };
+    // One still sleeps, and is woken.
+    assert!(net.b.with(|s| s.has_sleepers()));
+    let first = net.a.connect((at_a(5000), at_b(PORT)), net.wire_a);
+    assert_eq!(rung(), 1);
+    net.settle();
+    // A thread of the dead process that is late changes nothing.
+    net.b.with(|s| s.disarm(dead));
+    assert!(net.b.with(|s| s.has_sleepers()));
+    net.b.with(|s| s.disarm(living));
+    assert!(!net.b.with(|s| s.has_sleepers()));
+    let second = net.a.connect((at_a(5001), at_b(PORT)), net.wire_a);
+    assert_eq!(rung(), 1, "nobody sleeps any more");
+    net.settle();
+    net.a.close(first);
+    net.a.close(second);
+    net.finish();
+}
+
+#[test]
+fn a_guard_is_woken_until_somebody_polls() {
+    let net = Net::new();
+    net.settle();
+    let rung = || {
+        net.a
+            .with(|s| s.wire_stats(net.wire_a))
+            .unwrap()
+            .tx_doorbells
+    };
+    let before = rung();
+    assert!(!net.b.with(|s| s.stand_guard(|| {})));
+    let first = net.a.connect((at_a(5000), at_b(PORT)), net.wire_a);
+    assert_eq!(rung(), before + 1);
+    assert!(net.b.with(|s| s.is_guarded()));
+    net.settle();
+    assert!(!net.b.with(|s| s.is_guarded()));
+    let second = net.a.connect((at_a(5001), at_b(PORT)), net.wire_a);
+    assert_eq!(rung(), before + 1, "who polls is not rung for");
+    net.settle();
+    // A thread that sleeps has its wake-ups, guard or not.
+    net.b.with(|s| s.stand_guard(|| {}));
+    net.b.with(|s| s.arm(0, || {}));
+    net.settle();
+    let third = net.a.connect((at_a(5002), at_b(PORT)), net.wire_a);
+    assert_eq!(rung(), before + 2);
+    net.settle();
+    net.b.with(|s| s.disarm(0));
+    for socket in [first, second, third] {
+        net.a.close(socket);
+    }
+    net.finish();
+}
+
+#[test]
 fn who_is_about_to_sleep_sees_frames_that_wait() {
     let net = Net::new();
-    assert!(!net.b.with(|s| s.arm(|| {})));
+    assert!(!net.b.with(|s| s.arm(0, || {})));
     assert!(!net.b.with(|s| s.rx_pending()));
     let client = net.a.connect((at_a(5000), at_b(PORT)), net.wire_a);
     assert!(net.b.with(|s| s.rx_pending()));
-    assert!(net.b.with(|s| s.arm(|| {})), "somebody else, too");
+    assert!(net.b.with(|s| s.arm(0, || {})), "somebody else, too");
     let rung = net.a.with(|s| s.wire_stats(net.wire_a)).unwrap();
     assert_eq!(rung.tx_doorbells, 1);
-    net.b.with(|s| s.disarm());
-    net.b.with(|s| s.disarm());
+    net.b.with(|s| s.disarm(0));
+    net.b.with(|s| s.disarm(0));
     net.settle();
     // Nobody sleeps, so nobody is woken.
     let late = net.a.connect((at_a(5001), at_b(PORT)), net.wire_a);

@@ -145,13 +145,16 @@ impl Node {
     }
 
     pub(crate) fn send(&self, r: SocketRef, bytes: &[u8]) -> Result<usize> {
-        self.with(|s| s.send(self.now, r, &[bytes.into()], false))
+        self.with(|s| match s.send_at_once(self.now, r, bytes.into()) {
+            Some(sent) => Ok(sent),
+            None => s.send(self.now, r, &[bytes.into()], false),
+        })
     }
 
     /// Up to `bytes_max` received bytes.
     pub(crate) fn recv(&self, r: SocketRef, bytes_max: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; bytes_max];
-        let n = self.with(|s| s.recv(self.now, r, &mut [(&mut bytes[..]).into()], false))?;
+        let n = self.with(|s| s.recv_new(self.now, r, &mut [(&mut bytes[..]).into()], false))?;
         bytes.truncate(n);
         Ok(bytes)
     }

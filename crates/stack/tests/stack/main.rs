@@ -4,6 +4,7 @@
 mod closing;
 mod datagrams;
 mod exhaustion;
+mod express;
 mod harness;
 mod memory;
 mod readiness;

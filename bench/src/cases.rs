@@ -5,6 +5,7 @@ mod flow_lookup;
 mod idle_memory;
 mod nginx;
 mod raw_memif;
+mod raw_xdp;
 mod redis;
 mod rtt;
 mod smoltcp_rtt;
@@ -28,6 +29,8 @@ pub(crate) fn all() -> Vec<Box<dyn Case>> {
         Box::new(rtt::Rtt::udp_spin()),
         Box::new(raw_memif::RawMemif::default()),
         Box::new(raw_memif::RawMemifRate::default()),
+        Box::new(raw_xdp::RawXdp::default()),
+        Box::new(raw_xdp::RawXdpRate::default()),
         Box::new(call_cost::CallCost),
         Box::new(call_cost::CallInstructions),
         Box::new(redis::Redis::new(1)),

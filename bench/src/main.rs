@@ -13,6 +13,7 @@ mod model;
 mod placement;
 mod process;
 mod raw_memif;
+mod raw_xdp;
 mod report;
 mod smoltcp;
 mod stats;

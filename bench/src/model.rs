@@ -14,10 +14,14 @@ pub(crate) enum Contender {
     Sidestep,
     /// The smoltcp crate on its own API.
     Smoltcp,
-    /// Raw frames over our own driver.
+    /// Raw frames over our own memif driver.
     RawMemif,
-    /// Raw frames over DPDK's driver.
+    /// Raw frames over our own AF_XDP driver.
+    RawXdp,
+    /// Raw frames over DPDK's driver for the same link.
     Dpdk,
+    /// Raw frames over AF_XDP by the helpers of libxdp.
+    Libxdp,
 }
 
 impl Contender {
@@ -28,7 +32,9 @@ impl Contender {
             Self::Sidestep => "Sidestep",
             Self::Smoltcp => "smoltcp",
             Self::RawMemif => "raw memif",
-            Self::Dpdk => "DPDK memif",
+            Self::RawXdp => "raw AF_XDP",
+            Self::Dpdk => "DPDK",
+            Self::Libxdp => "libxdp",
         }
     }
 }

@@ -52,7 +52,7 @@ fn wire_ends() -> Result<[End; 2]> {
 
 /// Sends a frame of `bytes` of which the first eight are `number`, written in place as DPDK's side does.
 #[inline]
-fn send(port: &mut Memif<'_>, bytes: usize, number: u64) -> bool {
+pub(crate) fn send(port: &mut impl Port, bytes: usize, number: u64) -> bool {
     port.tx(bytes, |mut room| {
         room.copy_from(&number.to_ne_bytes());
     })
@@ -60,7 +60,7 @@ fn send(port: &mut Memif<'_>, bytes: usize, number: u64) -> bool {
 
 /// Takes one frame, copied out as a stack would, if there is one.
 #[inline]
-fn receive(port: &mut Memif<'_>, frame: &mut [u8]) -> bool {
+fn receive(port: &mut impl Port, frame: &mut [u8]) -> bool {
     port.rx_batch(1, |bytes: Foreign<'_>| {
         bytes.copy_to(frame);
     }) != 0
@@ -89,7 +89,10 @@ pub(crate) fn round_trips(cpus: Cpus, frames: u64, bytes: usize) -> Result<Histo
             }
             Ok(())
         });
-        let timed = scope.spawn(|| time_round_trips(&mut near, cpus, frames, bytes));
+        let timed = scope.spawn(|| {
+            pin_thread(cpus.client)?;
+            time_round_trips(&mut near.port(), frames, bytes)
+        });
         let timed = timed
             .join()
             .map_err(|_| anyhow::anyhow!("the timed side panicked"));
@@ -100,23 +103,21 @@ pub(crate) fn round_trips(cpus: Cpus, frames: u64, bytes: usize) -> Result<Histo
     })
 }
 
-fn time_round_trips(
-    end: &mut End,
-    cpus: Cpus,
+/// Times round trips of `frames` frames of `bytes` to an end that sends back what it gets.
+pub(crate) fn time_round_trips(
+    port: &mut impl Port,
     frames: u64,
     bytes: usize,
 ) -> Result<Histogram<u64>> {
-    pin_thread(cpus.client)?;
     let clock = Clock::new();
     let mut histogram = Histogram::new_with_bounds(1, GIVE_UP_AFTER, 3)?;
     let mut frame = vec![0; bytes];
-    let mut port = end.port();
     for number in 0..frames + WARM_UP {
         let start = clock.now();
-        ensure!(send(&mut port, bytes, number), "no room for a single frame");
+        ensure!(send(port, bytes, number), "no room for a single frame");
         port.tx_flush();
         let mut polls = 0u64;
-        while !receive(&mut port, &mut frame) {
+        while !receive(port, &mut frame) {
             polls += 1;
             ensure!(polls < GIVE_UP_AFTER, "no answer");
         }

@@ -7,7 +7,7 @@ pub const LOG2_BUFFERS_MIN: u8 = 2;
 /// Most buffers of a kind, as a power of two.
 pub const LOG2_BUFFERS_MAX: u8 = 15;
 /// What the kernel keeps free in front of each received frame: `XDP_PACKET_HEADROOM`.
-const RX_HEADROOM_BYTES: usize = 256;
+pub(super) const RX_HEADROOM_BYTES: usize = 256;
 /// In a descriptor: the frame goes on in the next one (`XDP_PKT_CONTD`).
 pub(super) const PKT_CONTD: u32 = 1;
 /// Parts of a frame that the kernel sends at most: `MAX_SKB_FRAGS` as every kernel has it, and the head.

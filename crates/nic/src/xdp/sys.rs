@@ -175,6 +175,12 @@ impl<const WORDS: usize> Ring<WORDS> {
             self.needs_wakeup()
         }
     }
+
+    /// Fetches a slot that will be read soon.
+    #[inline]
+    pub(super) fn prefetch_slot(&self, index: u32) {
+        prefetch_read(core::ptr::from_ref(self.slot(index)).cast());
+    }
 }
 
 impl<const WORDS: usize> Drop for Ring<WORDS> {

@@ -57,5 +57,6 @@ scripts!(
     readiness,
     subprocesses,
     threads,
+    transfers,
     vectors,
 );

@@ -9,3 +9,4 @@ mod poll;
 mod signals;
 mod sockets;
 mod start;
+mod transfer;

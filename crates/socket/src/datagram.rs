@@ -304,6 +304,15 @@ impl Process {
         }
     }
 
+    /// Bytes that a send on a stream takes now.
+    pub fn send_room(&self, fd: i32) -> Option<usize> {
+        let found = self.on_socket(fd, |stack, r| {
+            stack.poll(self.now());
+            stack.send_room(r)
+        })?;
+        found.ok()
+    }
+
     /// Bytes to read now: FIONREAD. None where the kernel must say.
     pub fn readable_bytes(&self, fd: i32) -> Option<usize> {
         let found = self.on_socket(fd, |stack, r| {

@@ -248,6 +248,17 @@ impl Stack<'_> {
         })
     }
 
+    /// Bytes that a send on a stream takes now. Where that is none, the next that come are told of, as after a send that
+    /// would block.
+    pub fn send_room(&mut self, r: SocketRef) -> Result<usize> {
+        let tcb = &mut self.core.socket(r)?.tcb;
+        let room = tcb.send_space();
+        if room == 0 {
+            tcb.want_space();
+        }
+        Ok(room)
+    }
+
     /// Ends one or both directions.
     pub fn shutdown(&mut self, now: Nanos, r: SocketRef, read: bool, write: bool) -> Result<()> {
         let now = self.core.advance(now);

@@ -7,17 +7,14 @@
 
 use crate::{c, real};
 use core::ffi::{c_int, c_uint, c_void};
-use libc::{iovec, mmsghdr, msghdr, off64_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use sidestep_socket::{
     Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict, process,
 };
 
-/// Bytes copied at a time by sendfile.
-const FILE_BLOCK: usize = 64 << 10;
-
 /// Sends through the stack; `kernel` is the same call of the C library.
 #[inline]
-fn send_parts(
+pub(super) fn send_parts(
     fd: c_int,
     parts: &[Foreign<'_>],
     flags: c_int,
@@ -47,7 +44,7 @@ fn send_parts(
 
 /// Receives through the stack; `kernel(more flags)` is the same call of the C library.
 #[inline]
-fn recv_parts(
+pub(super) fn recv_parts(
     fd: c_int,
     parts: &mut [ForeignMut<'_>],
     flags: c_int,
@@ -382,91 +379,6 @@ pub unsafe extern "C" fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flag
         place.msg_len = c_uint::try_from(sent).unwrap_or(c_uint::MAX);
     }
     c_int::try_from(n).unwrap_or(c_int::MAX)
-}
-
-/// sendfile(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile(
-    out: c_int,
-    input: c_int,
-    offset: *mut libc::off_t,
-    count: size_t,
-) -> ssize_t {
-    if !process().is_accelerated_stream(out) {
-        // SAFETY: the caller's own arguments.
-        return unsafe { real::sendfile(out, input, offset, count) };
-    }
-    // SAFETY: the two types are one on this machine.
-    unsafe { copy_file(out, input, offset, count) }
-}
-
-/// sendfile(2) with 64-bit offsets.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile64(
-    out: c_int,
-    input: c_int,
-    offset: *mut off64_t,
-    count: size_t,
-) -> ssize_t {
-    if !process().is_accelerated_stream(out) {
-        // SAFETY: the caller's own arguments.
-        return unsafe { real::sendfile64(out, input, offset, count) };
-    }
-    // SAFETY: as above.
-    unsafe { copy_file(out, input, offset, count) }
-}
-
-/// Sends a file block by block. What was read but not taken is read again next time.
-unsafe fn copy_file(out: c_int, input: c_int, offset: *mut off64_t, count: size_t) -> ssize_t {
-    let mut block = vec![0u8; FILE_BLOCK.min(count)];
-    // SAFETY: the caller's own offset, or null for the file's position.
-    let mut at = match unsafe { offset.as_ref() } {
-        Some(at) => *at,
-        // SAFETY: a number and constants.
-        None => unsafe { libc::lseek64(input, 0, libc::SEEK_CUR) },
-    };
-    if at < 0 {
-        return -1;
-    }
-    let (mut done, mut failed) = (0, false);
-    while done < count {
-        let want = block.len().min(count - done);
-        // SAFETY: `want` bytes fit into the block.
-        let got = unsafe { real::pread64(input, block.as_mut_ptr().cast(), want, at) };
-        let Ok(n) = usize::try_from(got) else {
-            failed = true;
-            break;
-        };
-        if n == 0 {
-            break;
-        }
-        let more = if done + n < count { libc::MSG_MORE } else { 0 };
-        let sent = send_parts(out, &[block[..n].into()], more, None, || {
-            c::fail_long(Errno::NOTCONN)
-        });
-        let Ok(sent) = usize::try_from(sent) else {
-            failed = true;
-            break;
-        };
-        done += sent;
-        at += i64::try_from(sent).unwrap_or(0);
-        if sent < n {
-            break;
-        }
-    }
-    // SAFETY: as above.
-    match unsafe { offset.as_mut() } {
-        Some(place) => *place = at,
-        None => {
-            // SAFETY: numbers only.
-            unsafe { libc::lseek64(input, at, libc::SEEK_SET) };
-        }
-    }
-    if done == 0 && failed {
-        -1
-    } else {
-        done.cast_signed()
-    }
 }
 
 fn plain_message(iov: *mut iovec, n: usize) -> msghdr {

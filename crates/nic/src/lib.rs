@@ -8,6 +8,7 @@
 //! them (ring positions, counters), is plain data in the stack's memory; what is true for one process only
 //! (mappings, descriptors) is an attachment made by each. A `Port` is both together, borrowed for one poll.
 
+pub mod any;
 pub mod memif;
 mod port;
 pub mod xdp;

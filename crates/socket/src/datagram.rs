@@ -8,7 +8,7 @@ use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Endpoint, Errno, Foreign, ForeignMut};
 use sidestep_shm::{Nanos, Retired};
-use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor};
+use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor, Way};
 
 impl Process {
     /// Sends: on a stream, or a datagram to `target` (or the connected peer).
@@ -26,10 +26,10 @@ impl Process {
             return self.send_stream(shared, fd, r, parts, flags);
         }
         match self.datagram_way(shared, fd, r, target) {
-            Ok((local, remote, wire)) => {
+            Ok((local, remote, way)) => {
                 let now = self.now();
                 match self.with_stack(shared, |stack| {
-                    stack.send_to(now, r, (local, remote), wire, parts)
+                    stack.send_to(now, r, (local, remote), way, parts)
                 }) {
                     Ok(Ok(n)) => Verdict::Done(Ok(n)),
                     // The way is lost, or too narrow: the kernel's loopback takes what IP can carry.
@@ -38,8 +38,8 @@ impl Process {
                     Err(Retired) => Verdict::Kernel,
                 }
             }
-            Err(Way::Kernel) => Verdict::Kernel,
-            Err(Way::Failed(errno)) => Verdict::fail(errno),
+            Err(NoWay::Kernel) => Verdict::Kernel,
+            Err(NoWay::Failed(errno)) => Verdict::fail(errno),
         }
     }
 
@@ -122,14 +122,14 @@ impl Process {
         self.typed_socket_of(fd).map(|(_, _, is_tcp)| is_tcp)
     }
 
-    /// From where, to where and over which wire a datagram goes.
+    /// From where, to where and which way a datagram goes.
     fn datagram_way(
         &self,
         shared: &Shared,
         fd: i32,
         r: SocketRef,
         target: Option<Endpoint>,
-    ) -> Result<(Endpoint, Endpoint, u32), Way> {
+    ) -> Result<(Endpoint, Endpoint, Way), NoWay> {
         let known = self
             .with_stack(shared, |stack| {
                 let peer = stack.datagram_peer(r)?;
@@ -137,22 +137,23 @@ impl Process {
                 let hint = target.and_then(|t| stack.route_hint(&t));
                 Ok((peer, hint, stack.local(r)?, stack.flags(r)?))
             })
-            .map_err(|Retired| Way::Kernel)?;
-        let (peer, hint, bound, flags) = known.map_err(|e: Error| Way::Failed(from_stack(e)))?;
-        let (remote, wire) = match (target.map(reachable), peer) {
-            (None, None) => return Err(Way::Kernel),
-            (None, Some((remote, wire))) => (remote, Some(wire)),
-            (Some(target), Some((remote, wire))) if target == remote => (target, Some(wire)),
+            .map_err(|Retired| NoWay::Kernel)?;
+        let (peer, hint, bound, flags) = known.map_err(|e: Error| NoWay::Failed(from_stack(e)))?;
+        let (remote, way) = match (target.map(reachable), peer) {
+            (None, None) => return Err(NoWay::Kernel),
+            (None, Some((remote, way))) => (remote, Some(way)),
+            (Some(target), Some((remote, way))) if target == remote => (target, Some(way)),
             (Some(target), _) => (target, hint),
         };
-        let wire = match wire {
-            Some(wire) => wire,
+        let way = match way {
+            Some(way) => way,
             None => self
                 .lock_session()
                 .route(self, shared, false, remote, 0)
+                .map(Way::from)
                 .map_err(|why| {
                     self.count_handover(shared, why);
-                    Way::Kernel
+                    NoWay::Kernel
                 })?,
         };
         let source = source_for(remote.addr);
@@ -166,7 +167,7 @@ impl Process {
         } else {
             local
         };
-        Ok((local, remote, wire))
+        Ok((local, remote, way))
     }
 
     /// A first datagram binds the socket to a port of the kernel's choice.
@@ -176,18 +177,18 @@ impl Process {
         fd: i32,
         r: SocketRef,
         flags: SocketFlags,
-    ) -> Result<Endpoint, Way> {
+    ) -> Result<Endpoint, NoWay> {
         let is_v6 = flags.contains(SocketFlags::INET6);
         let any = if is_v6 {
             crate::Address::UNSPECIFIED_V6
         } else {
             crate::Address::UNSPECIFIED_V4
         };
-        let local = reserve(fd, any, is_v6).map_err(Way::Failed)?;
+        let local = reserve(fd, any, is_v6).map_err(NoWay::Failed)?;
         let bound = self.with_stack(shared, |stack| stack.bind(r, local));
         match bound {
             Ok(Ok(())) => Ok(local),
-            _ => Err(Way::Kernel),
+            _ => Err(NoWay::Kernel),
         }
     }
 
@@ -217,7 +218,7 @@ impl Process {
             if let Some(why) = handover {
                 self.count_handover(shared, why);
             }
-            let _ = self.with_stack(shared, |stack| stack.connect_datagram(r, None));
+            let _ = self.with_stack(shared, |stack| stack.connect_datagram::<Way>(r, None));
             // Both sides stay open to receive: an accelerated peer may still send to our port.
             return Verdict::Kernel;
         };
@@ -230,8 +231,8 @@ impl Process {
         if bound.is_none() {
             match self.bind_datagram(shared, fd, r, flags) {
                 Ok(_) => {}
-                Err(Way::Kernel) => return Verdict::Kernel,
-                Err(Way::Failed(errno)) => return Verdict::fail(errno),
+                Err(NoWay::Kernel) => return Verdict::Kernel,
+                Err(NoWay::Failed(errno)) => return Verdict::fail(errno),
             }
         }
         match self.with_stack(shared, |stack| {
@@ -265,7 +266,7 @@ impl Process {
             if stack.is_stream(r) {
                 Ok(())
             } else {
-                stack.connect_datagram(r, None)
+                stack.connect_datagram::<Way>(r, None)
             }
         });
     }
@@ -331,7 +332,7 @@ impl Process {
     }
 }
 
-enum Way {
+enum NoWay {
     Kernel,
     Failed(Errno),
 }

@@ -2,6 +2,7 @@
 
 use crate::Endpoint;
 use crate::express::Reader;
+use crate::hops::Stations;
 use crate::memory::Core;
 use crate::output::back;
 use crate::socket::Kind;
@@ -60,6 +61,11 @@ impl Core<'_> {
         let copied = frame.copy_to(&mut head);
         let head = &head[..copied];
         let link = ethernet::Repr::parse(head)?;
+        // Answers go where the frame came from.
+        self.back = Stations {
+            dst: link.src,
+            src: link.dst,
+        };
         if link.ethertype != EtherType::IPV4 && link.ethertype != EtherType::IPV6 {
             return Err(Malformed::Unsupported);
         }

@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod express;
 mod flows;
+mod hops;
 mod icmp;
 mod input;
 mod links;
@@ -29,6 +30,7 @@ mod wires;
 
 pub use config::Config;
 pub use counters::{Counters, Handover};
+pub use hops::{HopState, Way};
 pub use listener::Accepted;
 pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private};
 pub use ready::{Ready, SetRef, WaitFor};
@@ -37,7 +39,7 @@ pub use sidestep_wire::{Address, Endpoint};
 pub use socket::{Kind, SocketFlags, SocketRef};
 pub use tcp::ConnectState;
 pub use udp::Datagram;
-pub use wires::{WireSetup, WireState, WireToAttach};
+pub use wires::{NetworkSetup, WireSetup, WireState, WireToAttach};
 
 /// Why a call on the stack failed. The socket layer turns these into errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::memory::WIRES_MAX;
 use crate::wires::Wire;
-use sidestep_nic::memif::{Attachment, Memif};
+use sidestep_nic::any::{AnyPort, Attachment};
 
 /// What this process has mapped: for each wire of the stack, its memory and doorbell, if attached yet.
 #[derive(Default)]
@@ -43,10 +43,10 @@ impl Links {
 
     /// The port at our end of `wire`, if this process is attached to it.
     #[inline]
-    pub(crate) fn port<'a>(&'a self, index: u32, wire: &'a mut Wire) -> Option<Memif<'a>> {
+    pub(crate) fn port<'a>(&'a self, index: u32, wire: &'a mut Wire) -> Option<AnyPort<'a>> {
         match self.attached.get(index as usize) {
             Some(Some((generation, attachment))) if *generation == wire.generation => {
-                Some(Memif::new(&mut wire.memif, attachment))
+                AnyPort::new(&mut wire.port, attachment)
             }
             _ => None,
         }

@@ -89,6 +89,9 @@ impl Core<'_> {
             return;
         }
         let frame_bytes_max = self.frame_bytes[wire as usize] as usize;
+        let Some(way) = self.way_back(wire) else {
+            return;
+        };
         let Ok(index) = self.alloc_socket(Kind::Stream) else {
             return;
         };
@@ -97,7 +100,8 @@ impl Core<'_> {
         let iss = iss_min.map_or(iss, |least| iss.max(least));
         self.inherit_options(listener, index);
         let s = self.at(index);
-        (s.local, s.remote, s.wire) = (local, remote, wire);
+        (s.local, s.remote) = (local, remote);
+        (s.wire, s.hop) = (way.wire, way.hop);
         s.set(SocketFlags::BOUND, true);
         if self.insert_flow(index).is_err() {
             self.free_socket(index);

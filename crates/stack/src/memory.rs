@@ -8,7 +8,9 @@
 //!           Waiter     [WAITERS]          │
 //!           EpollSet   [SETS_MAX]         │
 //!           TimerSlot  [..]               │
-//!           flow and port buckets         │
+//!           RouteHint  [ROUTE_HINTS]      │
+//!           Hop        [HOPS_MAX]         │
+//!           flow and port tables          │
 //!           Watch      [watches_max]      │
 //!           Socket     [sockets_max]      │
 //!           ChunkMeta, chunks             ┘
@@ -17,6 +19,7 @@
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::flows;
+use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
 use crate::output::{Pending, Reply};
 use crate::ready::{EpollSet, Waiter, Watch};
@@ -109,7 +112,10 @@ pub(crate) struct Core<'m> {
     pub(crate) sets: &'m mut [EpollSet],
     pub(crate) timer_slots: &'m mut [u32],
     pub(crate) routes: &'m mut [RouteHint],
+    pub(crate) hops: &'m mut [Hop],
     pub(crate) pending: &'m mut [Pending],
+    /// 1 for each wire that is a network.
+    pub(crate) networks: &'m mut [u8],
     /// Longest frame of each wire, as its port said when it was attached.
     pub(crate) frame_bytes: &'m mut [u32],
     pub(crate) flows: &'m mut [u64],
@@ -121,6 +127,8 @@ pub(crate) struct Core<'m> {
     pub(crate) wake: u64,
     /// Packets that answer without a socket, until the wire in hand is flushed. Not shared.
     pub(crate) replies: Vec<Reply>,
+    /// The stations of an answer to the frame in hand. Not shared.
+    pub(crate) back: Stations,
 }
 
 /// A stack in memory that others may share.
@@ -135,7 +143,9 @@ struct Tables {
     sets: Span<EpollSet>,
     timer_slots: Span<u32>,
     routes: Span<RouteHint>,
+    hops: Span<Hop>,
     pending: Span<Pending>,
+    networks: Span<u8>,
     frame_bytes: Span<u32>,
     flows: Span<u64>,
     ports: Span<u32>,
@@ -157,7 +167,9 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let sets = layout.table(SETS_MAX);
     let timer_slots = layout.table(TIMER_SLOTS);
     let routes = layout.table(ROUTE_HINTS);
+    let hops = layout.table(HOPS_MAX);
     let pending = layout.table(WIRES_MAX);
+    let networks = layout.table(WIRES_MAX);
     let frame_bytes = layout.table(WIRES_MAX);
     let flows = layout.table(flows::words(sockets_max));
     let ports = layout.table((sockets_max * 2).next_power_of_two().min(8192));
@@ -175,7 +187,9 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         sets,
         timer_slots,
         routes,
+        hops,
         pending,
+        networks,
         frame_bytes,
         flows,
         ports,
@@ -239,7 +253,9 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let sets = carver.table(t.sets)?;
     let timer_slots = carver.table(t.timer_slots)?;
     let routes = carver.table(t.routes)?;
+    let hops = carver.table(t.hops)?;
     let pending = carver.table(t.pending)?;
+    let networks = carver.table(t.networks)?;
     let frame_bytes = carver.table(t.frame_bytes)?;
     let flows = carver.table(t.flows)?;
     let ports = carver.table(t.ports)?;
@@ -259,7 +275,9 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         sets,
         timer_slots,
         routes,
+        hops,
         pending,
+        networks,
         frame_bytes,
         flows,
         ports,
@@ -268,6 +286,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         pool,
         wake: 0,
         replies: Vec::new(),
+        back: Stations::WIRE,
     };
     Ok(Stack {
         wires,

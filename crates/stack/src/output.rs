@@ -3,13 +3,14 @@
 //! A socket with something to send stands on its wire's pending list. The list is worked off while the port has
 //! room; a wire whose other end does not read holds up nobody but itself.
 
+use crate::hops::Stations;
 use crate::memory::{Core, Stack};
 use crate::socket::SocketFlags;
 use crate::{Address, Endpoint};
 use sidestep_nic::{Caps, Port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::Env;
-use sidestep_wire::{EtherType, Mac, Protocol, checksum, ethernet, ip, tcp, udp};
+use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Longest headers that we build: Ethernet 14, IPv6 40, TCP 60.
@@ -31,10 +32,6 @@ pub(crate) const REPLY_BYTES: usize = 640;
 /// Replies kept in one round; more are dropped, as any router would.
 const REPLIES_MAX: usize = 64;
 
-/// The wire's two Ethernet addresses: both ends know them, nobody asks.
-const OUR_MAC: Mac = Mac([0x02, 0x53, 0x53, 0, 0, 1]);
-const PEER_MAC: Mac = Mac([0x02, 0x53, 0x53, 0, 0, 2]);
-
 /// An IP packet's addresses and what goes into its header.
 #[derive(Clone, Copy)]
 pub(crate) struct Path {
@@ -48,6 +45,7 @@ pub(crate) struct Path {
 #[inline]
 pub(crate) fn emit_ip(
     out: &mut [u8; HEADERS_MAX],
+    stations: Stations,
     path: &Path,
     protocol: Protocol,
     payload_len: usize,
@@ -58,8 +56,8 @@ pub(crate) fn emit_ip(
         EtherType::IPV6
     };
     let link = ethernet::Repr {
-        dst: PEER_MAC,
-        src: OUR_MAC,
+        dst: stations.dst,
+        src: stations.src,
         ethertype,
     }
     .emit(&mut out[..]);
@@ -206,6 +204,10 @@ impl Core<'_> {
     fn transmit(&mut self, index: u32, port: &mut impl Port) -> bool {
         let caps = port.caps();
         let now = self.now();
+        // Held back until the next station is known; whoever finds it sends what waits.
+        let Some(stations) = self.stations(self.sockets[index as usize].hop) else {
+            return false;
+        };
         for _ in 0..BURST {
             let s = &mut self.sockets[index as usize];
             if !s.tcb.wants_output() {
@@ -230,6 +232,7 @@ impl Core<'_> {
             let mut headers = [0; HEADERS_MAX];
             let ip = emit_ip(
                 &mut headers,
+                stations,
                 &path,
                 Protocol::TCP,
                 header_len + segment.payload_len,
@@ -269,6 +272,7 @@ impl Core<'_> {
     pub(crate) fn transmit_datagram(
         &mut self,
         port: &mut impl Port,
+        stations: Stations,
         path: &Path,
         ports: (u16, u16),
         payload: &[Foreign<'_>],
@@ -277,6 +281,7 @@ impl Core<'_> {
         let mut headers = [0; HEADERS_MAX];
         let ip = emit_ip(
             &mut headers,
+            stations,
             path,
             Protocol::UDP,
             udp::HEADER_BYTES + payload_len,
@@ -322,7 +327,7 @@ impl Core<'_> {
             return;
         }
         let mut headers = [0; HEADERS_MAX];
-        let ip = emit_ip(&mut headers, path, protocol, transport.len());
+        let ip = emit_ip(&mut headers, self.back, path, protocol, transport.len());
         let mut reply = Reply {
             len: ip + transport.len(),
             bytes: [0; REPLY_BYTES],

@@ -127,7 +127,9 @@ pub(crate) struct Socket {
     pub(crate) tcb: Tcb,
     /// Headers as they were sent last, for segments that differ little.
     pub(crate) template: Template,
-    _reserved3: [u8; 16],
+    /// The next station, [`NONE`] on a wire between stacks.
+    pub(crate) hop: u32,
+    _reserved3: [u8; 12],
 }
 
 /// The connection begins on a cache line, as its fields are laid out for.
@@ -177,6 +179,7 @@ impl Socket {
         self.generation = generation;
         self.kind = kind as u8;
         self.wire = NONE;
+        self.hop = NONE;
         self.watches = NONE;
         self.timer_at = Nanos::NEVER;
         self.timer_prev = NONE;

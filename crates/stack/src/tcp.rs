@@ -1,12 +1,13 @@
 //! TCP sockets: what joins connections to tables, listeners, wires and readiness. TCP's own rules are in
 //! `sidestep-tcp`.
 
+use crate::hops::Way;
 use crate::memory::{Core, Stack};
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
-use sidestep_shm::{Foreign, ForeignMut, Nanos};
+use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
 use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
 use std::hash::{DefaultHasher, Hasher};
@@ -14,6 +15,8 @@ use std::hash::{DefaultHasher, Hasher};
 /// How long TIME-WAIT lasts on a wire. Its two rings deliver every frame once and in order, so no old duplicate can
 /// arrive later; the state is kept only to answer a peer that missed our last ACK for want of buffers.
 const TIME_WAIT: Nanos = Nanos::from_secs(1);
+/// On a network: as long as in Linux (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_NETWORK: Nanos = Nanos::from_secs(60);
 /// Link, network and transport headers of a full segment without options.
 const HEADERS_V4: usize = 14 + 20 + 20;
 const HEADERS_V6: usize = 14 + 40 + 20;
@@ -56,16 +59,17 @@ impl Stack<'_> {
         Ok(())
     }
 
-    /// Begins to open a connection over `wire`.
+    /// Begins to open a connection that goes the given `way`.
     pub fn connect(
         &mut self,
         now: Nanos,
         r: SocketRef,
         ends: (Endpoint, Endpoint),
-        wire: u32,
+        way: impl Into<Way>,
     ) -> Result<()> {
         let now = self.core.advance(now);
         let (local, remote) = ends;
+        let Way { wire, hop } = way.into();
         if self.core.socket(r)?.tcb.state() != State::Closed {
             return Err(Error::IsConnected);
         }
@@ -82,10 +86,11 @@ impl Stack<'_> {
             .frame_bytes_max;
         let core = &mut self.core;
         let (iss, ts_offset) = core.secrets(&local, &remote);
-        let settings = core.settings(r.index, frame_bytes_max, &remote);
         let s = core.at(r.index);
-        (s.local, s.remote, s.wire) = (local, remote, wire);
+        (s.local, s.remote) = (local, remote);
+        (s.wire, s.hop) = (wire, hop);
         s.set(SocketFlags::BOUND, true);
+        let settings = core.settings(r.index, frame_bytes_max, &remote);
         // A wire delivers in order, so nothing of the old connection can be mistaken for the new one's.
         if let Some(old) = core
             .find_flow(&local, &remote)
@@ -523,7 +528,11 @@ impl Core<'_> {
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
             snd_buf_bytes: s.snd_buf_bytes,
-            time_wait: TIME_WAIT,
+            time_wait: if s.hop == NONE {
+                TIME_WAIT
+            } else {
+                TIME_WAIT_NETWORK
+            },
             ..Settings::default()
         }
     }

@@ -7,10 +7,10 @@ use sidestep_tcp::{Reuse, State};
 use sidestep_wire::{Seq, tcp::Repr};
 
 impl Core<'_> {
-    /// Whether a connection is over but for TIME-WAIT, and nobody holds it.
+    /// Whether a connection is over but for TIME-WAIT, nobody holds it, and nothing of it can be under way on a network.
     pub(crate) fn is_replaceable(&self, index: u32) -> bool {
         let s = &self.sockets[index as usize];
-        s.tcb.state() == State::TimeWait && s.holders == 0
+        s.tcb.state() == State::TimeWait && s.holders == 0 && s.hop == NONE
     }
 
     pub(crate) fn enter_time_wait(&mut self, index: u32) {

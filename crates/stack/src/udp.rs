@@ -3,6 +3,7 @@
 //! A queued datagram lies in a chain of chunks. The first begins with a [`Preamble`]; its `tag` links to the next
 //! datagram's first chunk, its `aux` is the payload's length.
 
+use crate::hops::Way;
 use crate::input::Packet;
 use crate::memory::{Core, ROUTE_HINTS, Stack};
 use crate::output::Path;
@@ -47,6 +48,7 @@ pub(crate) struct RouteHint {
     _reserved: u16,
     /// Index + 1; 0 for none.
     wire: u32,
+    hop: u32,
 }
 
 /// A datagram as it was received.
@@ -199,30 +201,44 @@ impl Stack<'_> {
         Ok(self.core.reference(index))
     }
 
-    /// Fixes the peer of a UDP socket (`None`: no more), reached over `wire`.
-    pub fn connect_datagram(&mut self, r: SocketRef, peer: Option<(Endpoint, u32)>) -> Result<()> {
+    /// Fixes the peer of a UDP socket (`None`: no more), and the way to it.
+    pub fn connect_datagram<W: Into<Way>>(
+        &mut self,
+        r: SocketRef,
+        peer: Option<(Endpoint, W)>,
+    ) -> Result<()> {
         let s = self.core.socket(r)?;
         s.set(SocketFlags::CONNECTED, peer.is_some());
-        (s.remote, s.wire) = peer.unwrap_or((Endpoint::new(Address::UNSPECIFIED_V6, 0), NONE));
+        let nobody = (Endpoint::new(Address::UNSPECIFIED_V6, 0), Way::from(NONE));
+        let (remote, way) = peer.map_or(nobody, |(remote, way)| (remote, way.into()));
+        (s.remote, s.wire, s.hop) = (remote, way.wire, way.hop);
         Ok(())
     }
 
-    /// The peer of a connected UDP socket, and the wire to it.
-    pub fn datagram_peer(&mut self, r: SocketRef) -> Result<Option<(Endpoint, u32)>> {
+    /// The peer of a connected UDP socket, and the way to it.
+    pub fn datagram_peer(&mut self, r: SocketRef) -> Result<Option<(Endpoint, Way)>> {
         let s = self.core.socket(r)?;
-        Ok(s.has(SocketFlags::CONNECTED).then_some((s.remote, s.wire)))
+        Ok(s.has(SocketFlags::CONNECTED).then_some((
+            s.remote,
+            Way {
+                wire: s.wire,
+                hop: s.hop,
+            },
+        )))
     }
 
-    /// Sends a datagram from `source` to `target` over `wire`. A link without room drops it, as networks do.
+    /// Sends a datagram from `source` to `target` the given `way`. A link without room drops it, as networks do, and so
+    /// does a station that is not known yet.
     pub fn send_to(
         &mut self,
         now: Nanos,
         r: SocketRef,
         addresses: (Endpoint, Endpoint),
-        wire: u32,
+        way: impl Into<Way>,
         payload: &[Foreign<'_>],
     ) -> Result<usize> {
         self.core.advance(now);
+        let Way { wire, hop } = way.into();
         let s = self.core.socket(r)?;
         if let Some(error) = s.take_error() {
             return Err(error);
@@ -250,10 +266,12 @@ impl Stack<'_> {
         {
             return Err(Error::MessageSize);
         }
-        if !self
-            .core
-            .transmit_datagram(&mut port, &path, (source.port, target.port), payload)
-        {
+        let ports = (source.port, target.port);
+        let sent = self.core.stations(hop).is_some_and(|stations| {
+            self.core
+                .transmit_datagram(&mut port, stations, &path, ports, payload)
+        });
+        if !sent {
             self.core.counters.udp_tx_full += 1;
         }
         port.tx_flush();
@@ -283,14 +301,17 @@ impl Stack<'_> {
         shut.is_ok_and(|s| s.has(SocketFlags::SHUT_READ))
     }
 
-    /// The wire that the last datagram from `peer` came over.
-    pub fn route_hint(&self, peer: &Endpoint) -> Option<u32> {
+    /// The way that the last datagram from `peer` came.
+    pub fn route_hint(&self, peer: &Endpoint) -> Option<Way> {
         let hint = &self.core.routes[self.core.route_place(peer)];
         let wire = hint.wire.checked_sub(1).filter(|_| hint.peer == *peer)?;
         self.wires
             .get(wire as usize)
             .filter(|w| w.is_open())
-            .map(|_| wire)
+            .map(|_| Way {
+                wire,
+                hop: hint.hop,
+            })
     }
 }
 
@@ -303,12 +324,15 @@ impl Core<'_> {
         remote: Endpoint,
         payload: Foreign<'_>,
     ) {
-        let place = self.route_place(&remote);
-        self.routes[place] = RouteHint {
-            peer: remote,
-            _reserved: 0,
-            wire: packet.wire + 1,
-        };
+        if let Some(way) = self.way_back(packet.wire) {
+            let place = self.route_place(&remote);
+            self.routes[place] = RouteHint {
+                peer: remote,
+                _reserved: 0,
+                wire: way.wire + 1,
+                hop: way.hop,
+            };
+        }
         let s = &mut self.sockets[index as usize];
         let full = s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES as usize
             > s.rcv_buf_bytes as usize;

@@ -5,9 +5,10 @@ use crate::memory::{Core, Stack, WIRES_MAX};
 use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
-use sidestep_nic::{Port, PortStats};
+use sidestep_nic::{Port, PortStats, any};
 use sidestep_shm::{NONE, Nanos, Use};
 use sidestep_tcp::Env;
+use sidestep_wire::Mac;
 use sidestep_wire::plain::{GUESS_BYTES, guess_v4};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -47,6 +48,17 @@ pub struct WireSetup {
     pub role: Role,
 }
 
+/// What is needed to add a network to a stack.
+#[derive(Debug)]
+pub struct NetworkSetup {
+    /// Its identity.
+    pub id: u64,
+    /// Our hardware address on it.
+    pub station: Mac,
+    /// The port, just opened.
+    pub port: any::State,
+}
+
 /// An entry.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -57,14 +69,23 @@ pub(crate) struct Wire {
     pub(crate) generation: u32,
     /// 1 for the slave, who allocated the memory.
     pub(crate) is_slave: u32,
-    _reserved: u32,
+    network: u8,
+    _reserved: u8,
+    /// Our hardware address on a network.
+    pub(crate) station: Mac,
+    _reserved2: [u8; 4],
     pub(crate) geometry: Geometry,
-    pub(crate) memif: memif::State,
+    pub(crate) port: any::State,
 }
 
 impl Wire {
     pub(crate) const fn is_open(&self) -> bool {
         self.state == WireState::Open as u32
+    }
+
+    /// Whether strangers are at the other end, who have hardware addresses, routers, and time.
+    pub(crate) const fn is_network(&self) -> bool {
+        self.network != 0
     }
 
     pub(crate) const fn role(&self) -> Role {
@@ -89,11 +110,37 @@ pub struct WireToAttach {
     pub role: Role,
     /// Its layout.
     pub geometry: Geometry,
+    /// A network, which has neither part nor layout.
+    pub is_network: bool,
 }
 
 impl Stack<'_> {
     /// Adds our end of a wire; each process attaches it when it next looks.
     pub fn add_wire(&mut self, setup: &WireSetup) -> Result<u32> {
+        let free = self.new_wire(setup.id)?;
+        let wire = &mut self.wires[free];
+        wire.peer_stack = setup.peer_stack;
+        wire.is_slave = u32::from(setup.role == Role::Slave);
+        wire.geometry = setup.geometry;
+        // Memory does not corrupt what it carries; `checksums` is looked at beside the port's word.
+        let mut port = memif::State::new(setup.role, &setup.geometry);
+        port.vouch_rx_checksums(true);
+        port.skip_tx_checksums(true);
+        wire.port = port.into();
+        Ok(self.wire_added(free))
+    }
+
+    /// Adds our end of a network; each process attaches it when it next looks.
+    pub fn add_network(&mut self, setup: NetworkSetup) -> Result<u32> {
+        let free = self.new_wire(setup.id)?;
+        let wire = &mut self.wires[free];
+        wire.network = 1;
+        wire.station = setup.station;
+        wire.port = setup.port;
+        Ok(self.wire_added(free))
+    }
+
+    fn new_wire(&mut self, id: u64) -> Result<usize> {
         let free = self
             .wires
             .iter()
@@ -103,19 +150,17 @@ impl Stack<'_> {
         let generation = wire.generation.wrapping_add(1);
         wire.zero();
         wire.generation = generation;
-        wire.id = setup.id;
-        wire.peer_stack = setup.peer_stack;
+        wire.id = id;
         wire.state = WireState::Open as u32;
-        wire.is_slave = u32::from(setup.role == Role::Slave);
-        wire.geometry = setup.geometry;
-        wire.memif = memif::State::new(setup.role, &setup.geometry);
-        // Memory does not corrupt what it carries; `checksums` is looked at beside the port's word.
-        wire.memif.vouch_rx_checksums(true);
-        wire.memif.skip_tx_checksums(true);
+        Ok(free)
+    }
+
+    fn wire_added(&mut self, free: usize) -> u32 {
+        self.core.networks[free] = self.wires[free].network;
         let header = &mut self.core.header;
         header.wires_end = header.wires_end.max(u32::try_from(free + 1).unwrap_or(0));
         header.wire_changes = header.wire_changes.wrapping_add(1);
-        u32::try_from(free).map_err(|_| Error::TableFull)
+        u32::try_from(free).unwrap_or(NONE)
     }
 
     /// The open wire to another stack. To itself a stack has two; the first is for those who connect.
@@ -123,7 +168,7 @@ impl Stack<'_> {
         let end = self.wires_end();
         (0..)
             .zip(&self.wires[..end])
-            .find(|(_, w)| w.is_open() && w.peer_stack == peer_stack)
+            .find(|(_, w)| w.is_open() && !w.is_network() && w.peer_stack == peer_stack)
             .map(|(i, _)| i)
     }
 
@@ -140,6 +185,7 @@ impl Stack<'_> {
                     id: w.id,
                     role: w.role(),
                     geometry: w.geometry,
+                    is_network: w.is_network(),
                 };
                 (attach, w.peer_stack)
             })
@@ -191,13 +237,14 @@ impl Stack<'_> {
             }
         }
         self.core.forget_routes_over(index);
+        self.core.forget_hops_over(index);
         // Threads that sleep look at the wires anew.
         self.core.wake = u64::MAX;
     }
 
     /// Keeps this process's attachment of a wire, as it is in its `generation`.
-    pub fn attach_wire(&mut self, index: u32, generation: u32, attachment: memif::Attachment) {
-        self.links.attach(index, generation, attachment);
+    pub fn attach_wire(&mut self, index: u32, generation: u32, attachment: impl Into<any::Attachment>) {
+        self.links.attach(index, generation, attachment.into());
         let wire = &mut self.wires[index as usize];
         if let Some(port) = self.links.port(index, wire) {
             let longest = u32::try_from(port.caps().frame_bytes_max).unwrap_or(u32::MAX);
@@ -372,7 +419,7 @@ impl Stack<'_> {
         }
     }
 
-    fn each_port(&mut self, mut f: impl FnMut(&mut memif::Memif<'_>)) {
+    fn each_port(&mut self, mut f: impl FnMut(&mut any::AnyPort<'_>)) {
         for index in 0..self.wires_end() {
             let wire = &mut self.wires[index];
             if wire.is_open()
@@ -405,7 +452,7 @@ impl Stack<'_> {
         self.wires
             .get(index as usize)
             .filter(|w| w.is_open())
-            .map(|w| w.memif.stats())
+            .map(|w| w.port.stats())
     }
 
     pub(crate) fn wires_end(&self) -> usize {

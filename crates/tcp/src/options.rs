@@ -171,11 +171,17 @@ impl Tcb {
             IcmpError::HostUnreachable => Error::HostUnreachable,
             IcmpError::NetUnreachable => Error::NetUnreachable,
         };
+        self.on_unreachable(env, kind)
+    }
+
+    /// The peer cannot be reached: ends a connection that is not established, else it is only remembered
+    /// (RFC 1122 4.2.3.9, RFC 5461).
+    pub fn on_unreachable(&mut self, env: &mut Env<'_, '_>, why: Error) -> Events {
         if matches!(self.state(), State::SynSent | State::SynReceived) {
-            self.fail(env, kind);
+            self.fail(env, why);
             return self.events(Events::REFUSED | Events::CLOSED);
         }
-        self.soft_error = kind as u8;
+        self.soft_error = why as u8;
         self.events(Events::empty())
     }
 

@@ -1,7 +1,7 @@
 //! UDP.
 
 use crate::harness::{Net, at_a, at_b, config};
-use sidestep_stack::{Address, Config, Endpoint, Error, Ready, SocketFlags};
+use sidestep_stack::{Address, Config, Endpoint, Error, Ready, SocketFlags, Way};
 
 #[test]
 fn datagrams_keep_their_bounds_both_ways() {
@@ -27,7 +27,7 @@ fn datagrams_keep_their_bounds_both_ways() {
 
     assert_eq!(
         net.b.with(|s| s.route_hint(&first.source)),
-        Some(net.wire_b)
+        Some(Way::from(net.wire_b))
     );
     let back = (at_b(53), first.source);
     assert_eq!(net.b.send_to(there, back, net.wire_b, b"reply"), Ok(5));
@@ -76,7 +76,7 @@ fn a_connected_socket_hears_that_nobody_is_there() {
         .unwrap();
     assert_eq!(
         net.a.with(|s| s.datagram_peer(here)),
-        Ok(Some((at_b(53), net.wire_a)))
+        Ok(Some((at_b(53), Way::from(net.wire_a))))
     );
     let send = |r, port| {
         net.a

@@ -6,8 +6,9 @@ use sidestep_nic::memif::{Attachment, Geometry, Memif, Role, State, wire};
 use sidestep_shm::{EventFd, Foreign, Nanos, Owner, Region};
 use sidestep_stack::{
     Accepted, Address, Config, Counters, Datagram, Endpoint, Result, SetRef, SharedStack,
-    SocketFlags, SocketRef, Stack, WireSetup, create_private,
+    NetworkSetup, SocketFlags, SocketRef, Stack, WireSetup, create_private,
 };
+use sidestep_wire::Mac;
 use std::sync::Arc;
 
 /// Where virtual time begins.
@@ -225,7 +226,7 @@ impl Node {
     }
 }
 
-fn attachment(region: &Arc<Region>, geometry: &Geometry, role: Role) -> Attachment {
+pub(crate) fn attachment(region: &Arc<Region>, geometry: &Geometry, role: Role) -> Attachment {
     let doorbell = EventFd::new().unwrap();
     Attachment::for_wire(Arc::clone(region), geometry, role, doorbell).unwrap()
 }
@@ -242,6 +243,29 @@ impl Tap {
         let geometry = Geometry::default();
         let region = Arc::new(wire::create(&geometry).unwrap());
         let index = node.plug(&region, &geometry, (id, Role::Slave));
+        let tap = Self {
+            state: State::new(Role::Master, &geometry),
+            at: attachment(&region, &geometry, Role::Master),
+        };
+        (tap, index)
+    }
+
+    /// A network of `node`, where it is `station`, with the test at the other end; its index in the node.
+    pub(crate) fn network(node: &Node, station: Mac) -> (Self, u32) {
+        let geometry = Geometry::default();
+        let region = Arc::new(wire::create(&geometry).unwrap());
+        let index = node.with(|s| {
+            let setup = NetworkSetup {
+                id: 9,
+                station,
+                port: State::new(Role::Slave, &geometry).into(),
+            };
+            let index = s.add_network(setup).unwrap();
+            let open = s.unattached_wire().unwrap();
+            let own = attachment(&region, &geometry, Role::Slave);
+            s.attach_wire(index, open.generation, own);
+            index
+        });
         let tap = Self {
             state: State::new(Role::Master, &geometry),
             at: attachment(&region, &geometry, Role::Master),

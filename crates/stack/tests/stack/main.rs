@@ -7,6 +7,7 @@ mod exhaustion;
 mod express;
 mod harness;
 mod memory;
+mod networks;
 mod readiness;
 mod slots;
 mod streams;

@@ -1,0 +1,172 @@
+//! A port of whichever driver a link has, for tables that hold links of several.
+
+use crate::{Caps, Port, PortStats, memif, xdp};
+use sidestep_shm::{Foreign, ForeignMut};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+const MEMIF: u32 = 1;
+const XDP: u32 = 2;
+
+/// What all processes that share a stack must agree on about a link; zeroed memory is of no driver.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct State {
+    driver: u32,
+    _reserved: u32,
+    memif: memif::State,
+    xdp: xdp::State,
+}
+
+impl From<memif::State> for State {
+    fn from(memif: memif::State) -> Self {
+        Self {
+            driver: MEMIF,
+            memif,
+            ..Self::new_zeroed()
+        }
+    }
+}
+
+impl From<xdp::State> for State {
+    fn from(xdp: xdp::State) -> Self {
+        Self {
+            driver: XDP,
+            xdp,
+            ..Self::new_zeroed()
+        }
+    }
+}
+
+impl State {
+    /// The counters.
+    pub const fn stats(&self) -> PortStats {
+        match self.driver {
+            XDP => self.xdp.stats(),
+            _ => self.memif.stats(),
+        }
+    }
+}
+
+/// What one process has mapped of a link.
+pub enum Attachment {
+    /// Of shared memory.
+    Memif(memif::Attachment),
+    /// Of a queue of an interface.
+    Xdp(xdp::Attachment),
+}
+
+impl From<memif::Attachment> for Attachment {
+    fn from(memif: memif::Attachment) -> Self {
+        Self::Memif(memif)
+    }
+}
+
+impl From<xdp::Attachment> for Attachment {
+    fn from(xdp: xdp::Attachment) -> Self {
+        Self::Xdp(xdp)
+    }
+}
+
+/// A link, for one poll.
+pub enum AnyPort<'a> {
+    /// Over shared memory.
+    Memif(memif::Memif<'a>),
+    /// Over a queue of an interface.
+    Xdp(xdp::Xdp<'a>),
+}
+
+impl<'a> AnyPort<'a> {
+    /// Brings both halves together. None where they are of different drivers.
+    #[inline]
+    pub const fn new(state: &'a mut State, at: &'a Attachment) -> Option<Self> {
+        match (state.driver, at) {
+            (MEMIF, Attachment::Memif(at)) => {
+                Some(Self::Memif(memif::Memif::new(&mut state.memif, at)))
+            }
+            (XDP, Attachment::Xdp(at)) => Some(Self::Xdp(xdp::Xdp::new(&mut state.xdp, at))),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing will move any more; the link should be closed.
+    #[inline]
+    pub const fn is_broken(&self) -> bool {
+        match self {
+            Self::Memif(port) => port.is_broken(),
+            Self::Xdp(port) => port.is_broken(),
+        }
+    }
+}
+
+impl Port for AnyPort<'_> {
+    #[inline]
+    fn caps(&self) -> Caps {
+        match self {
+            Self::Memif(port) => port.caps(),
+            Self::Xdp(port) => port.caps(),
+        }
+    }
+
+    #[inline]
+    fn rx_batch(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) -> usize {
+        match self {
+            Self::Memif(port) => port.rx_batch(frames_max, on_frame),
+            Self::Xdp(port) => port.rx_batch(frames_max, on_frame),
+        }
+    }
+
+    #[inline]
+    fn rx_preview(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) {
+        match self {
+            Self::Memif(port) => port.rx_preview(frames_max, on_frame),
+            Self::Xdp(port) => port.rx_preview(frames_max, on_frame),
+        }
+    }
+
+    #[inline]
+    fn rx_pending(&self) -> bool {
+        match self {
+            Self::Memif(port) => port.rx_pending(),
+            Self::Xdp(port) => port.rx_pending(),
+        }
+    }
+
+    #[inline]
+    fn tx_room(&mut self) -> usize {
+        match self {
+            Self::Memif(port) => port.tx_room(),
+            Self::Xdp(port) => port.tx_room(),
+        }
+    }
+
+    #[inline]
+    fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        match self {
+            Self::Memif(port) => port.tx(bytes, fill),
+            Self::Xdp(port) => port.tx(bytes, fill),
+        }
+    }
+
+    #[inline]
+    fn tx_flush(&mut self) {
+        match self {
+            Self::Memif(port) => port.tx_flush(),
+            Self::Xdp(port) => port.tx_flush(),
+        }
+    }
+
+    fn rx_wakeups(&mut self, wanted: bool) {
+        match self {
+            Self::Memif(port) => port.rx_wakeups(wanted),
+            Self::Xdp(port) => port.rx_wakeups(wanted),
+        }
+    }
+
+    #[inline]
+    fn stats(&self) -> PortStats {
+        match self {
+            Self::Memif(port) => port.stats(),
+            Self::Xdp(port) => port.stats(),
+        }
+    }
+}

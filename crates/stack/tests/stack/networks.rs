@@ -1,0 +1,220 @@
+//! Networks: stations that must be found first, checksums, and answers that go back to where frames came from.
+
+use crate::harness::{Net, Node, PORT, Tap, at_a, at_b, config};
+use sidestep_nic::memif::{Geometry, Role, State, wire};
+use sidestep_shm::Nanos;
+use sidestep_stack::{ConnectState, Endpoint, Error, HopState, NetworkSetup, SocketRef, Way};
+use sidestep_wire::checksum::Check;
+use sidestep_wire::{EtherType, Mac, ethernet, ip};
+use std::sync::Arc;
+
+const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+const MAC_B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+
+/// Two stacks on one network, as shared memory carries it: nobody vouches for checksums.
+fn network() -> Net {
+    let (a, b) = (Node::new(&config()), Node::new(&config()));
+    let geometry = Geometry::default();
+    let region = Arc::new(wire::create(&geometry).unwrap());
+    let plug = |node: &Node, role, station| {
+        node.with(|s| {
+            let setup = NetworkSetup {
+                id: 9,
+                station,
+                port: State::new(role, &geometry).into(),
+            };
+            let index = s.add_network(setup).unwrap();
+            let open = s.unattached_wire().unwrap();
+            assert!(open.is_network && s.wire_to(0).is_none() && s.wire_to(9).is_none());
+            let attachment = crate::harness::attachment(&region, &geometry, role);
+            s.attach_wire(index, open.generation, attachment);
+            index
+        })
+    };
+    let wire_a = plug(&a, Role::Slave, MAC_A);
+    let wire_b = plug(&b, Role::Master, MAC_B);
+    Net {
+        a,
+        b,
+        wire_a,
+        wire_b,
+    }
+}
+
+/// The way from A to B, whether its station is known or not.
+fn way_to_b(net: &Net) -> Way {
+    let (hop, _) = net.a.with(|s| s.hop(net.wire_a, at_b(0).addr)).unwrap();
+    Way {
+        wire: net.wire_a,
+        hop,
+    }
+}
+
+fn connect(net: &Net) -> SocketRef {
+    let r = net.a.stream();
+    let (ends, way) = ((at_a(5000), at_b(PORT)), way_to_b(net));
+    net.a.with(|s| s.connect(net.a.now, r, ends, way)).unwrap();
+    r
+}
+
+fn state(net: &Net, r: SocketRef) -> Result<ConnectState, Error> {
+    net.a.with(|s| s.connect_state(r))
+}
+
+/// Ends both sides; a connection on a network stays in TIME-WAIT for a minute.
+fn end(mut net: Net, a: &[SocketRef], b: &[SocketRef]) {
+    for r in a {
+        net.a.close(*r);
+    }
+    for r in b {
+        net.b.close(*r);
+    }
+    net.advance(Nanos::from_secs(61));
+    net.finish();
+}
+
+#[test]
+fn a_connection_waits_until_its_station_is_found() {
+    let net = network();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let client = connect(&net);
+    let waiting = net.a.with(|s| s.incomplete_hops().collect::<Vec<_>>());
+    assert_eq!(waiting, [(net.wire_a, at_b(0).addr)]);
+    net.settle();
+    assert_eq!(state(&net, client), Ok(ConnectState::Connecting));
+    assert_eq!(net.a.counters().tx_frames, 0, "nobody knows where to");
+
+    net.a
+        .with(|s| s.set_hop(net.wire_a, at_b(0).addr, Some(MAC_B)));
+    assert_eq!(net.a.counters().tx_frames, 1, "at once");
+    net.settle();
+    assert_eq!(state(&net, client), Ok(ConnectState::Connected));
+    let server = net.b.accept(listener).unwrap().socket;
+    for (from, r, to, peer) in [
+        (&net.a, client, &net.b, server),
+        (&net.b, server, &net.a, client),
+    ] {
+        assert_eq!(from.send(r, &[7; 5000]), Ok(5000));
+        net.settle();
+        assert_eq!(to.recv(peer, 9000).unwrap(), [7; 5000]);
+    }
+    for node in [&net.a, &net.b] {
+        assert_eq!(node.counters().rx_checksum_bad, 0);
+    }
+    end(net, &[client], &[server, listener]);
+}
+
+#[test]
+fn a_station_that_is_not_found_ends_the_attempt() {
+    let net = network();
+    let client = connect(&net);
+    let neighbour = at_b(0).addr;
+    net.a.with(|s| s.set_hop(net.wire_a, neighbour, None));
+    assert_eq!(state(&net, client), Err(Error::Unreachable));
+    assert_eq!(net.a.counters().tx_frames, 0);
+    // The next one who asks tries anew.
+    assert_eq!(
+        net.a.with(|s| s.hop(net.wire_a, neighbour)).unwrap().1,
+        HopState::Incomplete
+    );
+    end(net, &[client], &[]);
+}
+
+#[test]
+fn a_station_that_moves_is_followed() {
+    let net = network();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let client = connect(&net);
+    let tell = |mac| {
+        net.a
+            .with(|s| s.set_hop(net.wire_a, at_b(0).addr, Some(mac)));
+    };
+    tell(MAC_B);
+    net.settle();
+    let server = net.b.accept(listener).unwrap().socket;
+    assert_eq!(net.a.send(client, b"one"), Ok(3));
+    net.settle();
+    let elsewhere = Mac([2, 9, 9, 9, 9, 9]);
+    tell(elsewhere);
+    assert_eq!(net.a.send(client, b"two"), Ok(3));
+    // B learns nothing from what it received; the frame tells whom it was for.
+    net.settle();
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"onetwo");
+    end(net, &[client], &[server, listener]);
+}
+
+#[test]
+fn frames_carry_stations_and_finished_checksums() {
+    let node = Node::new(&config());
+    let (mut tap, index) = Tap::network(&node, MAC_A);
+    let (hop, known) = node.with(|s| s.hop(index, at_b(0).addr)).unwrap();
+    assert_eq!(known, HopState::Incomplete);
+    let way = Way { wire: index, hop };
+    let datagram = node.datagram(at_a(1000));
+    let send = || {
+        node.with(|s| {
+            let ends = (at_a(1000), at_b(53));
+            s.send_to(node.now, datagram, ends, way, &[b"question"[..].into()])
+        })
+    };
+    assert_eq!(send(), Ok(8), "lost, as on any network");
+    assert!(tap.take().is_empty());
+    node.with(|s| s.set_hop(index, at_b(0).addr, Some(MAC_B)));
+    assert_eq!(send(), Ok(8));
+    let frames = tap.take();
+    let [frame] = &frames[..] else {
+        panic!("{} frames", frames.len())
+    };
+    let link = ethernet::Repr::parse(frame).unwrap();
+    assert_eq!((link.dst, link.src), (MAC_B, MAC_A));
+    assert_eq!(link.ethertype, EtherType::IPV4);
+    let (packet, len) = ip::Repr::parse(&frame[14..], frame.len() - 14, Check::Verify).unwrap();
+    assert_eq!((packet.src, packet.dst), (at_a(0).addr, at_b(0).addr));
+    let udp = &frame[14 + len..];
+    let sum = sidestep_wire::checksum::pseudo_header(
+        packet.src,
+        packet.dst,
+        17,
+        u32::try_from(udp.len()).unwrap(),
+    );
+    assert_eq!(
+        sidestep_wire::checksum::finish(sidestep_wire::checksum::sum(sum, udp)),
+        0
+    );
+
+    // What comes back with a wrong bit is not for the socket; what comes back right goes back where it came from.
+    let answer = |flip: u8| {
+        let mut frame = frames[0].clone();
+        frame[..6].copy_from_slice(&MAC_A.0);
+        frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xcc]);
+        let (a, b) = (at_a(0).addr.v4_octets(), at_b(0).addr.v4_octets());
+        frame[26..30].copy_from_slice(&b);
+        frame[30..34].copy_from_slice(&a);
+        // Ports change places: no sum changes.
+        let ports: [u8; 4] = frame[34..38].try_into().unwrap();
+        frame[34..36].copy_from_slice(&ports[2..]);
+        frame[36..38].copy_from_slice(&ports[..2]);
+        frame[42] ^= flip;
+        frame
+    };
+    tap.give(&answer(1));
+    node.poll();
+    assert_eq!(node.counters().rx_checksum_bad, 1);
+    assert_eq!(
+        node.recv_from(datagram, 100).unwrap_err(),
+        Error::WouldBlock
+    );
+    tap.give(&answer(0));
+    node.poll();
+    assert_eq!(node.recv_from(datagram, 100).unwrap().0, b"question");
+    let back = node.with(|s| s.route_hint(&at_b(53))).unwrap();
+    let sent = node.with(|s| {
+        let ends: (Endpoint, Endpoint) = (at_a(1000), at_b(53));
+        s.send_to(node.now, datagram, ends, back, &[b"again"[..].into()])
+    });
+    assert_eq!(sent, Ok(5));
+    let link = ethernet::Repr::parse(&tap.take()[0]).unwrap();
+    assert_eq!((link.dst, link.src), (Mac([2, 0, 0, 0, 0, 0xcc]), MAC_A));
+    node.close(datagram);
+    node.assert_as_at_first();
+}

@@ -243,7 +243,12 @@ impl Stack<'_> {
     }
 
     /// Keeps this process's attachment of a wire, as it is in its `generation`.
-    pub fn attach_wire(&mut self, index: u32, generation: u32, attachment: impl Into<any::Attachment>) {
+    pub fn attach_wire(
+        &mut self,
+        index: u32,
+        generation: u32,
+        attachment: impl Into<any::Attachment>,
+    ) {
         self.links.attach(index, generation, attachment.into());
         let wire = &mut self.wires[index as usize];
         if let Some(port) = self.links.port(index, wire) {

@@ -5,8 +5,8 @@ use sidestep_nic::Port;
 use sidestep_nic::memif::{Attachment, Geometry, Memif, Role, State, wire};
 use sidestep_shm::{EventFd, Foreign, Nanos, Owner, Region};
 use sidestep_stack::{
-    Accepted, Address, Config, Counters, Datagram, Endpoint, Result, SetRef, SharedStack,
-    NetworkSetup, SocketFlags, SocketRef, Stack, WireSetup, create_private,
+    Accepted, Address, Config, Counters, Datagram, Endpoint, NetworkSetup, Result, SetRef,
+    SharedStack, SocketFlags, SocketRef, Stack, WireSetup, create_private,
 };
 use sidestep_wire::Mac;
 use std::sync::Arc;

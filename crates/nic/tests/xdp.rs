@@ -417,6 +417,52 @@ fn what_the_driver_cannot_is_refused_by_name() {
     assert!(matches!(open(&many, ifindex), OpenError::Options));
 }
 
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn the_mtu_is_followed_as_far_as_the_socket_was_made_for_it() {
+    let _one = one_at_a_time();
+    let cable = Cable::silent(1, 1500);
+    let (_near_steering, mut near) = steered(&cable.near, "near0", &Options::default());
+    let (_far_steering, mut far) = steered(&cable.far, "far0", &JUMBO);
+    assert!(near.state.set_frame_bytes_max(600));
+    assert!(!near.write(&frame(1, 601)));
+    near.send(&frame(1, 600));
+    assert_eq!(far.receive(), frame(1, 600));
+    // One buffer's worth, both ways.
+    cable.near.run("ip link set near0 mtu 1778");
+    cable.far.run("ip link set far0 mtu 1778");
+    assert!(!near.state.set_frame_bytes_max(9014));
+    assert_eq!(near.port().caps().frame_bytes_max, 1792);
+    near.send(&frame(2, 1792));
+    assert_eq!(far.receive(), frame(2, 1792));
+    far.send(&frame(3, 1792));
+    assert_eq!(near.receive(), frame(3, 1792));
+    assert!(far.state.set_frame_bytes_max(16 * 1024));
+    assert!(!far.state.set_frame_bytes_max(16 * 1024 + 1));
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn a_new_name_changes_nothing_and_another_namespace_ends_the_port() {
+    let _one = one_at_a_time();
+    let cable = Cable::silent(1, 1500);
+    let (_near_steering, mut near) = steered(&cable.near, "near0", &Options::default());
+    let (_far_steering, mut far) = steered(&cable.far, "far0", &Options::default());
+    cable.near.run("ip link set near0 down");
+    cable.near.run("ip link set near0 name other0");
+    cable.near.run("ip link set other0 up");
+    near.send(&frame(1, 64));
+    assert_eq!(far.receive(), frame(1, 64));
+    far.send(&frame(2, 64));
+    assert_eq!(near.receive(), frame(2, 64));
+    let path = cable.far.path();
+    cable.near.run(&format!("ip link set other0 netns {path}"));
+    assert_eq!(near.port().link(), Link::Gone);
+    assert!(near.port().is_broken());
+    // The other end stays where it is, with nobody there.
+    assert_ne!(far.port().link(), Link::Gone);
+}
+
 /// Threads have privileges of their own: what is dropped here is this thread's only.
 #[test]
 #[ignore = "needs root, clang, ip, ethtool and sysctl"]

@@ -106,7 +106,12 @@ impl Geometry {
         frame_bytes + RX_HEADROOM_BYTES > self.buffer_bytes as usize
     }
 
-    /// Bytes that a frame can have in this many sending buffers.
+    /// Longest frame that arrives in one buffer.
+    pub(super) const fn rx_bytes_unchained(&self) -> usize {
+        self.buffer_bytes as usize - RX_HEADROOM_BYTES
+    }
+
+    /// Bytes that a frame can have in as many sending buffers as the kernel takes.
     pub(super) const fn tx_bytes_max(&self) -> usize {
         let parts = self.buffer_bytes as usize * TX_PARTS_MAX;
         if parts < CHAIN_BYTES_MAX {

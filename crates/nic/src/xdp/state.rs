@@ -44,6 +44,8 @@ pub struct State {
     /// Sending buffers that were used at least once; the others were never in a ring.
     pub(super) tx_used: u32,
     pub(super) frame_bytes_max: u32,
+    /// As long as a frame can ever be: of a socket that was not bound for chains, one buffer's worth.
+    frame_bytes_limit: u32,
     /// Polls that found nothing since something was left with the kernel; paces new attempts.
     pub(super) idle_polls: u32,
     /// Whether nothing moves any more: the interface is gone, or a ring's indices made no sense.
@@ -54,12 +56,17 @@ pub struct State {
     pub(super) busy_poll: u8,
     pub(super) rx_checksum_vouched: u8,
     pub(super) tx_checksum_unneeded: u8,
-    reserved: [u8; 7],
+    reserved: [u8; 3],
 }
 
 impl State {
     /// A new socket, all receiving buffers with the kernel.
     pub(super) fn new(geometry: &Geometry, frame_bytes_max: u32, busy_poll: bool) -> Self {
+        let limit = if geometry.is_chained(frame_bytes_max as usize) {
+            geometry.tx_bytes_max()
+        } else {
+            geometry.rx_bytes_unchained()
+        };
         let posted = Cursor {
             next: geometry.rx_buffers(),
             limit: 0,
@@ -74,13 +81,14 @@ impl State {
             geometry: *geometry,
             tx_used: 0,
             frame_bytes_max,
+            frame_bytes_limit: u32::try_from(limit).unwrap_or(frame_bytes_max),
             idle_polls: 0,
             broken: 0,
             tx_owed: 0,
             busy_poll: u8::from(busy_poll),
             rx_checksum_vouched: 0,
             tx_checksum_unneeded: 0,
-            reserved: [0; 7],
+            reserved: [0; 3],
         }
     }
 
@@ -89,10 +97,13 @@ impl State {
         &self.geometry
     }
 
-    /// Follows the interface's MTU: the longest frame in bytes from now on, as far as the socket was made for it.
-    pub fn set_frame_bytes_max(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.geometry.tx_bytes_max());
-        self.frame_bytes_max = u32::try_from(bytes).unwrap_or(self.frame_bytes_max);
+    /// Follows the interface's MTU: the longest frame in bytes from now on. False where that is more than the socket was
+    /// made for; then it is as long as that allows, longer ones that arrive are lost, and a new socket is needed.
+    pub fn set_frame_bytes_max(&mut self, bytes: usize) -> bool {
+        let limit = self.frame_bytes_limit;
+        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.frame_bytes_max = wanted.min(limit);
+        wanted <= limit
     }
 
     /// Says whether the driver vouches for checksums of what arrives. Off at first.

@@ -132,7 +132,8 @@ def interrupted(t):
         signal.signal(signal.SIGALRM, lambda *_: hits.append(1))
         signal.siginterrupt(signal.SIGALRM, not restart)
         ctypes.set_errno(0)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        # Again and again: the first may come before the call has begun to block.
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
         result = call()
         error = ctypes.get_errno()
         signal.setitimer(signal.ITIMER_REAL, 0)

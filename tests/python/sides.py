@@ -170,17 +170,19 @@ def wait_writable(s, seconds=10):
 def fill(s):
     """Writes until the socket takes no more, and says how much it took.
 
-    What was written may still be on its way to the peer's queue and make room: full is what stays full.
+    What was written may still be on its way to the peer's queue and make room: full is what stays full. Half a second,
+    since TCP holds the last bytes of a window back for 200 ms (RFC 9293, 3.8.6.2.1) if they are less than a segment.
     """
     s.setblocking(False)
-    total = refusals = 0
+    total = 0
     block = bytes(65536)
-    while refusals < 4:
+    refused_since = None
+    while refused_since is None or time.monotonic() - refused_since < 0.5:
         try:
             total += s.send(block)
-            refusals = 0
+            refused_since = None
         except BlockingIOError:
-            refusals += 1
+            refused_since = refused_since or time.monotonic()
             time.sleep(0.03)
     return total
 

@@ -7,9 +7,8 @@ use sidestep_tests::{
 };
 
 const SHORT: Duration = Duration::from_secs(20);
-/// Within this the survivor must know that its peer is gone. A second is promised; the rest is for the machine,
-/// which may be busy, to give the survivor a processor and let Python print and exit.
-const TOLD: Duration = Duration::from_millis(1900);
+/// Within this the survivor must know that its peer is gone, and have said so.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// A part of `faults.py`.
 fn part(program: Program, part: &str, port: u16) -> Program {
@@ -30,6 +29,14 @@ fn wait_said(process: &mut Process, word: &str) {
             process.stdout().contains(word).then_some(())
         },
     );
+}
+
+/// Waits until the survivor of a kill has said how its connection ended, which must be soon, and returns all it said.
+fn wait_told(survivor: Process) -> String {
+    wait_until("the survivor to be told", TOLD, || {
+        survivor.stdout().contains("ended:").then_some(())
+    });
+    survivor.wait(SHORT).success().text()
 }
 
 /// Kills the end `victim` ("server" or "client") of busy connections at random moments; the other is told, the port
@@ -57,7 +64,7 @@ fn kill_at_random(mode: Mode, seed: u64, server_work: &str, client_work: &str) {
         };
         victim.assert_running();
         victim.kill();
-        let output = survivor.wait(TOLD).success().text();
+        let output = wait_told(survivor);
         let told = ["ended: end of file", "ended: ECONNRESET", "ended: EPIPE"];
         assert!(
             told.iter().any(|end| output.contains(end)),
@@ -107,7 +114,7 @@ fn killed_while_peer_sleeps(mode: Mode) {
     wait_said(&mut client, "busy");
     std::thread::sleep(Duration::from_millis(300));
     server.kill();
-    let output = client.wait(TOLD).success().text();
+    let output = wait_told(client);
     assert!(output.contains("ended:"), "{output}");
 }
 in_modes!(killed_while_peer_sleeps: both, server_only, client_only, kernel);

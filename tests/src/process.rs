@@ -199,6 +199,16 @@ impl Process {
         }
     }
 
+    /// The processes that it started and that are not gone.
+    pub fn children(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = fs::read_to_string(path).unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.pid());

@@ -47,6 +47,8 @@ pub struct Stack {
 pub struct Socket {
     /// State, as `ss` names it.
     pub state: String,
+    /// The processes that have a descriptor of it.
+    pub pids: Vec<u32>,
 }
 
 /// A process that has a stack mapped.
@@ -96,6 +98,14 @@ impl Ps {
         self.stacks
             .iter()
             .filter(move |stack| stack.processes.iter().any(|holder| holder.pid == pid))
+    }
+
+    /// The connections by wires of which a process has a descriptor.
+    pub fn connections_of(&self, pid: u32) -> u32 {
+        let sockets = self.stacks_of(pid).flat_map(|stack| &stack.sockets);
+        let held = sockets.filter(|socket| socket.pids.contains(&pid));
+        let connections = held.filter(|s| !matches!(s.state.as_str(), "LISTEN" | "CLOSED"));
+        u32::try_from(connections.count()).expect("a table's worth")
     }
 
     /// A counter of a process, summed over its stacks; panics if it has no stack, since then it is not accelerated.

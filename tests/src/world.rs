@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ impl World {
             _turn: turn,
         };
         fs::create_dir(world.dir.path().join("log")).expect("a new directory");
+        fs::create_dir(world.explanations()).expect("a new directory");
         world
     }
 
@@ -72,6 +74,61 @@ impl World {
         } else {
             self.plain(program)
         }
+    }
+
+    /// A program at the client's end that is to write down where its sockets went, for
+    /// [`assert_reasons_given`](Self::assert_reasons_given), if it alone is accelerated.
+    pub fn explained_client(&self, program: &str) -> Program {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        if self.mode != Mode::ClientOnly {
+            return self.client(program);
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let log = self.explanations().join(number.to_string());
+        let words = [
+            sidestep().display().to_string(),
+            "run".into(),
+            "--explain".into(),
+            "--log".into(),
+            log.display().to_string(),
+            "--".into(),
+            find(program).display().to_string(),
+        ];
+        self.program(program, &words)
+    }
+
+    /// Asserts that the explained clients, of which there was one at least, left every connection and datagram to the
+    /// kernel because nobody accelerated serves the destination, if that is what the mode says.
+    pub fn assert_reasons_given(&self) {
+        if self.mode != Mode::ClientOnly {
+            return;
+        }
+        let logs = fs::read_dir(self.explanations()).expect("made with the world");
+        let logs: Vec<String> = logs
+            .flatten()
+            .map(|log| fs::read_to_string(log.path()).unwrap_or_default())
+            .collect();
+        let ways = [" connect ", " send "];
+        let sockets: Vec<&str> = logs
+            .iter()
+            .flat_map(|log| log.lines())
+            .filter(|line| ways.iter().any(|way| line.contains(way)))
+            .collect();
+        assert!(
+            !sockets.is_empty(),
+            "no client said where it went: {logs:?}"
+        );
+        for line in sockets {
+            assert!(
+                line.ends_with(": kernel, no accelerated program serves the destination"),
+                "{line}"
+            );
+        }
+    }
+
+    /// Where explained clients write.
+    fn explanations(&self) -> PathBuf {
+        self.dir.path().join("explained")
     }
 
     /// A program over the kernel, whatever the mode.
@@ -145,21 +202,20 @@ impl World {
 
     /// What the agent of this world reports now; asks again while a stack is too busy to be looked into.
     pub fn ps(&self) -> Ps {
-        if self.mode == Mode::Kernel {
-            return Ps::default();
-        }
         wait_until(
             "a report without busy stacks",
             Duration::from_secs(10),
-            || {
-                let output = self
-                    .sidestep()
-                    .args("ps --json")
-                    .run(Duration::from_secs(10))
-                    .success();
-                Some(Ps::parse(&output.text())).filter(|ps| !ps.is_busy())
-            },
+            || Some(self.glance()).filter(|ps| !ps.is_busy()),
         )
+    }
+
+    /// What the agent of this world reports now, stacks that are too busy to be looked into among it.
+    pub fn glance(&self) -> Ps {
+        if self.mode == Mode::Kernel {
+            return Ps::default();
+        }
+        let ps = self.sidestep().args("ps --json");
+        Ps::parse(&ps.run(Duration::from_secs(10)).success().text())
     }
 
     fn program(&self, program: &str, words: &[String]) -> Program {

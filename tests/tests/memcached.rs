@@ -21,13 +21,14 @@ fn start(world: &World, port: u16) -> Process {
 fn play(world: &World, part: &str, port: u16) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/memcached_client.py");
     let client = world
-        .client("python3")
+        .explained_client("python3")
         .arg("-B")
         .arg(script)
         .arg(part)
         .arg(port.to_string());
     let output = client.run(Duration::from_secs(60)).success().text();
     assert!(output.ends_with("all right\n"), "{output}");
+    world.assert_reasons_given();
 }
 
 fn values_by_tcp(mode: Mode) {

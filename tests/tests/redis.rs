@@ -70,7 +70,7 @@ impl<'w> Redis<'w> {
     fn ask(&self, command: &str) -> String {
         let cli = self
             .world
-            .client("redis-cli")
+            .explained_client("redis-cli")
             .args(&format!("-e -p {} --raw", self.port))
             .args(command);
         cli.run(SHORT).success().text().trim_end().to_owned()
@@ -90,7 +90,7 @@ impl<'w> Redis<'w> {
     fn all_default_tests(&self, options: &str) {
         let benchmark = self
             .world
-            .client("redis-benchmark")
+            .explained_client("redis-benchmark")
             .args(&format!("-p {} --csv {options}", self.port));
         let output = benchmark.run(Duration::from_secs(60)).success().text();
         for test in DEFAULT_TESTS {
@@ -111,6 +111,7 @@ impl<'w> Redis<'w> {
         let (mode, pid) = (self.world.mode(), self.server.pid());
         let ps = self.world.ps();
         ps.assert_server(mode, pid);
+        self.world.assert_reasons_given();
         if mode == Mode::Both {
             let stats = self.ask_by_kernel("info stats");
             let received = stats
@@ -170,12 +171,12 @@ fn values_come_back_intact(mode: Mode) {
         let value = pattern(u64::try_from(size).expect("small"), size);
         let file = world.file("value", &value);
         let set = world
-            .client("redis-cli")
+            .explained_client("redis-cli")
             .args(&format!("-p {} -x set key", redis.port))
             .stdin(&file);
         assert_eq!(set.run(SHORT).success().text(), "OK\n");
         let get = world
-            .client("redis-cli")
+            .explained_client("redis-cli")
             .args(&format!("-p {} --raw get key", redis.port))
             .run(SHORT)
             .success();
@@ -188,6 +189,7 @@ fn values_come_back_intact(mode: Mode) {
             .success();
         assert_same(&get.stdout, &value, "redis-cli over the kernel");
     }
+    world.assert_reasons_given();
     // The same server was reached both ways, so that only the wire's part can be asserted here.
     if mode == Mode::Both {
         world.ps().assert_wire_used(redis.server.pid());
@@ -275,7 +277,7 @@ fn replica_follows(mode: Mode) {
     let master = Redis::start_with(&world, "--repl-diskless-sync-delay 0");
     master.ask("debug populate 20000 key 500");
     let replica_port = free_port();
-    let _replica = world
+    let replica = world
         .client("redis-server")
         .args(&format!(
             "--port {replica_port} --bind 127.0.0.1 --save '' --dbfilename replica.rdb"
@@ -304,9 +306,9 @@ fn replica_follows(mode: Mode) {
     wait_until("a write to arrive", SHORT, || {
         (ask_replica("get late") == "word").then_some(())
     });
-    if mode == Mode::Both {
-        world.ps().assert_wire_used(master.server.pid());
-    }
+    world.assert_reasons_given();
+    let ps = world.ps();
+    ps.assert_mode(mode, master.server.pid(), replica.pid());
 }
 in_modes!("needs redis-server", replica_follows: both, server_only, client_only);
 
@@ -316,7 +318,7 @@ fn blocked_clients_are_woken(mode: Mode) {
     let redis = Redis::start(&world);
     let cli = || {
         world
-            .client("redis-cli")
+            .explained_client("redis-cli")
             .args(&format!("-p {} --raw", redis.port))
     };
     let popping = cli().args("blpop list 15").spawn();
@@ -334,6 +336,7 @@ fn blocked_clients_are_woken(mode: Mode) {
             .contains("message\nnews\nhello")
             .then_some(())
     });
+    world.assert_reasons_given();
 }
 in_modes!("needs redis-server", blocked_clients_are_woken: both, server_only, client_only);
 
@@ -341,6 +344,7 @@ fn shuts_down_cleanly(mode: Mode) {
     let world = World::new(mode);
     let redis = Redis::start(&world);
     assert_eq!(redis.ask("ping"), "PONG");
+    world.assert_reasons_given();
     let port = redis.port;
     redis.server.terminate().success();
     assert!(

@@ -106,14 +106,9 @@ impl Servers {
     }
 
     fn pids(&self) -> Vec<u32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.nginx.pid());
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let workers = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok());
         [self.redis.pid(), self.nginx.pid()]
             .into_iter()
-            .chain(workers)
+            .chain(self.nginx.children())
             .collect()
     }
 

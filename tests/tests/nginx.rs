@@ -3,7 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use sidestep_tests::{Mode, Process, World, free_port, in_modes, pattern, wait_listening};
+use rustix::process::{Pid, Signal, kill_process};
+use sidestep_tests::{
+    Mode, Process, Stack, World, free_port, in_modes, pattern, wait_listening, wait_until,
+};
 
 const SHORT: Duration = Duration::from_secs(30);
 /// Files that it serves, with their sizes.
@@ -79,7 +82,7 @@ impl<'w> Nginx<'w> {
             let target = self.world.dir().join("fetched");
             let curl = self
                 .world
-                .client("curl")
+                .explained_client("curl")
                 .args("-sS --fail --max-time 30")
                 .args(options);
             curl.arg("-o")
@@ -95,7 +98,8 @@ impl<'w> Nginx<'w> {
 
     /// Loads it with wrk; panics at any error that wrk saw.
     fn load(&self, options: &str, file: &str) -> u64 {
-        let wrk = self.world.client("wrk").args(options).arg(self.url(file));
+        let wrk = self.world.explained_client("wrk");
+        let wrk = wrk.args(options).arg(self.url(file));
         let output = wrk.run(Duration::from_secs(60)).success().text();
         assert!(
             !output.contains("Socket errors") && !output.contains("Non-2xx"),
@@ -115,6 +119,7 @@ impl<'w> Nginx<'w> {
         self.world
             .ps()
             .assert_server(self.world.mode(), self.master.pid());
+        self.world.assert_reasons_given();
     }
 }
 
@@ -144,7 +149,8 @@ fn configuration(world: &World, setup: Setup, port: u16) -> String {
             client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
             uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
             {http}
-            server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; root {dir}/www; }}
+            server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; root {dir}/www;
+                location = /worker {{ return 200 $pid; }} }}
         }}"
     )
 }
@@ -178,7 +184,7 @@ fn one_connection_many_requests(mode: Mode) {
     let nginx = Nginx::start(&world, ONE_WORKER);
     let target = world.dir().join("fetched");
     let mut curl = world
-        .client("curl")
+        .explained_client("curl")
         .args("-sS --fail --max-time 30 -w %{num_connects}\\n");
     for _ in 0..50 {
         curl = curl.arg("-o").arg(&target).arg(nginx.url("kilobyte"));
@@ -197,7 +203,7 @@ fn by_ipv6(mode: Mode) {
     let world = World::new(mode);
     let nginx = Nginx::start(&world, ONE_WORKER);
     let curl = world
-        .client("curl")
+        .explained_client("curl")
         .args("-sS --fail")
         .arg(format!("http://[::1]:{}/megabyte", nginx.port));
     assert!(curl.run(SHORT).success().stdout == content("megabyte", 1_000_000));
@@ -305,6 +311,163 @@ fn workers_of_another_user(mode: Mode) {
 }
 in_modes!("needs nginx, curl, wrk and root", workers_of_another_user: both, server_only);
 
+/// How often a worker is stopped until it stands where it is wanted.
+const FREEZES_MAX: usize = 300;
+/// Connections of [`Nginx::start_load`].
+const LOAD_CONNECTIONS: u32 = 20;
+
+impl Nginx<'_> {
+    /// Stops a worker, again and again, until it stands where it is wanted: at work on the stack, or elsewhere.
+    fn freeze_worker(&self, at_work: bool) -> Pid {
+        for turn in 0..FREEZES_MAX {
+            let workers = self.master.children();
+            let number = workers[turn % workers.len()];
+            let worker = Pid::from_raw(number.cast_signed()).expect("not 0");
+            kill_process(worker, Signal::STOP).expect("a worker that runs");
+            // Another process may be in the stack for a moment; one that stopped there stays.
+            let is_at_work = (0..4).all(|_| {
+                let ps = self.world.glance();
+                ps.stacks_of(number).any(|stack| stack.status == "busy")
+            });
+            if is_at_work == at_work {
+                return worker;
+            }
+            kill_process(worker, Signal::CONT).expect("a worker that runs");
+        }
+        panic!("no worker stopped at work on the stack: {at_work}");
+    }
+
+    /// Asks until this worker answers, which must be soon and without an error; returns how often it had to ask.
+    fn wait_answer_of(&self, worker: u32) -> u64 {
+        let what = format!("an answer of worker {worker}");
+        let mut asked = 0;
+        wait_until(&what, SHORT, || {
+            let curl = self.world.client("curl").args("-sS --fail --max-time 10");
+            let answer = curl.arg(self.url("worker")).run(SHORT).success().text();
+            asked += 1;
+            (answer == worker.to_string()).then_some(())
+        });
+        asked
+    }
+
+    /// Connections that came by wires; none where the server has no stack.
+    fn accepts(&self) -> u64 {
+        let ps = self.world.ps();
+        let stacks = ps.stacks_of(self.master.pid());
+        stacks.map(|stack| stack.count("tcp_accepts")).sum()
+    }
+
+    /// Waits until there is a worker that is not one of `before`, and as many again.
+    fn wait_new_worker(&self, before: &[u32]) {
+        wait_until("a new worker", SHORT, || {
+            let now = self.master.children();
+            let is_new = now.iter().any(|worker| !before.contains(worker));
+            (is_new && now.len() == before.len()).then_some(())
+        });
+    }
+
+    /// wrk with its connections, until it is told to end by [`end_load`]; already at work.
+    fn start_load(&self) -> Process {
+        let wrk = self.world.client("wrk").args("-t 1 -d 120s --timeout 10s");
+        let wrk = wrk
+            .arg(format!("-c{LOAD_CONNECTIONS}"))
+            .arg(self.url("kilobyte"))
+            .spawn();
+        std::thread::sleep(Duration::from_secs(1));
+        wrk
+    }
+}
+
+/// Ends wrk and returns how often it failed to connect, read, write, and be answered in time.
+fn end_load(mut wrk: Process) -> [u32; 4] {
+    wrk.signal(Signal::INT);
+    let output = wrk.wait(SHORT).success().text();
+    assert!(!output.contains("Non-2xx"), "{output}");
+    let errors = output
+        .lines()
+        .find_map(|line| line.split_once("Socket errors: "));
+    let figure = |name: &str| {
+        let of = |part: &str| part.trim().strip_prefix(name)?.trim().parse().ok();
+        errors.map_or(Some(0), |(_, figures)| figures.split(',').find_map(of))
+    };
+    ["connect", "read", "write", "timeout"]
+        .map(|name| figure(name).unwrap_or_else(|| panic!("no {name} in\n{output}")))
+}
+
+/// Only the connections of a worker that is killed are lost, and the one in its place is as good.
+fn killed_worker_is_replaced(mode: Mode) {
+    let world = World::new(mode);
+    let nginx = Nginx::start(&world, TWO_WORKERS);
+    let wrk = nginx.start_load();
+    let mut held = 0;
+    for _ in 0..3 {
+        let before = nginx.master.children();
+        let victim = nginx.freeze_worker(false);
+        held += match mode {
+            Mode::Both => world
+                .ps()
+                .connections_of(victim.as_raw_nonzero().get().cast_unsigned()),
+            _ => LOAD_CONNECTIONS,
+        };
+        kill_process(victim, Signal::KILL).expect("a worker that is stopped");
+        nginx.wait_new_worker(&before);
+        let accepts = nginx.accepts();
+        let now = nginx.master.children();
+        let asked: u64 = now.iter().map(|worker| nginx.wait_answer_of(*worker)).sum();
+        if mode == Mode::Both {
+            assert!(nginx.accepts() >= accepts + asked, "not all by wires");
+        }
+        assert_eq!(nginx.master.children(), now, "others ended too");
+    }
+    let [connect, read, write, timeout] = end_load(wrk);
+    assert_eq!((connect, timeout), (0, 0), "to connect, and in time");
+    assert!(
+        read + write <= held,
+        "{read} + {write} connections lost of {held}"
+    );
+    assert!(read + write > 0, "no load on those that were killed");
+    nginx.assert_mode();
+}
+in_modes!("needs nginx, curl and wrk", killed_worker_is_replaced: both, server_only);
+
+/// A worker that dies at work on the stack takes the stack with it, which all workers share: every connection is
+/// reset, once, and from then on the same server serves accelerated clients by the kernel.
+fn worker_killed_inside_the_stack(mode: Mode) {
+    if mode == Mode::Kernel {
+        // The control run has no stack to die in.
+        return;
+    }
+    let world = World::new(mode);
+    let nginx = Nginx::start(&world, TWO_WORKERS);
+    nginx.load("-t 1 -c 8 -d 1s", "kilobyte");
+    nginx.assert_mode();
+    let wrk = nginx.start_load();
+    let before = nginx.master.children();
+    let victim = nginx.freeze_worker(true);
+    kill_process(victim, Signal::KILL).expect("a worker that is stopped");
+    let retired = |stack: &Stack| stack.status == "retired";
+    wait_until("the stack to be given up", Duration::from_secs(1), || {
+        let ps = world.glance();
+        ps.stacks_of(nginx.master.pid()).any(retired).then_some(())
+    });
+    nginx.wait_new_worker(&before);
+    for worker in nginx.master.children() {
+        nginx.wait_answer_of(worker);
+    }
+    let ps = world.ps();
+    let reasons = ps.stacks_of(wrk.pid()).flat_map(|stack| &stack.kernel);
+    let reasons: Vec<&str> = reasons.map(|handover| handover.reason.as_str()).collect();
+    assert_eq!(reasons, ["no accelerated program serves the destination"]);
+    let [connect, read, write, timeout] = end_load(wrk);
+    assert_eq!((connect, timeout), (0, 0), "to connect, and in time");
+    assert!(
+        read + write <= LOAD_CONNECTIONS,
+        "{read} + {write} connections lost"
+    );
+    nginx.master.terminate().success();
+}
+in_modes!("needs nginx, curl and wrk", worker_killed_inside_the_stack: both);
+
 /// A front nginx asks a back one: each is server and client.
 fn proxy(mode: Mode) {
     let world = World::new(mode);
@@ -337,7 +500,8 @@ fn proxy(mode: Mode) {
     };
     front.fetch_all("");
     front.load("-t 1 -c 8 -d 2s", "kilobyte");
-    back.assert_mode();
+    let ps = world.ps();
+    ps.assert_mode(mode, back.master.pid(), front.master.pid());
 }
 in_modes!("needs nginx, curl and wrk", proxy: both, server_only, client_only);
 

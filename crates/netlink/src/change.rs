@@ -48,16 +48,15 @@ pub(crate) struct Changes {
 
 impl Changes {
     pub(crate) fn push(&mut self, change: Change) {
-        match &change {
-            Change::LinkGone { index, .. } => {
-                self.told.remove(&Change::LinkChanged(*index));
-            }
-            Change::LinkChanged(_) | Change::StationMoved { .. } | Change::RoutesChanged => {
-                if !self.told.insert(change.clone()) {
-                    return;
-                }
-            }
-            _ => {}
+        if let Change::LinkGone { index, .. } = &change {
+            self.told.remove(&Change::LinkChanged(*index));
+        }
+        let says_only_that = matches!(
+            change,
+            Change::LinkChanged(_) | Change::StationMoved { .. } | Change::RoutesChanged
+        );
+        if says_only_that && !self.told.insert(change.clone()) {
+            return;
         }
         self.list.push(change);
     }

@@ -46,6 +46,8 @@ impl Default for Options {
 
 /// A picture of a network namespace that follows what happens there.
 ///
+/// Of what changes about a link that is down, other than that it goes, the kernel tells only in part before it is up.
+///
 /// Wait until [`Config::fd`] is readable, level-triggered, then call [`Config::process`].
 pub struct Config {
     notifications: Socket,

@@ -155,7 +155,10 @@ fn kind(info: &[LinkInfo], lower: Option<u32>) -> LinkKind {
     });
     match (named, data) {
         (None, _) => LinkKind::Ethernet,
-        (Some(InfoKind::Veth), _) => LinkKind::Veth { peer: lower },
+        // While the first end is made, there is no other yet.
+        (Some(InfoKind::Veth), _) => LinkKind::Veth {
+            peer: lower.filter(|peer| *peer != 0),
+        },
         (Some(InfoKind::MacVlan | InfoKind::MacVtap), _) => LinkKind::Macvlan { lower },
         (Some(InfoKind::Vlan), Some(InfoData::Vlan(said))) => vlan(said, lower),
         (Some(InfoKind::Bond), Some(InfoData::Bond(said))) => bond(said),

@@ -5,7 +5,7 @@ mod tests;
 
 use crate::address::{Address, AddressKey};
 use crate::change::{Change, Changes};
-use crate::link::Link;
+use crate::link::{Link, LinkKind};
 use crate::neighbour::{Forwarding, Neighbour, NeighbourState};
 use crate::routes::Route;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -119,7 +119,24 @@ impl Picture {
         {
             changes.push(Change::RoutesChanged);
         }
+        if let LinkKind::Veth { peer: Some(peer) } = link.kind {
+            self.join(peer, index, changes);
+        }
         self.links.insert(index, link);
+    }
+
+    /// Enters the other end of a virtual cable: the kernel tells of the end that it makes first before there is another,
+    /// and not again.
+    fn join(&mut self, end: u32, other: u32, changes: &mut Changes) {
+        if let Some(Link {
+            kind: LinkKind::Veth { peer },
+            ..
+        }) = self.links.get_mut(&end)
+            && peer.is_none()
+        {
+            *peer = Some(other);
+            changes.push(Change::LinkChanged(end));
+        }
     }
 
     fn remove_link(&mut self, index: u32, changes: &mut Changes) {

@@ -93,7 +93,7 @@ impl Requests {
                 if message.sequence_number() != self.sequence {
                     continue;
                 }
-                dump.interrupted |= u16::from(message.flags()) & NLM_F_DUMP_INTR != 0;
+                dump.interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
                 match read(&message) {
                     None => dump.unreadable += 1,
                     Some(NetlinkPayload::InnerMessage(entry)) => dump.entries.push(entry),

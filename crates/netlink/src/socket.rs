@@ -1,5 +1,8 @@
 //! One netlink socket: datagrams of the kernel, and the messages in them.
 
+#[cfg(test)]
+mod tests;
+
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;

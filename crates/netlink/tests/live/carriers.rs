@@ -101,6 +101,8 @@ fn a_bridge_learns_where_stations_are() {
         follow.carrier("br0", Some(station)),
         Ok(follow.by("br0", &["near0"], None))
     );
+    // A frame from where it was would move it back.
+    cable.far.run("ip link set far0 down");
     near.run(&format!(
         "bridge fdb replace {station} dev one master static"
     ));
@@ -182,19 +184,19 @@ fn a_bond_fails_over() {
     let by = |follow: &Follow, name: &str| Ok(follow.by("bond0", &[name], None));
     follow.until("ports", |picture| picture.ports(bond).count() == 2);
     let (by_a, by_b) = (by(&follow, "a0"), by(&follow, "b0"));
-    follow.until("by the first port", |picture| {
+    follow.until_slowly("by the first port", |picture| {
         picture.carrier(bond, None) == by_a
     });
     netns.run("ip link set a1 down");
-    follow.until("by the second port", |picture| {
+    follow.until_slowly("by the second port", |picture| {
         picture.carrier(bond, None) == by_b
     });
     netns.run("ip link set b1 down");
-    follow.until("by no port", |picture| {
+    follow.until_slowly("by no port", |picture| {
         picture.carrier(bond, None) == Err(NoCarrier::NoPort(bond))
     });
     netns.run("ip link set a1 up");
-    follow.until("by the first port again", |picture| {
+    follow.until_slowly("by the first port again", |picture| {
         picture.carrier(bond, None) == by_a
     });
     if made(&netns, "ip link add link bond0 name tag7 type vlan id 7") {

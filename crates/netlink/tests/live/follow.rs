@@ -63,8 +63,12 @@ impl Follow {
     }
 
     /// The same for what the kernel itself takes long to do.
-    pub(crate) fn until_slowly(&mut self, what: &str, wanted: impl Fn(&Picture) -> bool) {
-        self.until_within(what, SLOWLY, wanted);
+    pub(crate) fn until_slowly(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&Picture) -> bool,
+    ) -> Vec<Change> {
+        self.until_within(what, SLOWLY, wanted)
     }
 
     fn until_within(

@@ -35,8 +35,9 @@ fn up_and_down_and_the_other_end() {
     let cable = settled_cable();
     let mut follow = Follow::new(&cable.near);
     let index = follow.link("near0").index;
+    // The kernel waits up to a second before it says what the other end did.
     cable.far.run("ip link set far0 down");
-    let seen = follow.until("no carrier", |picture| {
+    let seen = follow.until_slowly("no carrier", |picture| {
         picture
             .link(index)
             .is_some_and(|link| link.up && !link.running)
@@ -44,7 +45,7 @@ fn up_and_down_and_the_other_end() {
     assert!(seen.contains(&Change::LinkChanged(index)), "{seen:?}");
     assert!(seen.contains(&Change::RoutesChanged), "{seen:?}");
     cable.far.run("ip link set far0 up");
-    follow.until("carrier again", |picture| {
+    follow.until_slowly("carrier again", |picture| {
         picture.link(index).is_some_and(|link| link.running)
     });
     cable.near.run("ip link set near0 down");
@@ -53,7 +54,7 @@ fn up_and_down_and_the_other_end() {
     });
     assert!(seen.contains(&Change::RoutesChanged), "{seen:?}");
     cable.near.run("ip link set near0 up");
-    follow.until("up", |picture| {
+    follow.until_slowly("up", |picture| {
         picture
             .link(index)
             .is_some_and(|link| link.up && link.running)
@@ -102,6 +103,12 @@ fn links_come_and_are_deleted() {
         one.kind,
         LinkKind::Veth {
             peer: Some(two.index)
+        }
+    );
+    assert_eq!(
+        two.kind,
+        LinkKind::Veth {
+            peer: Some(one.index)
         }
     );
     netns.run("ip addr add 10.1.0.1/24 dev one");
@@ -171,6 +178,8 @@ fn ports_of_a_bridge_come_and_go() {
     });
     follow.settle();
     assert_eq!(follow.link("one").master, None);
+    // Of what changes about an interface that is down, the kernel tells when it is up.
+    netns.run("ip link set br0 up");
     if !made(&netns, "ip link set br0 type bridge vlan_filtering 1") {
         return;
     }

@@ -75,6 +75,17 @@ pub enum AnyPort<'a> {
     Xdp(xdp::Xdp<'a>),
 }
 
+/// Runs `$work` with `$port` bound to the driver's own port: the driver is looked up once for all that is done with it.
+#[macro_export]
+macro_rules! on_port {
+    ($any:expr, $port:ident => $work:expr) => {
+        match $any {
+            $crate::any::AnyPort::Memif(mut $port) => $work,
+            $crate::any::AnyPort::Xdp(mut $port) => $work,
+        }
+    };
+}
+
 impl<'a> AnyPort<'a> {
     /// Brings both halves together. None where they are of different drivers.
     #[inline]

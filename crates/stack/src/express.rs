@@ -4,7 +4,7 @@
 use crate::Result;
 use crate::memory::{Core, Stack};
 use crate::socket::{Kind, SocketFlags, SocketRef};
-use sidestep_nic::Port;
+use sidestep_nic::{Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_tcp::{Env, Sink};
 use sidestep_wire::plain::{self, V4_BYTES, V6_BYTES};
@@ -77,15 +77,29 @@ impl Stack<'_> {
         if !entry.is_open() || core.has_pending(wire) {
             return None;
         }
-        let mut port = self.links.port(wire, entry)?;
-        let caps = port.caps();
-        if !caps.tx_checksum_unneeded || port.tx_room() == 0 {
+        let port = self.links.port(wire, entry)?;
+        on_port!(port, port => core.send_over(&mut port, now, r.index, message))?;
+        Some(message.len())
+    }
+}
+
+impl Core<'_> {
+    /// The part of [`Stack::send_at_once`] that speaks to the port.
+    #[inline]
+    fn send_over(
+        &mut self,
+        port: &mut impl Port,
+        now: Nanos,
+        index: u32,
+        message: Foreign<'_>,
+    ) -> Option<()> {
+        if !port.caps().tx_checksum_unneeded || port.tx_room() == 0 {
             return None;
         }
-        let socket = &mut core.sockets[r.index as usize];
+        let socket = &mut self.sockets[index as usize];
         let mut env = Env {
             now,
-            pool: &mut core.pool,
+            pool: &mut self.pool,
         };
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
         let template = &socket.template;
@@ -102,18 +116,16 @@ impl Stack<'_> {
         debug_assert!(sent, "room was checked");
         port.tx_flush();
         socket.tcb.queue_sent(&mut env, message);
-        core.counters.tx_frames += 1;
-        core.counters.tcp_tx_segments += 1;
-        core.counters.tcp_tx_bytes += message.len() as u64;
+        self.counters.tx_frames += 1;
+        self.counters.tcp_tx_segments += 1;
+        self.counters.tcp_tx_bytes += message.len() as u64;
         let due = socket.tcb.next_timeout();
         if due < socket.timer_at {
-            core.schedule(r.index, due);
+            self.schedule(index, due);
         }
-        Some(message.len())
+        Some(())
     }
-}
 
-impl Core<'_> {
     /// Works a frame in whose segment is the next one of a connection. False, and nothing has changed, for all others.
     #[inline]
     pub(crate) fn on_plain_frame(

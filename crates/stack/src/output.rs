@@ -7,7 +7,7 @@ use crate::hops::Stations;
 use crate::memory::{Core, Stack};
 use crate::socket::SocketFlags;
 use crate::{Address, Endpoint};
-use sidestep_nic::{Caps, Port};
+use sidestep_nic::{Caps, Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::Env;
 use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp};
@@ -124,14 +124,19 @@ impl Stack<'_> {
             self.flush_wire(wire);
             return;
         }
-        let Some(mut port) = self.links.port(wire, entry) else {
+        let Some(port) = self.links.port(wire, entry) else {
             return;
         };
-        if self.core.transmit(socket, &mut port) {
-            self.core.queue_output(socket);
+        let core = &mut self.core;
+        let more = on_port!(port, port => {
+            let more = core.transmit(socket, &mut port);
+            port.tx_flush();
+            more
+        });
+        if more {
+            core.queue_output(socket);
         }
-        port.tx_flush();
-        self.core.after_output(socket);
+        core.after_output(socket);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::memory::{Core, Stack, WIRES_MAX};
 use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
-use sidestep_nic::{Port, PortStats, any};
+use sidestep_nic::{Port, PortStats, any, on_port};
 use sidestep_shm::{NONE, Nanos, Use};
 use sidestep_tcp::Env;
 use sidestep_wire::Mac;
@@ -309,18 +309,20 @@ impl Stack<'_> {
             return 0;
         }
         let number = u32::try_from(index).unwrap_or(NONE);
-        let Some(mut port) = self.links.port(number, wire) else {
+        let Some(port) = self.links.port(number, wire) else {
             return 0;
         };
-        let verify = !port.caps().rx_checksum_vouched || self.core.header.checksums != 0;
         let core = &mut self.core;
-        if core.header.sockets.used() > SOCKETS_IN_CACHE {
-            core.preview(&mut port);
-        }
-        let taken = port.rx_batch(RX_BATCH, |frame| {
-            core.on_frame(number, frame, verify, reader.as_deref_mut());
+        let (taken, broken) = on_port!(port, port => {
+            let verify = !port.caps().rx_checksum_vouched || core.header.checksums != 0;
+            if core.header.sockets.used() > SOCKETS_IN_CACHE {
+                core.preview(&mut port);
+            }
+            let taken = port.rx_batch(RX_BATCH, |frame| {
+                core.on_frame(number, frame, verify, reader.as_deref_mut());
+            });
+            (taken, port.is_broken())
         });
-        let broken = port.is_broken();
         if self.core.has_pending(number) || !self.core.replies.is_empty() {
             self.flush_wire(number);
         }

@@ -130,6 +130,8 @@ impl Stack<'_> {
         let hop = &mut self.core.hops[place as usize];
         let state = match found {
             _ if hop.state() == HopState::Free => return,
+            // Said again, as the kernel does whenever it has confirmed a neighbour.
+            Some(mac) if hop.state() == HopState::Reachable && hop.dst == mac => return,
             Some(mac) => {
                 hop.dst = mac;
                 HopState::Reachable

@@ -10,7 +10,7 @@ use sidestep_wire::plain::Plain;
 impl Tcb {
     /// The segment that a message of `len` bytes makes, if it can leave now; it counts as sent, and
     /// [`queue_sent`](Self::queue_sent) must follow with its bytes before anything else is done with the connection.
-    /// None, and nothing has changed, where [`send`](Self::send) is the way.
+    /// None where [`send`](Self::send) is the way.
     #[inline]
     pub fn send_at_once(&mut self, env: &mut Env<'_, '_>, len: usize) -> Option<Plain> {
         let bytes = u32::try_from(len).ok()?;

@@ -2,6 +2,9 @@
 
 use crate::packages;
 
+/// How a test begins to say that it cannot do here what it is for; libtest counts it as passed all the same.
+const LEFT_OUT: &str = "LEFT OUT: ";
+
 /// What came of one run of one program.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -9,6 +12,8 @@ pub(super) struct Outcome {
     pub(super) failed: u64,
     pub(super) failures: Vec<String>,
     pub(super) ignored: Vec<Ignored>,
+    /// What tests say, while they run, that they leave out here, and why.
+    pub(super) left_out: Vec<String>,
     /// A line of results was seen.
     pub(super) complete: bool,
 }
@@ -55,6 +60,10 @@ impl Outcome {
 
     /// Takes one line of output.
     pub(super) fn read(&mut self, line: &str) {
+        if let Some((_, what)) = line.split_once(LEFT_OUT) {
+            self.left_out.push(what.to_owned());
+            return;
+        }
         if let Some(result) = line.strip_prefix("test result: ") {
             self.complete = true;
             let mut words = result.split([' ', ';']);

@@ -7,6 +7,7 @@ running 3 tests
 test redis::kernel ... ok
 test redis::both ... FAILED
 test redis::big - should panic ... ok
+LEFT OUT: this kernel refuses bonds
 test nginx::both ... ignored, needs nginx and wrk
 test soak ... ignored
 
@@ -22,6 +23,7 @@ fn results_are_read() {
         (2, 1, true)
     );
     assert_eq!(outcome.failures, ["redis::both"]);
+    assert_eq!(outcome.left_out, ["this kernel refuses bonds"]);
     let names: Vec<_> = outcome
         .ignored
         .iter()
@@ -77,4 +79,14 @@ fn failed_steps_count() {
     summary.step("broken", Err(anyhow::anyhow!("why")));
     assert_eq!((summary.passed, summary.failed), (0, 1));
     assert_eq!(summary.failures, ["broken"]);
+}
+
+#[test]
+fn what_tests_leave_out_is_not_counted_as_passed() {
+    let mut outcome = Outcome::default();
+    OUTPUT.lines().for_each(|line| outcome.read(line));
+    let mut summary = Summary::default();
+    summary.add("netlink", &outcome);
+    assert_eq!((summary.passed, summary.failed), (1, 1));
+    assert_eq!(summary.left_out.len(), 1);
 }

@@ -4,12 +4,25 @@ import os
 import select
 import socket
 import struct
+import time
 import sides
 
 
 def descriptors():
-    """How many the process has, the library's own among them, which have high numbers."""
-    return len(os.listdir("/proc/self/fd"))
+    """What the process has open, by number; the library's own among them, which have high numbers."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[int(number)] = os.readlink("/proc/self/fd/" + number)
+        except FileNotFoundError:
+            # That of the listing itself.
+            pass
+    return found
+
+
+def opened_since(before):
+    """What is open now that was not before."""
+    return [f"{n}: {what}" for n, what in sorted(descriptors().items()) if n not in before]
 
 
 def serve_shortly(listener, count):
@@ -25,14 +38,16 @@ def short_connections(t):
     if t.is_server:
         listener = t.listener(port, backlog=64)
         t.sync("listening")
-        # What two programs that meet keep, such as a wire, is there after the first.
+        # What two programs that meet keep, such as a wire, is there after the first, for which the server has slept.
         serve_shortly(listener, 1)
         before = descriptors()
         serve_shortly(listener, count - 1)
-        t.say("descriptors left over", t.is_alone and descriptors() - before)
+        t.say("descriptors left over", t.is_alone and opened_since(before))
         listener.close()
     else:
         t.sync("listening")
+        # Longer than anybody spins.
+        time.sleep(0.2)
         right = 0
         for i in range(count):
             with socket.create_connection(("127.0.0.1", port)) as s:
@@ -142,7 +157,7 @@ def sockets_made_and_dropped(t):
         if i % 6 == 0 and kind == socket.SOCK_STREAM:
             s.listen()
         s.close()
-    t.say("left over", t.is_alone and descriptors() - before)
+    t.say("left over", t.is_alone and opened_since(before))
     t.sync()
 
 

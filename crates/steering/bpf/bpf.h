@@ -6,6 +6,8 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
+/* For reading what was written as something else. */
+typedef u32 __attribute__((may_alias)) word;
 
 #define SEC(name) __attribute__((section(name), used))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -14,6 +16,7 @@ typedef unsigned long long u64;
 #define MAP_HASH 1
 #define MAP_ARRAY 2
 #define MAP_PERCPU_ARRAY 6
+#define MAP_DEVMAP 14
 #define MAP_XSKMAP 17
 
 /* BPF_F_NO_PREALLOC: memory for entries that exist only. */
@@ -24,6 +27,7 @@ typedef unsigned long long u64;
 #define TYPE(name, type) type *name
 
 /* enum xdp_action */
+#define XDP_DROP 1
 #define XDP_PASS 2
 #define XDP_REDIRECT 4
 

@@ -46,12 +46,18 @@ pub enum SteeringError {
     /// A stack or queue beyond what the tables hold.
     #[error("{0} beyond what can be steered")]
     OutOfRange(&'static str),
+    /// No place for one more stack.
+    #[error("{} stacks serve that flow already, and no more can", crate::GROUP_MAX)]
+    Full,
     /// A part is missing from the built program.
     #[error("the steering program lacks `{0}`")]
     NoTable(&'static str),
     /// The program was not accepted.
     #[error("the kernel does not take the steering program: {0}")]
     Program(Box<dyn Error + Send + Sync>),
+    /// No random numbers.
+    #[error("no random numbers: {0}")]
+    Random(#[from] io::Error),
     /// A table could not be changed.
     #[error("a table of the steering program: {0}")]
     Table(#[from] MapError),

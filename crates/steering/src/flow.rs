@@ -1,6 +1,7 @@
-//! What names the packets of an accelerated socket, and how the program finds it: `struct flow` in `bpf/steer.c`.
+//! What names the packets of an accelerated socket, and how the program finds it: `struct flow` and `struct connection`
+//! in `bpf/tables.h`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Protocols that can be steered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,46 @@ impl Flow {
         key[16..18].copy_from_slice(&self.port.to_be_bytes());
         key[18..20].copy_from_slice(&self.vlan.to_ne_bytes());
         key[20] = self.protocol as u8;
+        key
+    }
+}
+
+/// Packets to one local address and port from one remote address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Connection {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The address and port on this host.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub remote: SocketAddr,
+    /// The VLAN in which they come, as in [`Flow::vlan`].
+    pub vlan: u16,
+}
+
+impl Connection {
+    /// Packets without a tag between those two.
+    pub const fn new(protocol: Protocol, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self {
+            protocol,
+            local,
+            remote,
+            vlan: 0,
+        }
+    }
+
+    /// The key of its flow, remote address, remote port as in the packet, zeros.
+    pub(crate) fn key(&self) -> [u8; 44] {
+        let flow = Flow {
+            protocol: self.protocol,
+            address: Some(self.local.ip()),
+            port: self.local.port(),
+            vlan: self.vlan,
+        };
+        let mut key = [0; 44];
+        key[..24].copy_from_slice(&flow.key());
+        key[24..40].copy_from_slice(&address_key(self.remote.ip()));
+        key[40..42].copy_from_slice(&self.remote.port().to_be_bytes());
         key
     }
 }

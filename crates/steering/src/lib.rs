@@ -1,24 +1,33 @@
 //! Which frames that arrive at an interface go to an AF_XDP socket; all others go on to the kernel untouched.
 //!
 //! A [`Steering`] is an XDP program (`bpf/steer.c`) attached to one interface, with the tables that it looks into:
-//! which [`Flow`]s are accelerated and by which stack, and which socket a stack has on each queue. It belongs to the
+//! which [`Flow`]s are accelerated and by which stacks, and which socket a stack has on each queue. It belongs to the
 //! process that attached it, whose death in whatever way detaches it. Nothing here opens AF_XDP sockets or reads
 //! frames; it is slow path only and needs root (CAP_NET_ADMIN and CAP_BPF).
 //!
-//! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag, addressed to a flow
-//! that was added. What it leaves to the kernel: everything else; among it fragments, packets with IPv6 extension
-//! headers or two tags, ARP, ICMP, frames for other stations, and frames for which no socket is there.
+//! Several stacks may share a flow, as with `SO_REUSEPORT`. Which of them has a packet is decided by a hash of both
+//! ends' addresses and ports: the same one for as long as the same stacks share it. When they change, most packets
+//! change hands, so a [`Connection`] that must not is entered by itself.
+//!
+//! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag (802.1Q), addressed to a
+//! flow that was added. What it leaves to the kernel: everything else; among it fragments, packets with IPv6 extension
+//! headers, two tags or a provider's (802.1ad), ARP, ICMP, frames for other stations, and frames for which no socket is
+//! there. It sees tags that are in the frame only: an interface whose driver takes them out (`rxvlan` of ethtool) makes
+//! VLANs look like none.
 
 mod error;
 mod flow;
+mod group;
 
 pub use error::SteeringError;
-pub use flow::{Flow, Protocol};
+pub use flow::{Connection, Flow, Protocol};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use group::Group;
+use rustix::rand::GetRandomFlags;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -27,6 +36,8 @@ use std::os::fd::{AsFd, AsRawFd};
 pub const QUEUES_MAX: u32 = 64;
 /// Stacks that can share an interface.
 pub const STACKS_MAX: u32 = 64;
+/// Stacks that can share a flow.
+pub const GROUP_MAX: usize = 16;
 
 /// The program, or nothing where the build had no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
@@ -64,13 +75,17 @@ pub struct Steering {
     /// First to be dropped: detached before anything else goes.
     _link: FdLink,
     mode: Mode,
-    flows: HashMap<MapData, [u8; 24], u32>,
+    flows: HashMap<MapData, [u8; 24], group::Value>,
+    connections: HashMap<MapData, [u8; 44], u32>,
+    /// How many there are, so that the program need not look for any where there are none.
+    connections_count: u32,
     addresses: HashMap<MapData, [u8; 16], u32>,
     sockets: XskMap<MapData>,
-    settings: Array<MapData, [u8; 12]>,
+    settings: Array<MapData, [u8; 20]>,
     counters: PerCpuArray<MapData, [u64; 2]>,
     everything_to: Option<u32>,
     station: [u8; 6],
+    salt: [u8; 4],
     _program: Ebpf,
 }
 
@@ -99,12 +114,15 @@ impl Steering {
             _link: link,
             mode,
             flows: HashMap::try_from(table(&mut program, "flows")?)?,
+            connections: HashMap::try_from(table(&mut program, "connections")?)?,
+            connections_count: 0,
             addresses: HashMap::try_from(table(&mut program, "addresses")?)?,
             sockets: XskMap::try_from(table(&mut program, "sockets")?)?,
             settings: Array::try_from(table(&mut program, "settings")?)?,
             counters: PerCpuArray::try_from(table(&mut program, "counters")?)?,
             everything_to: None,
             station,
+            salt: salt()?,
             _program: program,
         };
         steering.store_settings()?;
@@ -116,17 +134,59 @@ impl Steering {
         self.mode
     }
 
-    /// Steers a flow to a stack. A flow that was there goes to the new stack from now on.
+    /// Has a stack serve a flow, beside those that do already; one that does goes on. At most [`GROUP_MAX`] can.
     pub fn add(&mut self, flow: &Flow, stack: u32) -> Result<(), SteeringError> {
-        if stack >= STACKS_MAX {
-            return Err(SteeringError::OutOfRange("stack"));
-        }
-        Ok(self.flows.insert(flow.key(), stack, 0)?)
+        let mut group = self.group(flow)?;
+        group.add(member(stack)?)?;
+        Ok(self.flows.insert(flow.key(), group.value(), 0)?)
     }
 
-    /// Leaves a flow to the kernel from now on. Returns whether it was there.
-    pub fn remove(&mut self, flow: &Flow) -> Result<bool, SteeringError> {
-        existed(self.flows.remove(&flow.key()))
+    /// Has a stack serve a flow no longer; one that no stack serves is the kernel's. Returns whether it did.
+    pub fn remove(&mut self, flow: &Flow, stack: u32) -> Result<bool, SteeringError> {
+        let mut group = self.group(flow)?;
+        if !group.remove(member(stack)?) {
+            return Ok(false);
+        }
+        if group.is_empty() {
+            return existed(self.flows.remove(&flow.key()));
+        }
+        self.flows.insert(flow.key(), group.value(), 0)?;
+        Ok(true)
+    }
+
+    /// Who serves a flow now.
+    fn group(&self, flow: &Flow) -> Result<Group, SteeringError> {
+        match self.flows.get(&flow.key(), 0) {
+            Ok(value) => Ok(Group::of(value)),
+            Err(MapError::KeyNotFound) => Ok(Group::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has a stack serve a connection, whoever serves its flow, if anybody does, and whoever served it before.
+    pub fn add_connection(
+        &mut self,
+        connection: &Connection,
+        stack: u32,
+    ) -> Result<(), SteeringError> {
+        member(stack)?;
+        let key = connection.key();
+        let is_new = match self.connections.get(&key, 0) {
+            Ok(_) => false,
+            Err(MapError::KeyNotFound) => true,
+            Err(error) => return Err(error.into()),
+        };
+        self.connections.insert(key, stack, 0)?;
+        self.connections_count += u32::from(is_new);
+        self.store_settings()
+    }
+
+    /// Leaves a connection to its flow again. Returns whether it was there.
+    pub fn remove_connection(&mut self, connection: &Connection) -> Result<bool, SteeringError> {
+        let was_there = existed(self.connections.remove(&connection.key()))?;
+        self.connections_count -= u32::from(was_there);
+        self.store_settings()?;
+        Ok(was_there)
     }
 
     /// Enters an address of this host: flows of any address take packets to the entered ones only.
@@ -141,9 +201,7 @@ impl Steering {
 
     /// Hands all frames, of whatever kind, to one stack (raw access), or goes by flow again.
     pub fn steer_everything(&mut self, to: Option<u32>) -> Result<(), SteeringError> {
-        if to.is_some_and(|stack| stack >= STACKS_MAX) {
-            return Err(SteeringError::OutOfRange("stack"));
-        }
+        to.map(member).transpose()?;
         self.everything_to = to;
         self.store_settings()
     }
@@ -186,18 +244,33 @@ impl Steering {
     /// `struct settings` of the program.
     fn store_settings(&mut self) -> Result<(), SteeringError> {
         let everything_to = self.everything_to.map_or(0, |stack| stack + 1);
-        let mut settings = [0; 12];
+        let mut settings = [0; 20];
         settings[..4].copy_from_slice(&everything_to.to_ne_bytes());
         settings[4..10].copy_from_slice(&self.station);
+        settings[12..16].copy_from_slice(&self.salt);
+        settings[16..].copy_from_slice(&self.connections_count.to_ne_bytes());
         Ok(self.settings.set(0, settings, 0)?)
     }
 }
 
+/// A stack as a group has it.
+fn member(stack: u32) -> Result<u8, SteeringError> {
+    match u8::try_from(stack) {
+        Ok(member) if stack < STACKS_MAX => Ok(member),
+        _ => Err(SteeringError::OutOfRange("stack")),
+    }
+}
+
+/// What nobody outside knows of the hash.
+fn salt() -> Result<[u8; 4], SteeringError> {
+    let mut salt = [0; 4];
+    rustix::rand::getrandom(&mut salt, GetRandomFlags::empty()).map_err(io::Error::from)?;
+    Ok(salt)
+}
+
 /// Index in the table of sockets.
 fn place(stack: u32, queue: u32) -> Result<u32, SteeringError> {
-    if stack >= STACKS_MAX {
-        return Err(SteeringError::OutOfRange("stack"));
-    }
+    member(stack)?;
     if queue >= QUEUES_MAX {
         return Err(SteeringError::OutOfRange("queue"));
     }

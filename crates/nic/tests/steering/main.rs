@@ -1,0 +1,10 @@
+//! Which frames the steering program hands to an AF_XDP socket, and which go on to the kernel.
+//!
+//! Needs root, iproute2 and ethtool. Run by `cargo test -p sidestep-nic --test steering -- --ignored`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod flows;
+mod groups;
+#[path = "../xdp_ends/mod.rs"]
+mod xdp_ends;

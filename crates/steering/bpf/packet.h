@@ -1,0 +1,116 @@
+/*
+ * What decides where a frame goes, read from its headers.
+ */
+#include "tables.h"
+
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define ETH_P_8021Q 0x8100
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+
+struct ethernet {
+    u8 to[6];
+    u8 from[6];
+    u16 type;
+} __attribute__((packed));
+
+struct tag {
+    u16 control;
+    u16 type;
+} __attribute__((packed));
+
+struct ipv4 {
+    u8 version_and_words;
+    u8 service;
+    u16 bytes;
+    u16 id;
+    u16 fragment;
+    u8 hops;
+    u8 protocol;
+    u16 checksum;
+    u32 from;
+    u32 to;
+} __attribute__((packed));
+
+struct ipv6 {
+    u32 version_and_flow;
+    u16 bytes;
+    u8 next;
+    u8 hops;
+    u32 from[4];
+    u32 to[4];
+} __attribute__((packed));
+
+struct ports {
+    u16 from;
+    u16 to;
+} __attribute__((packed));
+
+static ALWAYS_INLINE u16 from_network(u16 x)
+{
+    return __builtin_bswap16(x);
+}
+
+/* Reads a frame's headers. Returns 0 where it cannot be one of ours. */
+static ALWAYS_INLINE int parse(const struct xdp_md *ctx, const u8 station[6], struct connection *of)
+{
+    void *at = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+    struct ethernet *ethernet = at;
+    if ((void *)(ethernet + 1) > end)
+        return 0;
+    /* To a group: by the address alone. Else the station must be this one. */
+    if (!(ethernet->to[0] & 1))
+        for (int i = 0; i < 6; i++)
+            if (ethernet->to[i] != station[i])
+                return 0;
+    u16 type = from_network(ethernet->type);
+    at = ethernet + 1;
+
+    /* A tag of a provider (802.1ad) is another network's, whatever its number. */
+    if (type == ETH_P_8021Q) {
+        struct tag *tag = at;
+        if ((void *)(tag + 1) > end)
+            return 0;
+        of->local.vlan = from_network(tag->control) & 0xfff;
+        type = from_network(tag->type);
+        at = tag + 1;
+    }
+
+    if (type == ETH_P_IP) {
+        struct ipv4 *ip = at;
+        if ((void *)(ip + 1) > end)
+            return 0;
+        u32 words = ip->version_and_words & 15;
+        /* More fragments, or not the first. */
+        if (ip->version_and_words >> 4 != 4 || words < 5 || from_network(ip->fragment) & 0x3fff)
+            return 0;
+        of->local.address[2] = of->address[2] = 0xffff0000; /* ::ffff:0:0/96, least byte first */
+        of->local.address[3] = ip->to;
+        of->address[3] = ip->from;
+        of->local.protocol = ip->protocol;
+        at += words * 4;
+    } else if (type == ETH_P_IPV6) {
+        struct ipv6 *ip = at;
+        if ((void *)(ip + 1) > end)
+            return 0;
+        for (int i = 0; i < 4; i++) {
+            of->local.address[i] = ip->to[i];
+            of->address[i] = ip->from[i];
+        }
+        of->local.protocol = ip->next;
+        at = ip + 1;
+    } else {
+        return 0;
+    }
+
+    if (of->local.protocol != PROTOCOL_TCP && of->local.protocol != PROTOCOL_UDP)
+        return 0;
+    struct ports *ports = at;
+    if ((void *)(ports + 1) > end)
+        return 0;
+    of->local.port = ports->to;
+    of->port = ports->from;
+    return 1;
+}

@@ -1,0 +1,96 @@
+/*
+ * The tables that the steering program looks into; crates/steering/src writes them.
+ */
+#include "bpf.h"
+
+/* Sockets of one stack: one a queue. The same as in crates/steering/src/lib.rs, and group.rs. */
+#define QUEUES 64
+#define STACKS 64
+#define GROUP 16
+
+#define FLOWS 65536
+#define CONNECTIONS 262144
+#define ADDRESSES 4096
+
+/* An address of this host; IPv4 ones as ::ffff:a.b.c.d. In the table all zeros for a flow that takes every address. */
+struct flow {
+    u32 address[4];
+    u16 port; /* as in the packet */
+    u16 vlan; /* in the processor's order; 0 where there is no tag */
+    u8 protocol;
+    u8 zero[3];
+};
+
+/* A flow's packets of one remote end. */
+struct connection {
+    struct flow local;
+    u32 address[4];
+    u16 port;
+    u8 zero[2];
+};
+
+/* The stacks that share a flow: at least one. */
+struct group {
+    u8 members;
+    u8 stacks[GROUP];
+};
+
+struct settings {
+    u32 everything_to; /* stack + 1 that takes all frames; 0: by flow */
+    u8 station[6];     /* the interface's address */
+    u8 zero[2];
+    u32 salt;        /* of the hash, so that nobody outside chooses the stack */
+    u32 connections; /* how many there are */
+};
+
+struct counters {
+    u64 redirected;
+    u64 passed;
+};
+
+struct {
+    NUMBER(type, MAP_HASH);
+    NUMBER(max_entries, FLOWS);
+    NUMBER(map_flags, NO_PREALLOC);
+    TYPE(key, struct flow);
+    TYPE(value, struct group);
+} flows SEC(".maps");
+
+/* What goes elsewhere than its flow. */
+struct {
+    NUMBER(type, MAP_HASH);
+    NUMBER(max_entries, CONNECTIONS);
+    NUMBER(map_flags, NO_PREALLOC);
+    TYPE(key, struct connection);
+    TYPE(value, u32);
+} connections SEC(".maps");
+
+/* Addresses of this host, for flows that take every one of them: a router's other traffic is none of theirs. */
+struct {
+    NUMBER(type, MAP_HASH);
+    NUMBER(max_entries, ADDRESSES);
+    NUMBER(map_flags, NO_PREALLOC);
+    NUMBER(key_size, 16);
+    NUMBER(value_size, 4);
+} addresses SEC(".maps");
+
+struct {
+    NUMBER(type, MAP_XSKMAP);
+    NUMBER(max_entries, STACKS *QUEUES);
+    NUMBER(key_size, 4);
+    NUMBER(value_size, 4);
+} sockets SEC(".maps");
+
+struct {
+    NUMBER(type, MAP_ARRAY);
+    NUMBER(max_entries, 1);
+    TYPE(key, u32);
+    TYPE(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+    NUMBER(type, MAP_PERCPU_ARRAY);
+    NUMBER(max_entries, 1);
+    TYPE(key, u32);
+    TYPE(value, struct counters);
+} counters SEC(".maps");

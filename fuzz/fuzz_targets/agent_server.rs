@@ -238,6 +238,7 @@ fuzz_target!(|data: &[u8]| {
         linger: Duration::from_secs(60),
         foreground: true,
         log_to_stderr: false,
+        ..sidestep_agent::Options::default()
     };
     let agent = std::thread::spawn(move || sidestep_agent::run(&options));
     let mut good = connect(&dir.socket());

@@ -179,6 +179,8 @@ impl Registry {
             }
         }
         self.check_wires(now);
+        self.check_queues();
+        self.check_claims();
         self.run_jobs();
     }
 

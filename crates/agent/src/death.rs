@@ -7,11 +7,9 @@
 
 use crate::registry::{Job, Registry, Unavailable};
 use crate::wires::close_in;
-use rustix::event::epoll;
 use sidestep_control::{Publication, StackId};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, StackReport};
-use std::os::fd::AsFd;
 
 impl Registry {
     /// Process `pid` has ended.
@@ -150,13 +148,12 @@ impl Registry {
     /// Lets go of a stack.
     pub(crate) fn free(&mut self, id: StackId) {
         self.directory.withdraw_stack(id);
+        self.watch_doorbell(id, false);
         self.unplug(id);
+        self.leave_networks(id);
         let Some(entry) = self.stacks.remove(&id) else {
             return;
         };
-        if entry.watched {
-            let _ = epoll::delete(&self.epoll, entry.doorbell.as_fd());
-        }
         if !self.stacks.values().any(|other| other.netns == entry.netns) {
             self.directory.clear_addresses(entry.netns);
         }

@@ -7,19 +7,21 @@
 //! - `requests`: what each request does.
 //! - `registry`: processes, stacks and their slots.
 //! - `wires`: wires between two stacks, made, mapped, restored and closed.
+//! - `networks`: interfaces whose frames go to stacks.
 //! - `death`: what happens when a process is gone.
 //! - `caretaker`: polls stacks that nobody polls.
 //! - `takeover`: what a new agent must know of the one before it.
 //! - [`report`]: what `sidestep ps` shows.
 //!
 //! It is one thread. It never waits for a program: a stack's lock is tried for a bounded time, and what could not be
-//! done is done later. It parses no packet and speaks to no network.
+//! done is done later. It parses no packet and speaks to no network; what it is told to serve, it steers.
 #![forbid(unsafe_code)]
 
 mod caretaker;
 mod death;
 mod lifetime;
 mod log;
+mod networks;
 mod registry;
 pub mod report;
 mod requests;
@@ -27,5 +29,6 @@ mod server;
 mod takeover;
 mod wires;
 
-pub use lifetime::{Options, run};
+pub use lifetime::{Copying, LinkSpec, Options, Wanted, run};
 pub use sidestep_control::start;
+pub use sidestep_steering::Mode;

@@ -7,10 +7,24 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 use sidestep_control::RuntimeDir;
+pub use sidestep_nic::xdp::Copying;
+pub use sidestep_steering::Wanted;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// An interface that the agent is to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// Its name.
+    pub interface: String,
+    /// Where in the kernel its frames are to be steered.
+    pub mode: Wanted,
+    /// Who copies its frames.
+    pub copying: Copying,
+}
 
 /// How the agent runs.
 #[derive(Debug, Clone)]
@@ -23,6 +37,10 @@ pub struct Options {
     pub foreground: bool,
     /// Log to standard error instead of to `agent.log`.
     pub log_to_stderr: bool,
+    /// Interfaces to serve; needs privilege.
+    pub links: Vec<LinkSpec>,
+    /// Users beside our own whose programs are served, where there are interfaces.
+    pub users: BTreeSet<u32>,
 }
 
 impl Default for Options {
@@ -32,6 +50,8 @@ impl Default for Options {
             linger: Duration::from_secs(10),
             foreground: false,
             log_to_stderr: false,
+            links: Vec::new(),
+            users: BTreeSet::new(),
         }
     }
 }
@@ -43,6 +63,7 @@ impl Default for Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let dir = match &options.runtime_dir {
         Some(path) => RuntimeDir::open(path),
+        None if !options.links.is_empty() => RuntimeDir::of_host(),
         None => RuntimeDir::from_env(),
     }
     .context("the agent's directory")?;
@@ -52,6 +73,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         Log::to_file(&dir.log())
     };
     let Some(lock) = take_lock(&dir)? else {
+        if !options.links.is_empty() {
+            let place = dir.path().display();
+            anyhow::bail!(
+                "another agent runs in {place}: end it with `sidestep agent stop`, and name all interfaces to one"
+            );
+        }
         log.line(format_args!(
             "another agent runs in {}",
             dir.path().display()
@@ -62,7 +89,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         stand_alone();
         log.panics();
     }
-    let mut server = Server::listen(dir, log, options.linger)?;
+    let mut server = Server::listen(dir, log, options)?;
     server.run()?;
     // Let go only after the socket is gone, so that the next agent's is not removed.
     drop(server);

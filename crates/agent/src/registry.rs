@@ -1,6 +1,7 @@
 //! Who is there: processes, the stacks they have mapped, and the slots they hold in them.
 
 use crate::log::Log;
+use crate::networks::Networks;
 use crate::takeover::Takeover;
 use crate::wires::Wire;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -38,6 +39,8 @@ pub(crate) enum Token {
     Process(u32),
     /// The doorbell of a stack without processes, by the stack's number.
     Doorbell(u64),
+    /// The kernel tells of its configuration.
+    Netlink,
 }
 
 impl Token {
@@ -50,6 +53,7 @@ impl Token {
             Self::Connection(n) => (1 << 56) | (n & Self::NUMBER),
             Self::Process(pid) => (2 << 56) | pid as u64,
             Self::Doorbell(n) => (3 << 56) | (n & Self::NUMBER),
+            Self::Netlink => 4 << 56,
         })
     }
 
@@ -60,6 +64,7 @@ impl Token {
             1 => Self::Connection(number),
             2 => Self::Process(u32::try_from(number).unwrap_or(0)),
             3 => Self::Doorbell(number),
+            4 => Self::Netlink,
             _ => Self::Listener,
         }
     }
@@ -241,6 +246,8 @@ pub(crate) struct Registry {
     /// By the wire's identity.
     pub(crate) wires: BTreeMap<u64, Wire>,
     pub(crate) directory: DirectoryWriter,
+    /// None where no interface is served.
+    pub(crate) networks: Option<Networks>,
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) takeover: Takeover,
     pub(crate) epoll: OwnedFd,
@@ -410,14 +417,17 @@ impl Registry {
             return;
         }
         entry.watched = wanted;
-        let doorbell = entry.doorbell.as_fd();
-        let _ = if wanted {
-            let flags = EventFlags::IN | EventFlags::ET;
-            let token = Token::Doorbell(entry.number).data();
-            epoll::add(&self.epoll, doorbell, token, flags)
-        } else {
-            epoll::delete(&self.epoll, doorbell)
+        let token = Token::Doorbell(entry.number).data();
+        let Some(entry) = self.stacks.get(&id) else {
+            return;
         };
+        for fd in self.queue_sockets(id).chain([entry.doorbell.as_fd()]) {
+            let _ = if wanted {
+                epoll::add(&self.epoll, fd, token, EventFlags::IN | EventFlags::ET)
+            } else {
+                epoll::delete(&self.epoll, fd)
+            };
+        }
     }
 
     /// Gives a stack up: nobody will look into its tables again, and its peers' connections are reset.
@@ -436,6 +446,7 @@ impl Registry {
             .line(format_args!("gave stack {id:016x} up: {why}"));
         self.directory.withdraw_stack(id);
         self.unplug(id);
+        self.leave_networks(id);
     }
 }
 

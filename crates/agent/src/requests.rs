@@ -5,10 +5,10 @@ use crate::report;
 use crate::wires::Mapping;
 use sidestep_control::directory::PublishError;
 use sidestep_control::transport::Fds;
-use sidestep_control::{Fault, Publication, Request, StackId, VERSION};
+use sidestep_control::{Fault, NetworkWay, Publication, Request, StackId, VERSION};
 use sidestep_shm::{EventFd, Nanos};
 use sidestep_stack::WAITERS;
-use sidestep_wire::Address;
+use sidestep_wire::{Address, Endpoint};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +25,16 @@ pub(crate) enum Answer {
     Stack(Vec<OwnedFd>),
     Wire(u32),
     Mapped(Mapping),
-    Report { json: OwnedFd, bytes: u64 },
+    MappedQueue {
+        geometry: Vec<u8>,
+        socket: OwnedFd,
+        buffers: OwnedFd,
+    },
+    Way(NetworkWay),
+    Report {
+        json: OwnedFd,
+        bytes: u64,
+    },
 }
 
 /// Who asks.
@@ -56,7 +65,7 @@ impl Registry {
             Request::AttachSlot { stack, slot } => self.attach_slot(pid, stack, slot),
             Request::DetachSlot { stack, slot } => self.detach_slot(pid, stack, slot),
             Request::MapStack { stack } => self.map_stack(stack),
-            Request::Publish { stack, what } => self.publish(pid, stack, &what),
+            Request::Publish { stack, what } => self.publish(pid, stack, &what, fds),
             Request::Withdraw { stack, what } => self.withdraw(pid, stack, &what),
             Request::OpenWire { from, to } => {
                 self.stack_of(from, pid)?;
@@ -64,7 +73,21 @@ impl Registry {
             }
             Request::MapWire { stack, wire } => {
                 self.stack_of(stack, pid)?;
-                self.map_wire(stack, wire).map(Answer::Mapped)
+                self.map(stack, wire)
+            }
+            Request::Route {
+                stack,
+                protocol,
+                remote,
+                port,
+                source,
+            } => {
+                let remote = Endpoint::new(Address(remote), port);
+                self.way(pid, stack, protocol, remote, Address(source))
+                    .map(Answer::Way)
+            }
+            Request::Claim { stack, keep } => {
+                self.claim(pid, stack, keep, fds).map(|()| Answer::Done)
             }
             Request::RestoreWire { stack, wire } => self.restore(pid, stack, wire, fds),
             Request::Ps => {
@@ -198,7 +221,25 @@ impl Registry {
         copies.map(Answer::Stack).map_err(|_| Fault::Exhausted)
     }
 
-    fn publish(&mut self, pid: u32, id: StackId, what: &Publication) -> Result<Answer, Fault> {
+    fn map(&mut self, stack: StackId, wire: u32) -> Result<Answer, Fault> {
+        match self.map_queue(stack, wire) {
+            None => self.map_wire(stack, wire).map(Answer::Mapped),
+            Some(Err(_)) => Err(Fault::Exhausted),
+            Some(Ok((geometry, socket, buffers))) => Ok(Answer::MappedQueue {
+                geometry,
+                socket,
+                buffers,
+            }),
+        }
+    }
+
+    fn publish(
+        &mut self,
+        pid: u32,
+        id: StackId,
+        what: &Publication,
+        mut fds: Fds,
+    ) -> Result<Answer, Fault> {
         let netns = self.stack_of(id, pid)?.netns;
         let mut published = self.directory.publish(netns, id, what);
         if let Err(PublishError::InUse(other)) = published {
@@ -207,11 +248,16 @@ impl Registry {
             self.withdraw_unserved(other);
             published = self.directory.publish(netns, id, what);
         }
-        published.map(|()| Answer::Done).map_err(|e| match e {
+        published.map_err(|e| match e {
             PublishError::Full => Fault::DirectoryFull,
             PublishError::InUse(_) => Fault::InUse,
             PublishError::Protocol => Fault::Unsupported,
-        })
+        })?;
+        let claimed = self.claim_published(pid, id, what, fds.take());
+        if claimed.is_err() {
+            self.directory.withdraw(netns, id, what);
+        }
+        claimed.map(|()| Answer::Done)
     }
 
     /// Notices now which processes of a stack have ended.
@@ -229,11 +275,13 @@ impl Registry {
 
     fn withdraw(&mut self, pid: u32, id: StackId, what: &Publication) -> Result<Answer, Fault> {
         let netns = self.stack_of(id, pid)?.netns;
-        self.directory.withdraw(netns, id, what);
-        // A forked child said it once more, and may have closed the socket without a word since.
-        if self.directory.publications(id).contains(what) {
+        let known = self.directory.withdraw(netns, id, what);
+        // A forked child said it once more, and may have closed the socket without a word since; or the socket was bound
+        // to more when it was published.
+        if !known || self.directory.publications(id).contains(what) {
             self.withdraw_unserved(id);
         }
+        self.unclaim(id, what);
         Ok(Answer::Done)
     }
 

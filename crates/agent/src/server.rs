@@ -1,7 +1,7 @@
 //! The event loop: who connects, what they say, who ended, and what time it is.
 
 use crate::caretaker::Caretaker;
-use crate::lifetime::spare;
+use crate::lifetime::{Options, spare};
 use crate::log::Log;
 use crate::registry::{Counts, Registry, Token, timespec};
 use crate::requests::{Answer, Asker};
@@ -9,6 +9,7 @@ use crate::takeover::Takeover;
 use crate::wires::random;
 use anyhow::Context;
 use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use sidestep_control::directory::DirectoryWriter;
@@ -16,10 +17,9 @@ use sidestep_control::message::{self, MESSAGE_BYTES_MAX};
 use sidestep_control::transport::{self, ReceiveError};
 use sidestep_control::{Fault, Reply, Request, RuntimeDir};
 use sidestep_shm::{Clock, Nanos};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// Connections at a time.
@@ -53,6 +53,8 @@ pub(crate) struct Server {
     registry: Registry,
     caretaker: Caretaker,
     linger: Nanos,
+    /// Users beside our own who are served.
+    users: BTreeSet<u32>,
     /// Since when nobody needs us.
     idle_since: Option<Nanos>,
     generation: u64,
@@ -62,7 +64,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens in `dir`, of which the caller holds the lock.
-    pub(crate) fn listen(dir: RuntimeDir, log: Log, linger: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn listen(dir: RuntimeDir, log: Log, options: &Options) -> anyhow::Result<Self> {
         let generation = random().context("random numbers")?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("an epoll set")?;
         let mut registry = Registry {
@@ -73,6 +75,7 @@ impl Server {
                 .context("the directory's memory")?,
             jobs: VecDeque::new(),
             takeover: Takeover::load(&dir),
+            networks: None,
             epoll,
             clock: Clock::new(),
             log,
@@ -84,7 +87,8 @@ impl Server {
                 registry.takeover.on_process_end(pid);
             }
         }
-        let listener = bind(&dir)?;
+        registry.open_networks(&options.links)?;
+        let listener = bind(&dir, !options.links.is_empty())?;
         epoll::add(
             &registry.epoll,
             &listener,
@@ -101,7 +105,8 @@ impl Server {
             connections: BTreeMap::new(),
             registry,
             caretaker: Caretaker::default(),
-            linger: Nanos(u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX)),
+            linger: Nanos(u64::try_from(options.linger.as_nanos()).unwrap_or(u64::MAX)),
+            users: options.users.clone(),
             idle_since: None,
             generation,
             spare: spare(),
@@ -131,7 +136,9 @@ impl Server {
     /// How long to wait; none for ever. Notes when nobody needs us any more.
     fn timeout(&mut self) -> Option<Nanos> {
         let now = self.registry.now();
-        let unused = self.connections.is_empty()
+        // Who serves interfaces was started by an administrator, who also stops him.
+        let unused = self.registry.networks.is_none()
+            && self.connections.is_empty()
             && self.registry.processes.is_empty()
             && self.registry.stacks.is_empty();
         if !unused {
@@ -158,6 +165,7 @@ impl Server {
                 }
             }
             Token::Process(pid) => self.registry.on_process_end(pid),
+            Token::Netlink => self.registry.on_netlink(),
             Token::Doorbell(number) => {
                 if let Some(stack) = self.registry.stack_numbered(number) {
                     self.registry.on_doorbell(stack);
@@ -182,7 +190,9 @@ impl Server {
         let Ok(peer) = sockopt::socket_peercred(&socket) else {
             return;
         };
-        let ours = peer.uid == rustix::process::geteuid();
+        let ours = peer.uid == rustix::process::geteuid()
+            || peer.uid.is_root()
+            || self.users.contains(&peer.uid.as_raw());
         if !ours || self.connections.len() >= CONNECTIONS_MAX {
             self.registry
                 .log
@@ -319,6 +329,25 @@ fn respond(connection: &Connection, answer: Result<Answer, Fault>, generation: u
             };
             send(&reply, &[mapping.region.as_fd(), mapping.doorbell.as_fd()])
         }
+        Ok(Answer::MappedQueue {
+            geometry,
+            socket,
+            buffers,
+        }) => {
+            let reply = Reply::MappedQueue {
+                geometry: &geometry,
+            };
+            send(&reply, &[socket.as_fd(), buffers.as_fd()])
+        }
+        Ok(Answer::Way(way)) => {
+            let reply = Reply::Way {
+                wire: way.wire,
+                hop: way.hop,
+                source: way.source.0,
+                mtu: way.mtu,
+            };
+            send(&reply, &[])
+        }
         Ok(Answer::Report { json, bytes }) => send(&Reply::Report { bytes }, &[json.as_fd()]),
         Err(fault) => send(&Reply::Refused(fault), &[]),
     }
@@ -337,7 +366,7 @@ fn reply(connection: &Connection, message: &Reply<'_>, fds: &[BorrowedFd<'_>]) -
 }
 
 /// The socket, listening before anybody can find it.
-fn bind(dir: &RuntimeDir) -> anyhow::Result<OwnedFd> {
+fn bind(dir: &RuntimeDir, for_all: bool) -> anyhow::Result<OwnedFd> {
     let new = dir.path().join("agent.sock.new");
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -348,6 +377,11 @@ fn bind(dir: &RuntimeDir) -> anyhow::Result<OwnedFd> {
         .with_context(|| format!("{} is too long for a socket", new.display()))?;
     rustix::net::bind(&socket, &address).with_context(|| format!("binding {}", new.display()))?;
     rustix::net::listen(&socket, BACKLOG).context("listening")?;
+    if for_all {
+        // Who is served is decided when he connects.
+        rustix::fs::chmod(&new, Mode::from_raw_mode(0o666))
+            .context("opening the socket to users")?;
+    }
     std::fs::rename(&new, dir.socket()).context("naming the socket")?;
     Ok(socket)
 }

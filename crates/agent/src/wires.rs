@@ -2,6 +2,7 @@
 
 use crate::registry::{Job, Registry, StackEntry, Unavailable};
 use sidestep_control::{Fault, StackId};
+use sidestep_nic::any;
 use sidestep_nic::memif::{Attachment, Geometry, Role, wire};
 use sidestep_shm::{EventFd, Nanos, Region};
 use sidestep_stack::{Stack, WireSetup};
@@ -202,7 +203,7 @@ impl Registry {
     pub(crate) fn learn_wires(&mut self, stack: StackId) -> Result<(), Fault> {
         let list: Vec<_> = self.stack(stack)?.with(|s| s.open_wires().collect())?;
         for (open, peer) in list {
-            if !open.geometry.is_ours() {
+            if open.is_network || !open.geometry.is_ours() {
                 continue;
             }
             let wire = self.wires.entry(open.id).or_insert_with(|| Wire {
@@ -272,7 +273,13 @@ impl Registry {
             .filter(|open| attached.get(&open.index) != Some(&open.generation))
             .collect();
         for open in missing {
-            let attachment = self.attachment(id, open.id, open.index);
+            let attachment = if open.is_network {
+                let queue = self.queue_attachment(open.id);
+                queue.map(|queue| queue.map(any::Attachment::from))
+            } else {
+                let wire = self.attachment(id, open.id, open.index);
+                wire.map(|wire| wire.map(any::Attachment::from))
+            };
             if let Some(attachment) = attachment.map_err(|_| Fault::Exhausted)? {
                 let entry = self.stack(id)?;
                 entry.with(|stack| stack.attach_wire(open.index, open.generation, attachment))?;

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{
-    NETNS, Place, Program, TestStack, be_agent, connect, eventually, part, say, served_by, tcp,
-    wait_for_go,
+    NETNS, Place, Program, TestStack, be_agent, connect, eventually, map_wire, part, say,
+    served_by, tcp, wait_for_go,
 };
 use sidestep_control::{Client, ClientError, Fault};
 use sidestep_nic::memif::Geometry;
@@ -43,13 +43,12 @@ fn a_wire_joins_two_stacks_once() {
         (vec![(near, 2)], vec![(far, 1)])
     );
     let (at_one, at_two) = (
-        client.map_wire(1, near).unwrap(),
-        client.map_wire(2, far).unwrap(),
+        map_wire(&mut client, 1, near),
+        map_wire(&mut client, 2, far),
     );
     assert_eq!((at_one.peer, at_two.peer), (2, 1));
     assert_ne!(at_one.role, at_two.role);
-    let geometry = &at_one.geometry[..at_one.geometry_bytes];
-    let geometry = Geometry::read_from_bytes(geometry).unwrap();
+    let geometry = Geometry::read_from_bytes(at_one.geometry.bytes()).unwrap();
     assert!(geometry.is_ours());
     let inode = |fd: &std::os::fd::OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
     assert_eq!(inode(&at_one.region), inode(&at_two.region));
@@ -74,7 +73,7 @@ fn a_stack_can_be_wired_to_itself() {
     assert_eq!(wires[0].0, near);
     let roles = wires
         .iter()
-        .map(|(index, _)| client.map_wire(1, *index).unwrap().role);
+        .map(|(index, _)| map_wire(&mut client, 1, *index).role);
     assert_eq!(roles.sum::<u8>(), 1);
 }
 
@@ -200,7 +199,7 @@ fn a_killed_agent_is_replaced_and_learns_everything_again() {
     let mut server = Program::start(name, "server", &place);
     server.expect("serving");
     let wire = client.open_wire(1, 2).unwrap();
-    let region = client.map_wire(1, wire).unwrap().region;
+    let region = map_wire(&mut client, 1, wire).region;
     agent.kill();
     assert_eq!(client.ps().err(), Some(ClientError::Lost));
 
@@ -216,7 +215,7 @@ fn a_killed_agent_is_replaced_and_learns_everything_again() {
     server.expect("back");
     assert_eq!(served_by(&directory, "127.0.0.1:80"), [2]);
     assert_eq!(client.open_wire(1, 2).unwrap(), wire, "it is the same wire");
-    assert_eq!(client.map_wire(1, wire).unwrap().peer, 2);
+    assert_eq!(map_wire(&mut client, 1, wire).peer, 2);
 
     // This time the other end dies while there is no agent.
     agent.kill();

@@ -3,6 +3,7 @@
 use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use sidestep_agent::{Copying, LinkSpec, Mode, Wanted};
 use sidestep_control::{Client, ClientError, RuntimeDir, start};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,14 +11,22 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 The agent introduces accelerated programs of one user to each other, and cleans up after those that die. It needs no
-privilege, is started by the first `sidestep run`, and ends when unused. Killing it disturbs no connection.
+privilege, is started by the first `sidestep run`, and ends when unused. Killing it disturbs no connection between
+programs of this host.
 
-Its directory is $SIDESTEP_RUNTIME_DIR, else $XDG_RUNTIME_DIR/sidestep, else /tmp/sidestep-UID; its log is agent.log
-therein.
+With --link, which needs root, it also steers what arrives at a network interface for accelerated sockets to their
+programs; all else on the interface stays the kernel's. Such an agent serves the whole host until it is stopped: root's
+programs, and those of the users named by --user. When it ends, in whatever way, the kernel has all frames again, and
+connections over the interface are reset.
+
+Its directory is $SIDESTEP_RUNTIME_DIR, else /run/sidestep with --link or where such an agent listens, else
+$XDG_RUNTIME_DIR/sidestep, else /tmp/sidestep-UID; its log is agent.log therein.
 
 Examples:
   sidestep agent --foreground
       run it here, with its log on standard error
+  sudo sidestep agent --link xdp:eth0 --user alice
+      accelerate programs of root and alice over eth0
   sidestep agent status
   sidestep agent stop
       established connections go on; the next program starts another
@@ -34,6 +43,14 @@ pub(crate) struct Agent {
     /// Log to standard error instead of to agent.log.
     #[arg(long)]
     foreground: bool,
+    /// Accelerate over this network interface too; may be given several times. xdp:NAME, and after commas `native` or
+    /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`.
+    #[arg(long = "link", value_name = "xdp:NAME", value_parser = link_spec)]
+    links: Vec<LinkSpec>,
+    /// A user, by name or number, whose programs may use the interfaces: they can send any frame there. May be given
+    /// several times. Who runs this by sudo is one of them.
+    #[arg(long = "user", value_name = "USER", requires = "links", value_parser = user)]
+    users: Vec<u32>,
     /// Stay so long when no program uses it.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     linger: u64,
@@ -56,6 +73,8 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
             linger,
             foreground: args.foreground,
             log_to_stderr: args.foreground,
+            links: args.links.clone(),
+            users: args.users.iter().copied().chain(caller()).collect(),
         };
         return sidestep_agent::run(&options).map(|()| ExitCode::SUCCESS);
     };
@@ -80,6 +99,51 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An interface to serve, as it is named on the command line.
+fn link_spec(text: &str) -> Result<LinkSpec, String> {
+    let mut words = text.split(',');
+    let name = words.next().and_then(|word| word.strip_prefix("xdp:"));
+    let name = name.filter(|name| !name.is_empty());
+    let interface = name.ok_or("not of the form xdp:NAME, as in xdp:eth0")?;
+    let mut spec = LinkSpec {
+        interface: interface.to_owned(),
+        mode: Wanted::Auto,
+        copying: Copying::Auto,
+    };
+    for word in words {
+        match word {
+            "native" => spec.mode = Wanted::Only(Mode::Native),
+            "generic" => spec.mode = Wanted::Only(Mode::Generic),
+            "copy" => spec.copying = Copying::Copy,
+            "zerocopy" => spec.copying = Copying::ZeroCopy,
+            other => {
+                return Err(format!(
+                    "{other}: not one of native, generic, copy and zerocopy"
+                ));
+            }
+        }
+    }
+    Ok(spec)
+}
+
+/// A user's number, from that or his name.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let all = std::fs::read_to_string("/etc/passwd").map_err(|e| format!("/etc/passwd: {e}"))?;
+    let mut found = all.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(text)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    found.next().ok_or_else(|| format!("no user {text}"))
+}
+
+/// Who called sudo.
+fn caller() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
 /// Connects to this user's agent, starts it where none runs, and returns its directory.

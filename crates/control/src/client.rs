@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use rustix::process::Pid;
 use rustix::time::Timespec;
 use sidestep_shm::Fd;
-use sidestep_wire::Address;
+use sidestep_wire::{Address, Endpoint};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -54,19 +54,74 @@ pub struct Welcome {
 
 /// What it takes to use a wire.
 #[derive(Debug)]
-pub struct MappedWire {
+pub enum MappedWire {
+    /// A wire to another stack.
+    Memif(MappedMemif),
+    /// A queue of a network.
+    Queue(MappedQueue),
+}
+
+/// What it takes to use a wire to another stack.
+#[derive(Debug)]
+pub struct MappedMemif {
     /// The stack at the other end.
     pub peer: StackId,
     /// This end's role, as the driver encodes it.
     pub role: u8,
-    /// The driver's geometry, as it lies in memory: the first `geometry_bytes`.
-    pub geometry: [u8; GEOMETRY_BYTES_MAX],
-    /// How much of `geometry` there is.
-    pub geometry_bytes: usize,
+    /// The driver's geometry.
+    pub geometry: Geometry,
     /// The wire's memory.
     pub region: OwnedFd,
     /// Wakes the stack at the other end.
     pub doorbell: OwnedFd,
+}
+
+/// What it takes to use a queue of a network.
+#[derive(Debug)]
+pub struct MappedQueue {
+    /// The driver's geometry.
+    pub geometry: Geometry,
+    /// The AF_XDP socket.
+    pub socket: OwnedFd,
+    /// The memory of its buffers.
+    pub buffers: OwnedFd,
+}
+
+/// A driver's geometry, as it lies in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Geometry {
+    bytes: [u8; GEOMETRY_BYTES_MAX],
+    len: usize,
+}
+
+impl Geometry {
+    fn new(bytes: &[u8]) -> Result<Self, ClientError> {
+        let mut copy = [0; GEOMETRY_BYTES_MAX];
+        let place = copy.get_mut(..bytes.len()).ok_or(ClientError::Garbage)?;
+        place.copy_from_slice(bytes);
+        Ok(Self {
+            bytes: copy,
+            len: bytes.len(),
+        })
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// How packets of a stack reach a host on a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkWay {
+    /// Index in the stack's table of wires.
+    pub wire: u32,
+    /// Index in the stack's table of hops.
+    pub hop: u32,
+    /// The local address.
+    pub source: Address,
+    /// Longest IP packet in bytes.
+    pub mtu: u32,
 }
 
 /// A connection to the agent. Requests are made one at a time; a forked child makes a connection of its own.
@@ -76,10 +131,6 @@ pub struct Client {
     pid: Pid,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack for a moment, and nothing here allocates"
-)]
 /// A reply's plain part, copied out of the buffer it was received in.
 enum Answer {
     Done,
@@ -91,9 +142,10 @@ enum Answer {
     Mapped {
         peer: StackId,
         role: u8,
-        geometry: [u8; GEOMETRY_BYTES_MAX],
-        bytes: usize,
+        geometry: Geometry,
     },
+    MappedQueue(Geometry),
+    Way(NetworkWay),
     Report(u64),
 }
 
@@ -232,12 +284,25 @@ impl Client {
         }
     }
 
-    /// The stack serves `what` from now on.
+    /// The stack serves `what` from now on, on this host.
     ///
     /// # Errors
     /// As for every request.
     pub fn publish(&mut self, stack: StackId, what: Publication) -> Result<(), ClientError> {
         self.done(&Request::Publish { stack, what }, &[])
+    }
+
+    /// As [`publish`](Self::publish), and to networks: `socket` is the kernel's that is bound to it.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn publish_everywhere(
+        &mut self,
+        stack: StackId,
+        what: Publication,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), ClientError> {
+        self.done(&Request::Publish { stack, what }, &[socket])
     }
 
     /// Takes a publication back.
@@ -265,26 +330,68 @@ impl Client {
     /// As for every request.
     pub fn map_wire(&mut self, stack: StackId, wire: u32) -> Result<MappedWire, ClientError> {
         let (answer, mut fds) = self.ask(&Request::MapWire { stack, wire }, &[])?;
-        let Answer::Mapped {
-            peer,
-            role,
-            geometry,
-            bytes,
-        } = answer
-        else {
-            return self.garbage();
+        match (answer, fds.take(), fds.take()) {
+            (
+                Answer::Mapped {
+                    peer,
+                    role,
+                    geometry,
+                },
+                Some(region),
+                Some(doorbell),
+            ) => Ok(MappedWire::Memif(MappedMemif {
+                peer,
+                role,
+                geometry,
+                region,
+                doorbell,
+            })),
+            (Answer::MappedQueue(geometry), Some(socket), Some(buffers)) => {
+                Ok(MappedWire::Queue(MappedQueue {
+                    geometry,
+                    socket,
+                    buffers,
+                }))
+            }
+            _ => self.garbage(),
+        }
+    }
+
+    /// Asks how packets reach `remote`, from `source` if that is chosen already.
+    ///
+    /// # Errors
+    /// As for every request; [`Fault::NoNetwork`] where it is the kernel's to reach.
+    pub fn way(
+        &mut self,
+        stack: StackId,
+        protocol: u8,
+        remote: Endpoint,
+        source: Option<Address>,
+    ) -> Result<NetworkWay, ClientError> {
+        let request = Request::Route {
+            stack,
+            protocol,
+            remote: remote.addr.0,
+            port: remote.port,
+            source: source.unwrap_or(Address::UNSPECIFIED_V6).0,
         };
-        let (Some(region), Some(doorbell)) = (fds.take(), fds.take()) else {
-            return self.garbage();
-        };
-        Ok(MappedWire {
-            peer,
-            role,
-            geometry,
-            geometry_bytes: bytes,
-            region,
-            doorbell,
-        })
+        match self.ask(&request, &[])? {
+            (Answer::Way(way), _) => Ok(way),
+            _ => self.garbage(),
+        }
+    }
+
+    /// What networks send to the ports that these sockets are bound to is for the stack; see [`Request::Claim`].
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn claim(
+        &mut self,
+        stack: StackId,
+        keep: bool,
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
+        self.done(&Request::Claim { stack, keep }, sockets)
     }
 
     /// Tells a new agent of a wire that this stack already has.
@@ -383,17 +490,23 @@ fn exchange(
             peer,
             role,
             geometry,
-        } => {
-            let mut copy = [0; GEOMETRY_BYTES_MAX];
-            let place = copy.get_mut(..geometry.len()).ok_or(ClientError::Garbage)?;
-            place.copy_from_slice(geometry);
-            Answer::Mapped {
-                peer,
-                role,
-                geometry: copy,
-                bytes: geometry.len(),
-            }
-        }
+        } => Answer::Mapped {
+            peer,
+            role,
+            geometry: Geometry::new(geometry)?,
+        },
+        Reply::MappedQueue { geometry } => Answer::MappedQueue(Geometry::new(geometry)?),
+        Reply::Way {
+            wire,
+            hop,
+            source,
+            mtu,
+        } => Answer::Way(NetworkWay {
+            wire,
+            hop,
+            source: Address(source),
+            mtu,
+        }),
         Reply::Report { bytes } => Answer::Report(bytes),
     };
     Ok((answer, received.fds))

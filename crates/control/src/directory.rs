@@ -7,7 +7,8 @@
 //!      2   the agent's process        agent, once
 //!      3   sequence                   agent; odd while the table is being changed
 //!      4   entries in use             agent
-//!      5…15                           unused
+//!      5   networks                   agent; 0 where it has none, else changes with their configuration
+//!      6…15                           unused
 //! then SLOTS entries of 8 words, found by hash and linear probing:
 //!      0   kind, flags, port; 0 = empty, which ends a probe
 //!      1   network namespace

@@ -19,6 +19,8 @@ mod runtime_dir;
 pub mod start;
 pub mod transport;
 
-pub use client::{Client, ClientError, MappedWire, Welcome};
+pub use client::{
+    Client, ClientError, Geometry, MappedMemif, MappedQueue, MappedWire, NetworkWay, Welcome,
+};
 pub use message::{Fault, Publication, Reply, Request, StackId, VERSION};
 pub use runtime_dir::RuntimeDir;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sidestep_wire::{Address, Endpoint};
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -103,6 +103,7 @@ pub enum Request<'a> {
         stack: StackId,
     },
     /// The stack serves an endpoint from now on. May be said several times; each needs its own [`Request::Withdraw`].
+    /// Descriptor, where it is to be served to networks too: the kernel's socket that is bound to it.
     Publish {
         /// The stack.
         stack: StackId,
@@ -137,6 +138,28 @@ pub enum Request<'a> {
         /// Index in that stack's table of wires.
         wire: u32,
     },
+    /// Asks how packets of the stack reach a host on a network. Answered by [`Reply::Way`].
+    Route {
+        /// The stack.
+        stack: StackId,
+        /// IP protocol number: 6 or 17.
+        protocol: u8,
+        /// Where to, IPv4 as IPv4-mapped IPv6.
+        remote: [u8; 16],
+        /// The port there.
+        port: u16,
+        /// The local address, where it is chosen already; else unspecified.
+        source: [u8; 16],
+    },
+    /// What networks send to ports of this host is for the stack from now on.
+    /// Descriptors: the kernel's sockets that are bound to these ports, as proof that nobody else has them.
+    Claim {
+        /// The stack.
+        stack: StackId,
+        /// The agent keeps the sockets, and so the ports, for as long as the stack is there. Else the claim ends when no
+        /// socket of the stack has the port any more.
+        keep: bool,
+    },
     /// Asks for a report. Answered by [`Reply::Report`] with a descriptor to read it from.
     Ps,
     /// Ends the agent. Established connections go on.
@@ -170,6 +193,22 @@ pub enum Reply<'a> {
         role: u8,
         /// The driver's geometry, as it lies in memory.
         geometry: &'a [u8],
+    },
+    /// Answers [`Request::MapWire`] for a queue of a network. Descriptors: its AF_XDP socket, the memory of its buffers.
+    MappedQueue {
+        /// The driver's geometry, as it lies in memory.
+        geometry: &'a [u8],
+    },
+    /// Answers [`Request::Route`].
+    Way {
+        /// Index in the stack's table of wires.
+        wire: u32,
+        /// Index in the stack's table of hops.
+        hop: u32,
+        /// The local address, IPv4 as IPv4-mapped IPv6.
+        source: [u8; 16],
+        /// Longest IP packet in bytes.
+        mtu: u32,
     },
     /// Answers [`Request::Ps`]; descriptor: a memory file that holds JSON.
     Report {
@@ -223,6 +262,18 @@ pub enum Fault {
     /// What came as the stack's memory is none.
     #[error("this is not the memory of a stack")]
     NotAStack,
+    /// No accelerated interface leads there.
+    #[error("no accelerated interface leads there")]
+    NoNetwork,
+    /// Every queue of the interface is another stack's.
+    #[error("every queue of the interface is another program's")]
+    NoQueue,
+    /// What came as proof is no socket that is bound to the port in the namespace of the network.
+    #[error("a port is claimed without a socket that is bound to it")]
+    NotBound,
+    /// The interface cannot be used; the agent's log says why.
+    #[error("the interface cannot be used")]
+    Interface,
     /// A process held the stack's lock for too long; try again.
     #[error("the other program is busy")]
     Busy,

@@ -1,8 +1,11 @@
 //! The network namespace that the calling thread is in, and the addresses that are this host's there.
 
+mod sys;
+
 use rustix::fs::{CWD, Mode, OFlags};
 use sidestep_wire::Address;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// Most addresses that are told of; a host with more keeps the rest in the kernel.
@@ -16,6 +19,22 @@ const LINE_BYTES: usize = 256;
 /// Where `/proc` is not mounted.
 pub fn network() -> io::Result<u64> {
     Ok(rustix::fs::stat("/proc/thread-self/ns/net")?.st_ino)
+}
+
+/// Names the network namespace of another process, as [`network`] does.
+///
+/// # Errors
+/// Where there is no such process, or its namespaces are not to be seen.
+pub fn of_process(pid: u32) -> io::Result<u64> {
+    Ok(rustix::fs::stat(format!("/proc/{pid}/ns/net"))?.st_ino)
+}
+
+/// Names the network namespace that a socket was made in, as [`network`] does.
+///
+/// # Errors
+/// Without `CAP_NET_ADMIN` there, and for what is no socket.
+pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(sys::of_socket(socket)?)?.st_ino)
 }
 
 /// Fills `list` with the addresses of this namespace but for loopback; how many there are. Allocates nothing.

@@ -7,13 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// A directory that is this user's and nobody else's.
+/// Where the agent of the whole host lives, which root runs and which serves its interfaces.
+const OF_HOST: &str = "/run/sidestep";
+const SOCKET: &str = "agent.sock";
+
+/// A directory in which an agent listens: this user's and nobody else's, or root's, where only root can write.
 ///
-/// `$SIDESTEP_RUNTIME_DIR` where it is set, else `$XDG_RUNTIME_DIR/sidestep`, else `/tmp/sidestep-UID`.
+/// `$SIDESTEP_RUNTIME_DIR` where it is set; else `/run/sidestep` where an agent of the whole host listens; else
+/// `$XDG_RUNTIME_DIR/sidestep`, else `/tmp/sidestep-UID`.
 #[derive(Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
     dir: OwnedFd,
+    owned: bool,
 }
 
 impl RuntimeDir {
@@ -25,6 +31,12 @@ impl RuntimeDir {
         if let Some(path) = non_empty("SIDESTEP_RUNTIME_DIR") {
             return Self::open(&path);
         }
+        let of_host = Path::new(OF_HOST);
+        if of_host.join(SOCKET).exists()
+            && let Ok(dir) = Self::open(of_host)
+        {
+            return Ok(dir);
+        }
         if let Some(base) = non_empty("XDG_RUNTIME_DIR") {
             // After `su` it may still name another user's.
             if let Ok(dir) = Self::open(&base.join("sidestep")) {
@@ -33,6 +45,18 @@ impl RuntimeDir {
         }
         let uid = rustix::process::geteuid().as_raw();
         Self::open(Path::new(&format!("/tmp/sidestep-{uid}")))
+    }
+
+    /// The directory for an agent of the whole host: that which the environment names, else [the host's](OF_HOST), made if
+    /// it is missing and readable for all.
+    ///
+    /// # Errors
+    /// As [`RuntimeDir::from_env`].
+    pub fn of_host() -> io::Result<Self> {
+        let path = non_empty("SIDESTEP_RUNTIME_DIR").unwrap_or_else(|| OF_HOST.into());
+        let dir = Self::open(&path)?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o755))?;
+        Ok(dir)
     }
 
     /// The directory at `path`, made if it is missing.
@@ -49,9 +73,11 @@ impl RuntimeDir {
         let stat = rustix::fs::fstat(&dir)?;
         let owned = stat.st_uid == rustix::process::geteuid().as_raw();
         let private = stat.st_mode & 0o077 == 0;
-        if !owned || !private || FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        let of_root = stat.st_uid == 0 && stat.st_mode & 0o022 == 0;
+        let trusted = owned && private || of_root;
+        if !trusted || FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             let text = format!(
-                "{} is not a directory of mode 0700 of this user",
+                "{} is neither a directory of mode 0700 of this user nor one of root's that only root can write in",
                 path.display()
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
@@ -59,6 +85,7 @@ impl RuntimeDir {
         Ok(Self {
             path: path.to_path_buf(),
             dir,
+            owned,
         })
     }
 
@@ -67,9 +94,14 @@ impl RuntimeDir {
         &self.path
     }
 
+    /// Whether it is this user's, so that he can run an agent in it.
+    pub const fn is_ours(&self) -> bool {
+        self.owned
+    }
+
     /// The socket that the agent listens on.
     pub fn socket(&self) -> PathBuf {
-        self.path.join("agent.sock")
+        self.path.join(SOCKET)
     }
 
     /// The file that the one agent of this directory has locked.

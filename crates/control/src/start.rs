@@ -42,6 +42,10 @@ pub fn ensure_running_in(
             Err(ClientError::NoAgent | ClientError::Lost) => {}
             result => return result,
         }
+        if !dir.is_ours() {
+            // Root's to start.
+            return Err(ClientError::NoAgent);
+        }
         if attempt % ATTEMPTS_A_START == 0 {
             spawn(dir, exe).map_err(|_| ClientError::NoAgent)?;
         }

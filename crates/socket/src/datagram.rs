@@ -7,8 +7,8 @@ use crate::stream::{kernel_name, reachable, reserve, source_for};
 use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Endpoint, Errno, Foreign, ForeignMut};
-use sidestep_shm::{Nanos, Retired};
-use sidestep_stack::{Datagram, Error, Ready, SocketFlags, SocketRef, WaitFor, Way};
+use sidestep_shm::{NONE, Nanos, Retired};
+use sidestep_stack::{Datagram, Error, HopState, Ready, SocketFlags, SocketRef, WaitFor, Way};
 
 impl Process {
     /// Sends: on a stream, or a datagram to `target` (or the connected peer).
@@ -145,18 +145,26 @@ impl Process {
             (Some(target), Some((remote, way))) if target == remote => (target, Some(way)),
             (Some(target), _) => (target, hint),
         };
-        let way = match way {
-            Some(way) => way,
-            None => self
-                .lock_session()
-                .route(self, shared, false, remote, 0)
-                .map(Way::from)
-                .map_err(|why| {
+        let is_bound = bound.is_some_and(|local| !local.addr.is_unspecified());
+        let (way, source) = match way {
+            Some(way) if way.hop == NONE || is_bound => (way, source_for(remote.addr)),
+            // From the address that the route wants.
+            _ => {
+                let mut session = self.lock_session();
+                let routed = session.route(self, shared, false, (bound, remote), 0);
+                let routed = routed.map(|reached| (reached.way, reached.source));
+                routed.map_err(|why| {
+                    drop(session);
                     self.count_handover(shared, why);
                     NoWay::Kernel
-                })?,
+                })?
+            }
         };
-        let source = source_for(remote.addr);
+        let found = self.with_stack(shared, |stack| stack.hop_state(way.hop));
+        if found != Ok(HopState::Reachable) {
+            // The kernel looks for the station, and keeps what is to be sent until it has found it.
+            return Err(NoWay::Kernel);
+        }
         let local = match bound {
             Some(local) if !local.addr.is_unspecified() => local,
             Some(local) => Endpoint::new(source, local.port),
@@ -186,10 +194,14 @@ impl Process {
         };
         let local = reserve(fd, any, is_v6).map_err(NoWay::Failed)?;
         let bound = self.with_stack(shared, |stack| stack.bind(r, local));
-        match bound {
-            Ok(Ok(())) => Ok(local),
-            _ => Err(NoWay::Kernel),
+        if !matches!(bound, Ok(Ok(()))) {
+            return Err(NoWay::Kernel);
         }
+        // On this host answers come back by the wire; networks must be told where to.
+        if self.lock_session().networks_number().is_some() {
+            self.publish(shared, fd, "bind", local, flags);
+        }
+        Ok(local)
     }
 
     /// connect(2) of a datagram socket. The kernel's socket is connected too, so that its side filters alike.
@@ -201,9 +213,13 @@ impl Process {
         remote: Endpoint,
     ) -> Verdict<()> {
         let target = reachable(remote);
-        let routed = self.lock_session().route(self, shared, false, target, 0);
-        let (wire, handover) = match routed {
-            Ok(wire) => (Some(wire), None),
+        let bound = self.with_stack(shared, |stack| stack.local(r));
+        let bound = bound.ok().and_then(Result::ok).flatten();
+        let routed = self
+            .lock_session()
+            .route(self, shared, false, (bound, target), 0);
+        let (way, handover) = match routed {
+            Ok(reached) => (Some(reached.way), None),
             Err(why) => (None, Some(why)),
         };
         self.explain(&Decision {
@@ -214,7 +230,7 @@ impl Process {
             remote: Some(target),
             handover,
         });
-        let Some(wire) = wire else {
+        let Some(way) = way else {
             if let Some(why) = handover {
                 self.count_handover(shared, why);
             }
@@ -236,7 +252,7 @@ impl Process {
             }
         }
         match self.with_stack(shared, |stack| {
-            stack.connect_datagram(r, Some((target, wire)))
+            stack.connect_datagram(r, Some((target, way)))
         }) {
             Ok(Ok(())) => Verdict::Kernel,
             Ok(Err(error)) => Verdict::fail(from_stack(error)),

@@ -16,6 +16,7 @@ mod explain;
 mod fdtable;
 mod fork;
 mod nesting;
+mod networks;
 mod options;
 mod poll;
 mod ports;

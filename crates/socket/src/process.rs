@@ -49,6 +49,7 @@ pub struct Process {
     /// Forks between the first process and this one.
     forks: AtomicU32,
     pub(crate) ports: crate::ports::Ports,
+    pub(crate) wakes: crate::networks::Wakes,
     pub(crate) epolls: crate::epoll::Epolls,
     /// How many descriptors of this process stand for each socket of the stack.
     pub(crate) references: References,
@@ -94,6 +95,7 @@ static PROCESS: Process = Process {
     agent_seen: AtomicU64::new(0),
     forks: AtomicU32::new(0),
     ports: crate::ports::Ports::new(),
+    wakes: crate::networks::Wakes::new(),
     epolls: crate::epoll::Epolls::new(),
     references: References(OnceLock::new()),
 };

@@ -1,15 +1,19 @@
 //! The connection to the agent: registering what this process has, and finding what others serve.
 
-use crate::process::{Process, Shared};
+use crate::networks::{Networks, Reached};
+use crate::process::{Process, Shared, with_fd};
+use crate::stream::source_for;
 use crate::{Address, Endpoint};
 use sidestep_control::directory::Directory;
 use sidestep_control::start::ensure_running;
-use sidestep_control::{Client, ClientError, Fault, Publication, namespace};
-use sidestep_nic::memif::{Attachment, Geometry};
+use sidestep_control::{
+    Client, ClientError, Fault, MappedMemif, MappedQueue, MappedWire, Publication, namespace,
+};
+use sidestep_nic::{any, memif, xdp};
 use sidestep_shm::{EventFd, Region};
-use sidestep_stack::{Handover, SocketFlags, WireToAttach};
+use sidestep_stack::{Handover, SocketFlags, Way, WireToAttach};
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -20,7 +24,10 @@ const UDP: u8 = 17;
 /// What we have of the agent.
 pub(crate) struct Session {
     client: Option<Client>,
-    directory: Option<Directory>,
+    pub(crate) directory: Option<Directory>,
+    /// The agent's; 0 before there was one.
+    generation: u64,
+    pub(crate) networks: Option<Networks>,
     /// What this process published, to say it again to another agent.
     published: Vec<Publication>,
     /// Memory of attached wires by their identity, to give it to another agent.
@@ -32,6 +39,8 @@ impl Session {
         Self {
             client: None,
             directory: None,
+            generation: 0,
+            networks: None,
             published: Vec::new(),
             regions: None,
         }
@@ -45,7 +54,9 @@ impl Session {
         slot: u32,
     ) -> Result<(), ClientError> {
         let config = process.config();
-        let (mut client, welcome) = ensure_running(&config.exe, &config.name)?;
+        let (mut client, welcome) = ensure_running(&config.exe, &config.name)
+            .inspect_err(|_| self.on_other_agent(process, shared, 0))?;
+        self.on_other_agent(process, shared, welcome.generation);
         let directory = Directory::attach(welcome.directory).map_err(|_| ClientError::Garbage)?;
         let mut addresses = [Address::UNSPECIFIED_V6; 1024];
         let count = namespace::addresses(&mut addresses).unwrap_or(0);
@@ -68,6 +79,14 @@ impl Session {
         Ok(())
     }
 
+    /// Another agent than before: the one that steered frames to us steers no more.
+    fn on_other_agent(&mut self, process: &Process, shared: &Shared, generation: u64) {
+        if self.generation != generation && self.generation != 0 {
+            self.lose_networks(process, shared);
+        }
+        self.generation = generation;
+    }
+
     fn restore_wires(&mut self, process: &Process, shared: &Shared, client: &mut Client) {
         let Some(regions) = &self.regions else { return };
         let wires = process.with_stack(shared, |stack| {
@@ -81,7 +100,7 @@ impl Session {
     }
 
     /// Makes a request; a lost agent is replaced once.
-    fn ask<R>(
+    pub(crate) fn ask<R>(
         &mut self,
         process: &Process,
         shared: &Shared,
@@ -119,23 +138,44 @@ impl Session {
         self.client = None;
     }
 
-    /// Other programs can reach this endpoint from now on.
+    /// Other programs can reach this endpoint, which `fd` is bound to, from now on; and so can networks.
     pub(crate) fn publish(
         &mut self,
         process: &Process,
         shared: &Shared,
-        is_tcp: bool,
+        (fd, is_tcp): (i32, bool),
         endpoint: Endpoint,
         flags: SocketFlags,
     ) -> Result<(), Handover> {
         let what = publication(is_tcp, endpoint, flags);
-        self.ask(process, shared, |client| client.publish(shared.id, what))
-            .map_err(|error| match error {
-                ClientError::Refused(Fault::InUse) => Handover::Taken,
-                ClientError::Refused(Fault::DirectoryFull) => Handover::Full,
-                _ => Handover::NoAgent,
-            })?;
+        let on_networks = self.networks_number().is_some();
+        let mut published = Ok(());
+        if on_networks {
+            published = with_fd(fd, |fd| {
+                self.ask(process, shared, |client| {
+                    client.publish_everywhere(shared.id, what, fd)
+                })
+            });
+            self.attach_wires(process, shared);
+        }
+        let networks_refuse = matches!(
+            published,
+            Err(ClientError::Refused(
+                Fault::NoQueue | Fault::Interface | Fault::NotBound | Fault::NoNetwork
+            ))
+        );
+        if !on_networks || networks_refuse {
+            published = self.ask(process, shared, |client| client.publish(shared.id, what));
+        }
+        published.map_err(|error| match error {
+            ClientError::Refused(Fault::InUse) => Handover::Taken,
+            ClientError::Refused(Fault::DirectoryFull) => Handover::Full,
+            _ => Handover::NoAgent,
+        })?;
         self.published.push(what);
+        if networks_refuse {
+            return Err(Handover::NoQueue);
+        }
         Ok(())
     }
 
@@ -154,15 +194,15 @@ impl Session {
         let _ = self.ask(process, shared, |client| client.withdraw(shared.id, what));
     }
 
-    /// The index of a wire to the stack that serves an endpoint, opened now if need be.
+    /// The way to whoever serves an endpoint: a wire to a stack of this host, opened now if need be, or a network.
     pub(crate) fn route(
         &mut self,
         process: &Process,
         shared: &Shared,
         is_tcp: bool,
-        remote: Endpoint,
+        (bound, remote): (Option<Endpoint>, Endpoint),
         flow_hash: u32,
-    ) -> Result<u32, Handover> {
+    ) -> Result<Reached, Handover> {
         // A directory that no agent writes any more may name stacks that are gone.
         self.check(process, shared);
         let directory = self.directory.as_ref().ok_or(Handover::NoAgent)?;
@@ -174,24 +214,27 @@ impl Session {
             let local = directory
                 .is_local(shared.netns, remote.addr)
                 .unwrap_or(false);
-            return Err(if local {
-                Handover::NotServed
-            } else {
-                Handover::OtherHost
-            });
+            if local {
+                return Err(Handover::NotServed);
+            }
+            let source = bound.map(|b| b.addr).filter(|a| !a.is_unspecified());
+            return self.network_way(process, shared, protocol, remote, source);
         };
         let known = process
             .with_stack(shared, |stack| stack.wire_to(peer))
             .map_err(|_| Handover::Retired)?;
-        if let Some(index) = known {
-            self.attach_wires(process, shared);
-            return Ok(index);
-        }
-        let index = self
-            .ask(process, shared, |client| client.open_wire(shared.id, peer))
-            .map_err(|_| Handover::NoWire)?;
+        let wire = match known {
+            Some(wire) => wire,
+            None => self
+                .ask(process, shared, |client| client.open_wire(shared.id, peer))
+                .map_err(|_| Handover::NoWire)?,
+        };
         self.attach_wires(process, shared);
-        Ok(index)
+        Ok(Reached {
+            way: Way::from(wire),
+            source: source_for(remote.addr),
+            by_network: false,
+        })
     }
 
     /// Attaches all wires of the stack that this process has not attached yet.
@@ -202,6 +245,9 @@ impl Session {
                 if let Some(regions) = &mut self.regions {
                     regions.retain(|id, _| stack.open_wires().any(|(wire, _)| wire.id == *id));
                 }
+                process
+                    .wakes
+                    .retain(|id| stack.open_wires().any(|(wire, _)| wire.id == id));
                 stack.unattached_wire()
             });
             let Ok(Some(wire)) = next else { return };
@@ -226,20 +272,49 @@ impl Session {
         process: &Process,
         shared: &Shared,
         wire: &WireToAttach,
-    ) -> Result<Attachment, ClientError> {
+    ) -> Result<any::Attachment, ClientError> {
         let mapped = self.ask(process, shared, |client| {
             client.map_wire(shared.id, wire.index)
         })?;
-        let unusable = |_: std::io::Error| ClientError::Garbage;
-        let geometry = mapped.geometry.get(..mapped.geometry_bytes).unwrap_or(&[]);
-        let geometry = Geometry::read_from_bytes(geometry).map_err(|_| ClientError::Garbage)?;
+        match mapped {
+            MappedWire::Memif(memif) => self.memif(wire, memif).map(any::Attachment::from),
+            MappedWire::Queue(queue) => {
+                let (attachment, wake) = attach_queue(queue)?;
+                process.wakes.add(wire.id, wake);
+                Ok(attachment.into())
+            }
+        }
+    }
+
+    fn memif(
+        &mut self,
+        wire: &WireToAttach,
+        mapped: MappedMemif,
+    ) -> Result<memif::Attachment, ClientError> {
+        let geometry = memif::Geometry::read_from_bytes(mapped.geometry.bytes())
+            .map_err(|_| ClientError::Garbage)?;
         let region = Arc::new(Region::attach(mapped.region).map_err(unusable)?);
         let doorbell = EventFd::attach(mapped.doorbell).map_err(unusable)?;
-        let attachment = Attachment::for_wire(region.clone(), &geometry, wire.role, doorbell)
-            .map_err(unusable)?;
+        let attachment =
+            memif::Attachment::for_wire(region.clone(), &geometry, wire.role, doorbell)
+                .map_err(unusable)?;
         self.regions.get_or_insert_default().insert(wire.id, region);
         Ok(attachment)
     }
+}
+
+/// A queue of a network, and a descriptor to sleep on.
+fn attach_queue(mapped: MappedQueue) -> Result<(xdp::Attachment, OwnedFd), ClientError> {
+    let geometry = xdp::Geometry::read_from_bytes(mapped.geometry.bytes())
+        .map_err(|_| ClientError::Garbage)?;
+    let wake = mapped.socket.try_clone().map_err(unusable)?;
+    let buffers = Region::attach_unsealed(mapped.buffers).map_err(unusable)?;
+    let attachment = xdp::Attachment::new(mapped.socket, buffers, &geometry).map_err(unusable)?;
+    Ok((attachment, wake))
+}
+
+fn unusable(_: std::io::Error) -> ClientError {
+    ClientError::Garbage
 }
 
 fn publication(is_tcp: bool, endpoint: Endpoint, flags: SocketFlags) -> Publication {

@@ -69,7 +69,7 @@ impl Process {
         }
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &self,
         shared: &Shared,
         fd: i32,
@@ -80,7 +80,7 @@ impl Process {
         let is_tcp = event == "listen";
         let published = self
             .lock_session()
-            .publish(self, shared, is_tcp, local, flags);
+            .publish(self, shared, (fd, is_tcp), local, flags);
         let handover = published.err();
         self.explain(&Decision {
             fd,
@@ -159,25 +159,38 @@ impl Process {
             .map_err(|e: Error| Begin::Failed(from_stack(e)))?;
         let hash = u32::from(bound.map_or(0, |l| l.port))
             ^ u32::try_from(fd).unwrap_or(0).wrapping_mul(0x9e37_79b9);
-        let wire = self
+        let reached = self
             .lock_session()
-            .route(self, shared, true, remote, hash)
+            .route(self, shared, true, (bound, remote), hash)
             .map_err(Begin::Handover)?;
+        let source = reached.source;
         let local = match bound {
             Some(local) if !local.addr.is_unspecified() => local,
-            Some(local) => Endpoint::new(source_for(remote.addr), local.port),
+            Some(local) => Endpoint::new(source, local.port),
+            None if reached.by_network => self
+                .lock_session()
+                .network_port(self, shared, source, remote)
+                .map_err(Begin::Failed)?,
             None => self
                 .reserve_port(shared, fd, remote, flags.contains(SocketFlags::INET6))
                 .map_err(Begin::Failed)?,
         };
+        if bound.is_some() && reached.by_network {
+            let mut session = self.lock_session();
+            session
+                .claim_own_port(self, shared, fd)
+                .map_err(Begin::Failed)?;
+        }
         let now = self.now();
-        self.with_stack(shared, |stack| stack.connect(now, r, (local, remote), wire))
-            .map_err(|Retired| Begin::Failed(Errno::CONNRESET))?
-            .map_err(|e| match e {
-                Error::Unreachable => Begin::Handover(Handover::NoWire),
-                Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
-                other => Begin::Failed(from_stack(other)),
-            })?;
+        self.with_stack(shared, |stack| {
+            stack.connect(now, r, (local, remote), reached.way)
+        })
+        .map_err(|Retired| Begin::Failed(Errno::CONNRESET))?
+        .map_err(|e| match e {
+            Error::Unreachable => Begin::Handover(Handover::NoWire),
+            Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
+            other => Begin::Failed(from_stack(other)),
+        })?;
         self.explain(&Decision {
             fd,
             is_tcp: true,

@@ -17,6 +17,7 @@ const GLANCES: usize = 64;
 pub(crate) const DOORBELL: u64 = 1;
 pub(crate) const WAITER: u64 = 2;
 pub(crate) const KERNEL: u64 = 3;
+const NETWORK: u64 = 4;
 
 /// A thread's own state.
 pub(crate) struct ThreadState {
@@ -26,6 +27,8 @@ pub(crate) struct ThreadState {
     waiter: Option<u32>,
     /// epoll descriptor over doorbell, waiter, and one more.
     sleep: Option<Fd>,
+    /// The state of the list of networks' sockets that are in it too.
+    networks: u32,
     /// The one more: a descriptor of the kernel's side.
     kernel_fd: i32,
     /// How long the next spin may take.
@@ -47,6 +50,7 @@ impl ThreadState {
         fork: 0,
         waiter: None,
         sleep: None,
+        networks: 0,
         kernel_fd: -1,
         spin: Nanos::NEVER,
         spins: false,
@@ -119,12 +123,18 @@ impl ThreadState {
         self.waiter
     }
 
-    /// The descriptor to sleep on: doorbell, waiter, and `kernel_fd` if it is not negative.
+    /// The descriptor to sleep on: doorbell, networks, waiter, and `kernel_fd` if it is not negative.
     pub(crate) fn sleep_fd(
         &mut self,
+        process: &Process,
         shared: &Shared,
         kernel_fd: i32,
     ) -> rustix::io::Result<BorrowedFd<'_>> {
+        let networks = process.wakes.changes();
+        if self.networks != networks {
+            self.sleep = None;
+            self.networks = networks;
+        }
         if self.sleep.is_none() {
             let fd = epoll::create(CreateFlags::CLOEXEC)?;
             // Exclusive: a frame wakes one of the sleeping threads, which wakes others as their sockets become ready.
@@ -135,6 +145,10 @@ impl ThreadState {
                 EventData::new_u64(DOORBELL),
                 exclusive,
             )?;
+            process.wakes.each(|socket| {
+                // One that is refused is looked at whenever something else wakes us.
+                let _ = epoll::add(&fd, socket, EventData::new_u64(NETWORK), exclusive);
+            });
             if let Some(event) = self.waiter.and_then(|w| shared.waiters.get(w as usize)) {
                 epoll::add(&fd, event, EventData::new_u64(WAITER), EventFlags::IN)?;
             }

@@ -257,7 +257,7 @@ impl Process {
             -1
         };
         let bed = with_thread(self, |t| {
-            let sleep = t.sleep_fd(shared, kernel_fd)?.as_raw_fd();
+            let sleep = t.sleep_fd(self, shared, kernel_fd)?.as_raw_fd();
             Ok((sleep, t.my_waiter()))
         });
         let slept = match bed {

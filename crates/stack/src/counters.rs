@@ -99,11 +99,15 @@ pub enum Handover {
     Taken,
     /// A connection came by the kernel: its program is not accelerated.
     KernelPeer,
+    /// No accelerated interface leads to the destination.
+    NoNetwork,
+    /// Every queue of the interface is another program's, or could not be opened.
+    NoQueue,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 12;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -116,6 +120,8 @@ impl Handover {
         Self::Configured,
         Self::Taken,
         Self::KernelPeer,
+        Self::NoNetwork,
+        Self::NoQueue,
     ];
 
     /// The reason as a sentence for people.
@@ -130,6 +136,8 @@ impl Handover {
             Self::Retired => "the stack was given up after a process died inside it",
             Self::Configured => "acceleration is switched off",
             Self::KernelPeer => "the peer came by the kernel",
+            Self::NoNetwork => "no accelerated interface leads to the destination",
+            Self::NoQueue => "the program has no queue of the interface (the agent's log says why)",
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

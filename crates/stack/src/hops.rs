@@ -114,6 +114,15 @@ impl Stack<'_> {
         Ok((place, hop.state()))
     }
 
+    /// What is known of the hop of a way; reachable where it needs none.
+    pub fn hop_state(&self, hop: u32) -> HopState {
+        if hop == NONE {
+            return HopState::Reachable;
+        }
+        let hop = self.core.hops.get(hop as usize);
+        hop.map_or(HopState::Free, Hop::state)
+    }
+
     /// The neighbours that are neither reachable nor failed: wire and address.
     pub fn incomplete_hops(&self) -> impl Iterator<Item = (u32, Address)> + '_ {
         let hops = self.core.hops.iter();

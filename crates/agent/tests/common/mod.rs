@@ -5,7 +5,9 @@
 use sidestep_agent::Options;
 use sidestep_agent::report::Report;
 use sidestep_control::directory::Directory;
-use sidestep_control::{Client, ClientError, Publication, RuntimeDir, StackId, Welcome};
+use sidestep_control::{
+    Client, ClientError, MappedMemif, MappedWire, Publication, RuntimeDir, StackId, Welcome,
+};
 use sidestep_nic::memif::{Attachment, Geometry, Role};
 use sidestep_shm::{Clock, EventFd, Foreign, ForeignMut, Nanos, Owner, Region};
 use sidestep_stack::{
@@ -62,6 +64,7 @@ impl Place {
             linger,
             foreground: true,
             log_to_stderr: false,
+            ..Options::default()
         };
         std::thread::spawn(move || sidestep_agent::run(&options).unwrap())
     }
@@ -128,6 +131,14 @@ pub(crate) fn report(client: &mut Client) -> Report {
     serde_json::from_str(&text).unwrap()
 }
 
+/// What it takes to use a wire between stacks.
+pub(crate) fn map_wire(client: &mut Client, stack: StackId, wire: u32) -> MappedMemif {
+    match client.map_wire(stack, wire).unwrap() {
+        MappedWire::Memif(mapped) => mapped,
+        MappedWire::Queue(_) => panic!("a queue of a network"),
+    }
+}
+
 /// A stack with a slot of this process.
 pub(crate) struct TestStack {
     pub(crate) id: StackId,
@@ -179,9 +190,8 @@ impl TestStack {
 
     /// Attaches this process to a wire.
     pub(crate) fn attach(&self, client: &mut Client, wire: u32) {
-        let mapped = client.map_wire(self.id, wire).unwrap();
-        let geometry = &mapped.geometry[..mapped.geometry_bytes];
-        let geometry = Geometry::read_from_bytes(geometry).unwrap();
+        let mapped = map_wire(client, self.id, wire);
+        let geometry = Geometry::read_from_bytes(mapped.geometry.bytes()).unwrap();
         let role = if mapped.role == Role::Slave as u8 {
             Role::Slave
         } else {
@@ -378,6 +388,7 @@ pub(crate) fn be_agent(place: PathBuf) -> ! {
         linger,
         foreground: true,
         log_to_stderr: false,
+        ..Options::default()
     };
     sidestep_agent::run(&options).unwrap();
     std::process::exit(0)

@@ -140,6 +140,11 @@ impl Directory {
         self.consistently(|words| address_is_local(words, netns, address))
     }
 
+    /// The number of the networks' configuration; none where the agent has no network.
+    pub fn networks(&self) -> Option<u64> {
+        Some(self.word(header::NETWORKS)).filter(|number| *number != 0)
+    }
+
     /// How many entries there are.
     pub fn entries(&self) -> u64 {
         self.word(header::COUNT)

@@ -23,6 +23,7 @@ pub(super) mod header {
     pub(in super::super) const PID: usize = 2;
     pub(in super::super) const SEQUENCE: usize = 3;
     pub(in super::super) const COUNT: usize = 4;
+    pub(in super::super) const NETWORKS: usize = 5;
 }
 
 /// The kind of an entry that says that an address is this host's; other kinds are IP protocol numbers.

@@ -50,6 +50,11 @@ impl DirectoryWriter {
         self.words.descriptor()
     }
 
+    /// The agent has networks, whose configuration has this number: ways that programs know by another one may be wrong.
+    pub fn set_networks(&self, number: u64) {
+        self.set(header::NETWORKS, number);
+    }
+
     /// How many entries there are.
     pub const fn entries(&self) -> usize {
         self.count

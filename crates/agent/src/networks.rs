@@ -1,0 +1,102 @@
+//! Networks: the interfaces that the agent steers frames from to stacks.
+//!
+//! The kernel stays the owner of the configuration: routes are asked of it, neighbours are its to find, addresses and
+//! links are followed. What arrives for a port goes to a stack only if the stack's program has shown a kernel's socket
+//! that is bound to the port; all else stays the kernel's.
+//!
+//! - [`interface`]: one interface: its steering program, and the sockets of stacks on its queues.
+//! - `members`: a stack joins the networks, and leaves them.
+//! - `claims`: which ports are whose.
+//! - `ways`: how packets of a stack reach a host.
+//! - `follow`: what the kernel tells of changes.
+
+mod claims;
+mod follow;
+pub(crate) mod interface;
+mod members;
+mod ways;
+
+use crate::lifetime::LinkSpec;
+use crate::registry::{Registry, Token};
+use anyhow::Context;
+use interface::Interface;
+use members::Member;
+use rustix::event::epoll::{self, EventFlags};
+use sidestep_control::{StackId, namespace};
+use sidestep_netlink::{Config, Neighbours, Options, Routes};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+/// All of it, of one network namespace: the agent's own.
+pub(crate) struct Networks {
+    /// The namespace, as programs tell it.
+    pub(crate) netns: u64,
+    pub(crate) interfaces: Vec<Interface>,
+    /// The stacks that use them.
+    members: BTreeMap<StackId, Member>,
+    config: Config,
+    routes: Routes,
+    neighbours: Neighbours,
+    /// Changes with the configuration; never 0.
+    number: u64,
+}
+
+impl Networks {
+    /// Attaches to the interfaces. Nothing is steered yet.
+    pub(crate) fn open(links: &[LinkSpec], epoll: &OwnedFd) -> anyhow::Result<Self> {
+        let config = Config::open(&Options::default()).context("the kernel's configuration")?;
+        epoll::add(epoll, &config, Token::Netlink.data(), EventFlags::IN)
+            .context("watching the kernel's configuration")?;
+        let mut networks = Self {
+            netns: namespace::network().context("the network namespace")?,
+            interfaces: Vec::new(),
+            members: BTreeMap::new(),
+            config,
+            routes: Routes::open().context("the kernel's routes")?,
+            neighbours: Neighbours::open().context("the kernel's neighbours")?,
+            number: 1,
+        };
+        for link in links {
+            let found = networks.config.picture().link_named(&link.interface);
+            let found =
+                found.with_context(|| format!("there is no interface {}", link.interface))?;
+            let mut interface = Interface::attach(found, link)
+                .with_context(|| format!("interface {}", link.interface))?;
+            for address in networks.local_addresses() {
+                interface.steering.add_address(address)?;
+            }
+            networks.interfaces.push(interface);
+        }
+        Ok(networks)
+    }
+
+    /// Addresses of this host that others can send to.
+    fn local_addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.config.picture().addresses();
+        addresses
+            .filter(|address| !address.tentative && !address.ip.is_loopback())
+            .map(|address| address.ip)
+            .collect()
+    }
+}
+
+impl Registry {
+    /// Serves these interfaces from now on.
+    pub(crate) fn open_networks(&mut self, links: &[LinkSpec]) -> anyhow::Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let networks = Networks::open(links, &self.epoll)?;
+        for interface in &networks.interfaces {
+            self.log.line(format_args!(
+                "interface {}: {} XDP",
+                interface.name,
+                interface.mode_name()
+            ));
+        }
+        self.directory.set_networks(networks.number);
+        self.networks = Some(networks);
+        Ok(())
+    }
+}

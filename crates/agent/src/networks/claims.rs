@@ -1,0 +1,210 @@
+//! Which ports of this host are whose: what networks send there goes to the stack.
+//!
+//! A port is claimed by showing a socket of the kernel that is bound to it, so nobody gets what the kernel would not have
+//! given him.
+
+use crate::registry::Registry;
+use rustix::net::{SocketAddrAny, ipproto, sockopt};
+use sidestep_control::transport::Fds;
+use sidestep_control::{Fault, Publication, StackId, namespace};
+use sidestep_shm::Nanos;
+use sidestep_stack::{Kind, SocketReport};
+use sidestep_steering::{Flow, Protocol};
+use sidestep_wire::{Address, Endpoint};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How long a claim stays although no socket of the stack has the port: it was made for one that is about to.
+const GRACE: Nanos = Nanos::from_secs(3);
+
+/// A port that is a stack's.
+pub(crate) struct Claim {
+    pub(super) flow: Flow,
+    kind: ClaimKind,
+    since: Nanos,
+}
+
+/// How long it is.
+enum ClaimKind {
+    /// As long as the stack: we keep the port reserved meanwhile.
+    Kept(#[expect(dead_code, reason = "held, not looked at")] OwnedFd),
+    /// As long as a socket of the stack has the port.
+    Used,
+}
+
+/// What a socket of the kernel is bound to.
+fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool), Fault> {
+    let protocol = match sockopt::socket_protocol(socket) {
+        Ok(Some(ipproto::TCP)) => Protocol::Tcp,
+        Ok(Some(ipproto::UDP)) => Protocol::Udp,
+        _ => return Err(Fault::NotBound),
+    };
+    if namespace::of_socket(socket).ok() != Some(netns) {
+        return Err(Fault::NotBound);
+    }
+    let name = rustix::net::getsockname(socket).map_err(|_| Fault::NotBound)?;
+    let (endpoint, v6_only) = match SocketAddrAny::try_into(name) {
+        Ok(std::net::SocketAddr::V4(v4)) => {
+            (Endpoint::new(Address::from(*v4.ip()), v4.port()), false)
+        }
+        Ok(std::net::SocketAddr::V6(v6)) => {
+            let only = sockopt::ipv6_v6only(socket).unwrap_or(true);
+            (Endpoint::new(Address::from(*v6.ip()), v6.port()), only)
+        }
+        Err(_) => return Err(Fault::NotBound),
+    };
+    if endpoint.port == 0 {
+        return Err(Fault::NotBound);
+    }
+    Ok((protocol, endpoint, v6_only))
+}
+
+/// What is steered for an endpoint; none for one that no network reaches.
+fn flow(protocol: Protocol, local: Endpoint) -> Option<Flow> {
+    let address = (!local.addr.is_unspecified()).then(|| local.addr.ip());
+    let reachable = address.is_none_or(|ip: IpAddr| !ip.is_loopback() && !ip.is_multicast());
+    reachable.then(|| Flow::new(protocol, address, local.port))
+}
+
+impl Registry {
+    /// The ports of these sockets are the stack's.
+    pub(crate) fn claim(
+        &mut self,
+        pid: u32,
+        id: StackId,
+        keep: bool,
+        mut fds: Fds,
+    ) -> Result<(), Fault> {
+        self.stack_of(id, pid)?;
+        self.join_networks(id, pid)?;
+        while let Some(socket) = fds.take() {
+            let netns = self.networks.as_ref().map_or(0, |n| n.netns);
+            let (protocol, local, _) = bound(socket.as_fd(), netns)?;
+            let Some(flow) = flow(protocol, local) else {
+                continue;
+            };
+            let kind = if keep {
+                ClaimKind::Kept(socket)
+            } else {
+                ClaimKind::Used
+            };
+            self.add_claim(id, flow, kind)?;
+        }
+        Ok(())
+    }
+
+    /// A stack serves an endpoint: to networks too, if its program shows the socket that is bound to it. Where there is
+    /// no network, or none for it, it is served on this host alone.
+    pub(crate) fn claim_published(
+        &mut self,
+        pid: u32,
+        id: StackId,
+        what: &Publication,
+        socket: Option<OwnedFd>,
+    ) -> Result<(), Fault> {
+        let Some(socket) = socket.filter(|_| self.networks.is_some()) else {
+            return Ok(());
+        };
+        match self.join_networks(id, pid) {
+            Err(Fault::OtherNamespace) => return Ok(()),
+            joined => joined?,
+        }
+        let netns = self.networks.as_ref().map_or(0, |n| n.netns);
+        let (protocol, local, _) = bound(socket.as_fd(), netns)?;
+        if protocol as u8 != what.protocol || local != what.endpoint() {
+            return Err(Fault::NotBound);
+        }
+        match flow(protocol, local) {
+            Some(flow) => self.add_claim(id, flow, ClaimKind::Used),
+            None => Ok(()),
+        }
+    }
+
+    fn add_claim(&mut self, id: StackId, flow: Flow, kind: ClaimKind) -> Result<(), Fault> {
+        let since = self.now();
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let member = networks.members.get_mut(&id).ok_or(Fault::NoNetwork)?;
+        if let Some(known) = member.claims.iter_mut().find(|claim| claim.flow == flow) {
+            known.since = since;
+            if let ClaimKind::Kept(_) = kind {
+                known.kind = kind;
+            }
+            return Ok(());
+        }
+        for interface in &mut networks.interfaces {
+            interface
+                .steering
+                .add(&flow, member.number)
+                .map_err(|error| {
+                    self.log.line(format_args!("steering: {error}"));
+                    Fault::Interface
+                })?;
+        }
+        member.claims.push(Claim { flow, kind, since });
+        Ok(())
+    }
+
+    /// Ends claims of all stacks to ports that no socket has any more.
+    pub(crate) fn check_claims(&mut self) {
+        let now = self.now();
+        let Some(networks) = &self.networks else {
+            return;
+        };
+        let members: Vec<StackId> = networks.members.keys().copied().collect();
+        for id in members {
+            self.settle_claims(id, |claim| now - claim.since > GRACE);
+        }
+    }
+
+    /// The stack no longer serves an endpoint.
+    pub(crate) fn unclaim(&mut self, id: StackId, what: &Publication) {
+        let protocol = match what.protocol {
+            17 => Protocol::Udp,
+            _ => Protocol::Tcp,
+        };
+        if let Some(flow) = flow(protocol, what.endpoint()) {
+            self.settle_claims(id, |claim| claim.flow == flow);
+        }
+    }
+
+    /// Ends those of some claims whose ports no socket of the stack has any more.
+    fn settle_claims(&mut self, id: StackId, of: impl Fn(&Claim) -> bool) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks else { return };
+        let Some(member) = networks.members.get_mut(&id) else {
+            return;
+        };
+        let number = member.number;
+        let concerned = |claim: &Claim| matches!(claim.kind, ClaimKind::Used) && of(claim);
+        if !member.claims.iter().any(concerned) {
+            return;
+        }
+        // A stack that is busy is looked at again.
+        let entry = stacks.get_mut(&id);
+        let Some(Ok(report)) = entry.map(|entry| entry.with(|stack| stack.report())) else {
+            return;
+        };
+        let ended = |claim: &mut Claim| {
+            concerned(claim) && !report.sockets.iter().any(|s| uses(s, &claim.flow))
+        };
+        for claim in member.claims.extract_if(.., ended) {
+            for interface in &mut networks.interfaces {
+                let _ = interface.steering.remove(&claim.flow, number);
+            }
+        }
+    }
+}
+
+/// Whether packets of the flow are for this socket.
+fn uses(socket: &SocketReport, flow: &Flow) -> bool {
+    let protocol = match socket.kind {
+        Kind::Datagram => Protocol::Udp,
+        _ => Protocol::Tcp,
+    };
+    let address = flow.address;
+    let here = socket.local.addr.is_unspecified()
+        || address.is_none_or(|ip| Address::from(ip) == socket.local.addr);
+    protocol == flow.protocol && socket.local.port == flow.port && here
+}

@@ -1,0 +1,153 @@
+//! One interface: the program that steers its frames, and the AF_XDP sockets of stacks on its queues.
+
+use crate::lifetime::LinkSpec;
+use anyhow::Context;
+use sidestep_control::StackId;
+use sidestep_netlink::Link;
+use sidestep_nic::xdp::{self, Geometry, OpenError, Options, Report, Socket, State};
+use sidestep_shm::Region;
+use sidestep_steering::{Mode, QUEUES_MAX, Steering};
+use sidestep_wire::Mac;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Longest frame beyond the IP packet: Ethernet's header and a VLAN tag.
+const LINK_HEADERS: usize = 18;
+
+/// An interface that frames are steered from.
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) index: u32,
+    pub(crate) station: Mac,
+    pub(crate) mtu: u32,
+    /// Identity in stacks.
+    pub(crate) network: u64,
+    pub(crate) steering: Steering,
+    /// The sockets of stacks.
+    pub(crate) queues: Vec<Queue>,
+    copying: xdp::Copying,
+}
+
+/// A stack's socket on a queue. There is at most one for each queue: the kernel has one pool of buffers for it.
+pub(crate) struct Queue {
+    pub(crate) queue: u32,
+    pub(crate) stack: StackId,
+    /// Identity of the wire.
+    pub(crate) id: u64,
+    /// Its index in the stack.
+    pub(crate) wire: u32,
+    pub(crate) geometry: Geometry,
+    pub(crate) socket: OwnedFd,
+    buffers: Arc<Region>,
+    pub(crate) report: Report,
+}
+
+/// A socket that no stack has yet.
+pub(crate) struct Opened {
+    pub(crate) queue: u32,
+    pub(crate) state: State,
+    pub(crate) attachment: xdp::Attachment,
+    pub(crate) report: Report,
+}
+
+impl Interface {
+    /// Attaches the steering program.
+    pub(crate) fn attach(link: &Link, spec: &LinkSpec) -> anyhow::Result<Self> {
+        let station = link.mac.filter(|_| link.ethernet);
+        let station = station.context("it has no Ethernet frames")?;
+        let steering = Steering::attach(link.index, station.0, spec.mode)?;
+        Ok(Self {
+            name: link.name.clone(),
+            index: link.index,
+            station,
+            mtu: link.mtu,
+            network: crate::wires::random().context("random numbers")?,
+            steering,
+            queues: Vec::new(),
+            copying: spec.copying,
+        })
+    }
+
+    /// Where the program runs.
+    pub(crate) const fn mode_name(&self) -> &'static str {
+        match self.steering.mode() {
+            Mode::Native => "native",
+            Mode::Generic => "generic",
+        }
+    }
+
+    /// Sockets on all queues that no stack has.
+    pub(crate) fn open_queues(&self) -> Result<Vec<Opened>, OpenError> {
+        let options = Options {
+            frame_bytes_max: self.mtu as usize + LINK_HEADERS,
+            copying: self.copying,
+            ..Options::default()
+        };
+        let mut opened = Vec::new();
+        for queue in 0..QUEUES_MAX {
+            if self.queues.iter().any(|taken| taken.queue == queue) {
+                continue;
+            }
+            match Socket::create(&options)?.bind(self.index, queue) {
+                Ok((state, attachment, report)) => opened.push(Opened {
+                    queue,
+                    state,
+                    attachment,
+                    report,
+                }),
+                // Beyond the last one; or somebody else's, whose frames stay his.
+                Err(OpenError::NoQueue { .. }) => break,
+                Err(OpenError::Taken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The queues that a stack has.
+    pub(crate) fn queues_of(&self, stack: StackId) -> impl Iterator<Item = &Queue> {
+        self.queues.iter().filter(move |queue| queue.stack == stack)
+    }
+}
+
+impl Queue {
+    /// What was opened becomes a stack's. Gives the attachment back, which is the agent's own.
+    pub(crate) fn of(
+        opened: Opened,
+        stack: StackId,
+        (id, wire): (u64, u32),
+    ) -> io::Result<(Self, xdp::Attachment)> {
+        let at = opened.attachment;
+        let queue = Self {
+            queue: opened.queue,
+            stack,
+            id,
+            wire,
+            geometry: *opened.state.geometry(),
+            socket: at.socket_fd().try_clone_to_owned()?,
+            buffers: Arc::clone(at.umem()),
+            report: opened.report,
+        };
+        Ok((queue, at))
+    }
+
+    /// An attachment of the agent's own.
+    pub(crate) fn attachment(&self) -> io::Result<xdp::Attachment> {
+        let socket = self.socket.try_clone()?;
+        xdp::Attachment::new(socket, Arc::clone(&self.buffers), &self.geometry)
+    }
+
+    /// The socket and the memory of its buffers, for a program.
+    pub(crate) fn descriptors(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let buffers = self.buffers.fd();
+        let buffers = buffers.ok_or_else(|| io::Error::other("buffers without a descriptor"))?;
+        Ok((self.socket.try_clone()?, buffers.try_clone_to_owned()?))
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,190 @@
+//! A stack joins the networks when it first needs them, and leaves them when it ends.
+
+use super::claims::Claim;
+use super::interface::{Opened, Queue};
+use crate::registry::Registry;
+use crate::wires::random;
+use sidestep_control::{Fault, StackId, namespace};
+use sidestep_nic::xdp::Attachment;
+use sidestep_stack::NetworkSetup;
+use sidestep_steering::STACKS_MAX;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A stack that frames are steered to.
+pub(crate) struct Member {
+    /// Its number in the steering programs' tables.
+    pub(super) number: u32,
+    pub(super) claims: Vec<Claim>,
+}
+
+impl Registry {
+    /// Gives a stack sockets on the queues of all interfaces, if it has none yet. `pid` asks for it, and must be in the
+    /// networks' namespace: who has a queue can send by it.
+    pub(super) fn join_networks(&mut self, id: StackId, pid: u32) -> Result<(), Fault> {
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let entry = self.stacks.get(&id).ok_or(Fault::UnknownStack)?;
+        if entry.netns != networks.netns {
+            return Err(Fault::OtherNamespace);
+        }
+        if networks.members.contains_key(&id) {
+            return Ok(());
+        }
+        if namespace::of_process(pid).ok() != Some(networks.netns) {
+            return Err(Fault::OtherNamespace);
+        }
+        let taken = |number: &u32| networks.members.values().any(|m| m.number == *number);
+        let number = (0..STACKS_MAX).find(|number| !taken(number));
+        let member = Member {
+            number: number.ok_or(Fault::NoQueue)?,
+            claims: Vec::new(),
+        };
+        networks.members.insert(id, member);
+        let joined = (0..networks.interfaces.len()).try_for_each(|at| self.join_interface(id, at));
+        if joined.is_err() {
+            self.leave_networks(id);
+        }
+        joined
+    }
+
+    fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
+        let interfaces = self.networks.as_ref().map(|n| &n.interfaces);
+        let interface = interfaces
+            .and_then(|all| all.get(at))
+            .ok_or(Fault::NoNetwork)?;
+        let opened = interface.open_queues().map_err(|error| {
+            let name = &interface.name;
+            self.log
+                .line(format_args!("interface {name}, stack {id:016x}: {error}"));
+            Fault::Interface
+        })?;
+        if opened.is_empty() {
+            return Err(Fault::NoQueue);
+        }
+        for socket in opened {
+            self.add_queue(id, at, socket)?;
+        }
+        Ok(())
+    }
+
+    /// Enters a socket into the stack, and into the steering program.
+    fn add_queue(&mut self, id: StackId, at: usize, opened: Opened) -> Result<(), Fault> {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let networks = networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let number = networks.members.get(&id).ok_or(Fault::NoNetwork)?.number;
+        let interface = networks.interfaces.get_mut(at).ok_or(Fault::NoNetwork)?;
+        let entry = stacks.get_mut(&id).ok_or(Fault::UnknownStack)?;
+        let wire_id = random().map_err(|_| Fault::Exhausted)?;
+        let setup = NetworkSetup {
+            id: wire_id,
+            station: interface.station,
+            port: opened.state.into(),
+        };
+        let added = entry.with(|stack| {
+            let index = stack.add_network(setup)?;
+            let mut open = stack.open_wires().map(|(open, _)| open);
+            let open = open.find(|open| open.index == index);
+            Ok((index, open.map_or(0, |open| open.generation)))
+        })?;
+        let (wire, generation) = added.map_err(|_: sidestep_stack::Error| Fault::WiresFull)?;
+        let (queue, attachment) =
+            Queue::of(opened, id, (wire_id, wire)).map_err(|_| Fault::Exhausted)?;
+        entry.with(|stack| stack.attach_wire(wire, generation, attachment))?;
+        entry.attached.insert(wire, generation);
+        let steered = interface.steering.set_socket(number, queue.queue, &queue);
+        self.log.line(format_args!(
+            "stack {id:016x} has queue {} of interface {}{}",
+            queue.queue,
+            interface.name,
+            if queue.report.zero_copy {
+                ", without copying"
+            } else {
+                ""
+            }
+        ));
+        interface.queues.push(queue);
+        steered.map_err(|error| {
+            self.log.line(format_args!("steering: {error}"));
+            Fault::Interface
+        })
+    }
+
+    /// Stacks that closed their end of a queue, as one that broke, leave the networks.
+    pub(crate) fn check_queues(&mut self) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks else { return };
+        let queues = networks.interfaces.iter().flat_map(|i| &i.queues);
+        let mut lost: Vec<StackId> = Vec::new();
+        for queue in queues {
+            let Some(entry) = stacks.get_mut(&queue.stack) else {
+                continue;
+            };
+            let open = entry.with(|stack| stack.open_wires().any(|(w, _)| w.id == queue.id));
+            if open == Ok(false) && !lost.contains(&queue.stack) {
+                lost.push(queue.stack);
+            }
+        }
+        for id in lost {
+            self.leave_networks(id);
+        }
+    }
+
+    /// A stack ends: what arrived for it is the kernel's from now on.
+    pub(crate) fn leave_networks(&mut self, id: StackId) {
+        let Some(networks) = &mut self.networks else {
+            return;
+        };
+        let Some(member) = networks.members.remove(&id) else {
+            return;
+        };
+        for interface in &mut networks.interfaces {
+            for claim in &member.claims {
+                let _ = interface.steering.remove(&claim.flow, member.number);
+            }
+            for queue in interface.queues.iter().filter(|queue| queue.stack == id) {
+                let _ = interface.steering.clear_socket(member.number, queue.queue);
+            }
+            interface.queues.retain(|queue| queue.stack != id);
+        }
+    }
+
+    /// The agent's own attachment to a queue of a network; none where that is unknown.
+    pub(crate) fn queue_attachment(&self, id: u64) -> io::Result<Option<Attachment>> {
+        self.queue(|queue| queue.id == id)
+            .map(Queue::attachment)
+            .transpose()
+    }
+
+    /// What a program needs to use a queue.
+    pub(crate) fn map_queue(
+        &self,
+        stack: StackId,
+        wire: u32,
+    ) -> Option<io::Result<(Vec<u8>, OwnedFd, OwnedFd)>> {
+        use zerocopy::IntoBytes;
+        let queue = self.queue(|queue| queue.stack == stack && queue.wire == wire)?;
+        let descriptors = queue.descriptors();
+        Some(
+            descriptors
+                .map(|(socket, buffers)| (queue.geometry.as_bytes().to_vec(), socket, buffers)),
+        )
+    }
+
+    /// The sockets of a stack, which are readable when frames have come.
+    pub(crate) fn queue_sockets(&self, stack: StackId) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let interfaces = self.networks.iter().flat_map(|n| &n.interfaces);
+        let queues = interfaces.flat_map(move |interface| interface.queues_of(stack));
+        queues.map(AsFd::as_fd)
+    }
+
+    fn queue(&self, wanted: impl Fn(&Queue) -> bool) -> Option<&Queue> {
+        let interfaces = self.networks.iter().flat_map(|n| &n.interfaces);
+        interfaces
+            .flat_map(|interface| &interface.queues)
+            .find(|queue| wanted(queue))
+    }
+}

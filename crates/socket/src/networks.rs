@@ -1,0 +1,258 @@
+//! What a process has of networks: sockets to sleep on, ways to hosts, and local ports.
+
+use crate::process::{Process, Shared};
+use crate::session::Session;
+use crate::{Address, Endpoint, Errno};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use sidestep_control::{ClientError, Fault, NetworkWay};
+use sidestep_shm::atomic::{AtomicU32, Ordering};
+use sidestep_shm::{Fd, Nanos};
+use sidestep_stack::{Handover, HopState, Way};
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+/// Ports that are claimed at a time.
+const PORTS_AT_ONCE: usize = 32;
+/// Most ports that a process claims for connections that it opens.
+const PORTS_MAX: usize = 16 * 1024;
+/// Ways that are remembered; beyond them all are forgotten.
+const WAYS_MAX: usize = 4096;
+/// How long it is remembered that no way leads to a host.
+const NO_WAY: Nanos = Nanos::from_secs(1);
+
+/// Sockets of queues, which threads sleep on beside the doorbell.
+pub(crate) struct Wakes {
+    list: Mutex<Vec<(u64, Fd)>>,
+    changes: AtomicU32,
+}
+
+impl Wakes {
+    pub(crate) const fn new() -> Self {
+        Self {
+            list: Mutex::new(Vec::new()),
+            changes: AtomicU32::new(0),
+        }
+    }
+
+    /// Changes whenever the list does.
+    #[inline]
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// The socket of the queue with identity `id` is to wake those who sleep.
+    pub(crate) fn add(&self, id: u64, socket: OwnedFd) {
+        if let Ok(socket) = Fd::adopt(socket) {
+            self.list().push((id, socket));
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps those that `wanted` names.
+    pub(crate) fn retain(&self, wanted: impl Fn(u64) -> bool) {
+        let mut list = self.list();
+        let before = list.len();
+        list.retain(|(id, _)| wanted(*id));
+        if list.len() != before {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `f` with each.
+    pub(crate) fn each(&self, mut f: impl FnMut(BorrowedFd<'_>)) {
+        for (_, socket) in &*self.list() {
+            f(socket.as_fd());
+        }
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Fd)>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How to reach a host, or that it is the kernel's to reach.
+#[derive(Clone, Copy)]
+pub(crate) struct Reached {
+    pub(crate) way: Way,
+    /// The address that we are known by there.
+    pub(crate) source: Address,
+    /// By a network, where ports must be claimed.
+    pub(crate) by_network: bool,
+}
+
+/// What a session remembers of networks.
+#[derive(Default)]
+pub(crate) struct Networks {
+    /// The number of the configuration that the ways are of.
+    number: u64,
+    ways: HashMap<(Address, Address), Result<NetworkWay, (Handover, Nanos)>>,
+    /// Ports that are claimed for connections that this process opens.
+    ports: Vec<u16>,
+    next: usize,
+}
+
+impl Session {
+    /// The way to a host on a network, asked of the agent once for each configuration.
+    pub(crate) fn network_way(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        protocol: u8,
+        remote: Endpoint,
+        source: Option<Address>,
+    ) -> Result<Reached, Handover> {
+        let number = self.networks_number().ok_or(Handover::OtherHost)?;
+        let known = self.networks.get_or_insert_default();
+        if known.number != number || known.ways.len() >= WAYS_MAX {
+            known.ways.clear();
+            known.number = number;
+        }
+        let key = (remote.addr, source.unwrap_or(Address::UNSPECIFIED_V6));
+        let now = process.now();
+        match known.ways.get(&key) {
+            Some(Ok(way)) => {
+                let state = process.lock_only(shared, |stack| stack.hop_state(way.hop));
+                // One that failed is looked for anew.
+                if matches!(state, Ok(HopState::Reachable | HopState::Incomplete)) {
+                    return Ok(reached(way));
+                }
+            }
+            Some(Err((why, until))) if now < *until => return Err(*why),
+            _ => {}
+        }
+        let asked = self.ask(process, shared, |client| {
+            client.way(shared.id, protocol, remote, source)
+        });
+        let found = asked.map_err(|error| match error {
+            ClientError::Refused(Fault::NoNetwork | Fault::OtherNamespace) => Handover::NoNetwork,
+            ClientError::Refused(_) => Handover::NoQueue,
+            _ => Handover::NoAgent,
+        });
+        self.attach_wires(process, shared);
+        let known = self.networks.get_or_insert_default();
+        known
+            .ways
+            .insert(key, found.map_err(|why| (why, now + NO_WAY)));
+        found.map(|way| reached(&way))
+    }
+
+    /// The number of the networks' configuration; none where there are no networks.
+    pub(crate) fn networks_number(&self) -> Option<u64> {
+        self.directory.as_ref().and_then(|d| d.networks())
+    }
+
+    /// A local port for a connection from `source` to `remote` over a network: one of those claimed that no connection
+    /// to there has.
+    pub(crate) fn network_port(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        source: Address,
+        remote: Endpoint,
+    ) -> Result<Endpoint, Errno> {
+        loop {
+            let known = self.networks.get_or_insert_default();
+            for _ in 0..known.ports.len() {
+                known.next = (known.next + 1) % known.ports.len();
+                let local = Endpoint::new(source, known.ports[known.next]);
+                let taken = process.lock_only(shared, |stack| stack.has_flow(&local, &remote));
+                if !taken.map_err(|_| Errno::CONNRESET)? {
+                    return Ok(local);
+                }
+            }
+            if known.ports.len() >= PORTS_MAX {
+                return Err(Errno::ADDRNOTAVAIL);
+            }
+            self.claim_ports(process, shared)?;
+        }
+    }
+
+    /// Claims some more ports, of the kernel's choice, which the agent keeps reserved.
+    fn claim_ports(&mut self, process: &Process, shared: &Shared) -> Result<(), Errno> {
+        let mut sockets = Vec::with_capacity(PORTS_AT_ONCE);
+        let mut ports = Vec::with_capacity(PORTS_AT_ONCE);
+        for _ in 0..PORTS_AT_ONCE {
+            let (socket, port) = match reserved() {
+                Ok(reserved) => reserved,
+                Err(_) if !sockets.is_empty() => break,
+                Err(errno) => return Err(errno),
+            };
+            sockets.push(socket);
+            ports.push(port);
+        }
+        let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        self.ask(process, shared, |client| {
+            client.claim(shared.id, true, &fds)
+        })
+        .map_err(|_| Errno::ADDRNOTAVAIL)?;
+        let known = self.networks.get_or_insert_default();
+        known.ports.extend(ports);
+        Ok(())
+    }
+
+    /// Claims the port that the program itself has bound `fd` to, for as long as it uses it.
+    pub(crate) fn claim_own_port(
+        &mut self,
+        process: &Process,
+        shared: &Shared,
+        fd: i32,
+    ) -> Result<(), Errno> {
+        crate::process::with_fd(fd, |fd| {
+            self.ask(process, shared, |client| {
+                client.claim(shared.id, false, &[fd])
+            })
+        })
+        .map_err(|_| Errno::ADDRNOTAVAIL)
+    }
+
+    /// The agent that steered frames to us is gone: connections over its networks end.
+    pub(crate) fn lose_networks(&mut self, process: &Process, shared: &Shared) {
+        self.networks = None;
+        let _ = process.lock_only(shared, |stack| {
+            let networks: Vec<u32> = stack
+                .open_wires()
+                .filter(|(wire, _)| wire.is_network)
+                .map(|(wire, _)| wire.index)
+                .collect();
+            for wire in networks {
+                stack.close_wire(wire);
+            }
+            stack.detach_closed();
+        });
+        process.wakes.retain(|_| false);
+    }
+}
+
+const fn reached(way: &NetworkWay) -> Reached {
+    Reached {
+        way: Way {
+            wire: way.wire,
+            hop: way.hop,
+        },
+        source: way.source,
+        by_network: true,
+    }
+}
+
+/// A socket that holds a port of the kernel's choice, in both families where there are both.
+fn reserved() -> Result<(OwnedFd, u16), Errno> {
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let socket =
+        reserve_in(AddressFamily::INET6, v6).or_else(|_| reserve_in(AddressFamily::INET, v4))?;
+    let name = rustix::net::getsockname(&socket)?;
+    let name = SocketAddr::try_from(name).map_err(|_| Errno::ADDRNOTAVAIL)?;
+    Ok((socket, name.port()))
+}
+
+fn reserve_in(family: AddressFamily, any: SocketAddr) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if family == AddressFamily::INET6 {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    rustix::net::bind(&socket, &any)?;
+    Ok(socket)
+}

@@ -1,20 +1,28 @@
-//! Compiles the steering program for the kernel's virtual machine. Whoever builds without clang gets everything but
-//! that: an empty object, of which `Steering::attach` says what to do.
+//! Compiles the programs for the kernel's virtual machine. Whoever builds without clang gets everything but those: empty
+//! objects, of which `Steering::attach` and `Relay::attach` say what to do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const SOURCE: &str = "bpf/steer.c";
+const PROGRAMS: [&str; 2] = ["steer", "relay"];
 
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    let out = env::var_os("OUT_DIR").map(PathBuf::from);
-    let Some(object) = out.map(|directory| directory.join("steer.o")) else {
+    let Some(out) = env::var_os("OUT_DIR").map(PathBuf::from) else {
         println!("cargo::error=OUT_DIR is not set: run this through cargo");
         return;
     };
+    for program in PROGRAMS {
+        compile(
+            &format!("bpf/{program}.c"),
+            &out.join(program).with_extension("o"),
+        );
+    }
+}
+
+fn compile(source: &str, object: &Path) {
     let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
     let built = Command::new(&clang)
         .args([
@@ -26,8 +34,8 @@ fn main() {
             "-ffreestanding",
         ])
         .args(["-nostdinc", "-Wall", "-Wextra", "-Werror"])
-        .args(["-c", SOURCE, "-o"])
-        .arg(&object)
+        .args(["-c", source, "-o"])
+        .arg(object)
         .output();
     match built {
         Ok(output) if output.status.success() => {}
@@ -36,7 +44,7 @@ fn main() {
                 println!("cargo::error={line}");
             }
         }
-        Err(error) => leave_out(&object, &format!("{}: {error}", clang.display())),
+        Err(error) => leave_out(object, &format!("{}: {error}", clang.display())),
     }
 }
 

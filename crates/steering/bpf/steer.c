@@ -1,9 +1,11 @@
 /*
- * Which frames of an interface go to an AF_XDP socket; all others go on to the kernel as if nobody had looked.
+ * Which frames of an interface go to an AF_XDP socket, or over a veth to where one is; all others go on to the kernel
+ * as if nobody had looked.
  *
  * Ours are TCP and UDP packets, IPv4 or IPv6, untagged or in a VLAN, to a local (address, port) that the agent has
- * entered. Fragments are not, since only the first of them has ports; nor is anything with IPv6 extension headers, nor
- * what the interface hears that is for another station. See crates/steering/src/flow.rs for the keys.
+ * entered, and ICMP errors about packets from there. Fragments are not, since only the first of them has ports; nor is
+ * anything with IPv6 extension headers, nor what the interface hears that is for another station. See
+ * crates/steering/src/flow.rs for the keys.
  */
 #include "packet.h"
 
@@ -55,13 +57,23 @@ static ALWAYS_INLINE u32 stack_for(const struct xdp_md *ctx)
     return group ? member(group, &of, set->salt) + 1 : 0;
 }
 
+/* Sends a stack's frame on its way: XDP_REDIRECT, or XDP_PASS where there is none. */
+static ALWAYS_INLINE long send_to(u32 stack, u32 queue)
+{
+    if (stack >= STACKS)
+        return XDP_PASS;
+    long action = XDP_PASS;
+    if (queue < QUEUES)
+        action = redirect_map(&sockets, stack * QUEUES + queue, XDP_PASS);
+    if (action == XDP_PASS)
+        action = redirect_map(&hops, stack, XDP_PASS);
+    return action;
+}
+
 SEC("xdp.frags") int steer(struct xdp_md *ctx)
 {
-    u32 first = 0, stack = stack_for(ctx), queue = ctx->rx_queue_index;
-    long action = XDP_PASS;
-    /* Where no socket is at that place, the frame is the kernel's. */
-    if (stack && stack <= STACKS && queue < QUEUES)
-        action = redirect_map(&sockets, (stack - 1) * QUEUES + queue, XDP_PASS);
+    u32 first = 0, stack = stack_for(ctx);
+    long action = stack ? send_to(stack - 1, ctx->rx_queue_index) : XDP_PASS;
     struct counters *count = map_lookup(&counters, &first);
     if (count) {
         if (action == XDP_REDIRECT)

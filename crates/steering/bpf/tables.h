@@ -81,6 +81,14 @@ struct {
     NUMBER(value_size, 4);
 } sockets SEC(".maps");
 
+/* For a stack without a socket on a queue: the near end of the veth whose other end it has. */
+struct {
+    NUMBER(type, MAP_DEVMAP);
+    NUMBER(max_entries, STACKS);
+    NUMBER(key_size, 4);
+    NUMBER(value_size, 8);
+} hops SEC(".maps");
+
 struct {
     NUMBER(type, MAP_ARRAY);
     NUMBER(max_entries, 1);

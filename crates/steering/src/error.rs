@@ -3,6 +3,7 @@
 use crate::Mode;
 use aya::EbpfError;
 use aya::maps::MapError;
+use aya::maps::xdp::XdpMapError;
 use aya::programs::ProgramError;
 use aya::programs::xdp::XdpError;
 use rustix::thread::CapabilitySet;
@@ -50,16 +51,16 @@ pub enum SteeringError {
     #[error("{} stacks serve that flow already, and no more can", crate::GROUP_MAX)]
     Full,
     /// A part is missing from the built program.
-    #[error("the steering program lacks `{0}`")]
+    #[error("the program lacks `{0}`")]
     NoTable(&'static str),
     /// The program was not accepted.
-    #[error("the kernel does not take the steering program: {0}")]
+    #[error("the kernel does not take the program: {0}")]
     Program(Box<dyn Error + Send + Sync>),
     /// No random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] io::Error),
     /// A table could not be changed.
-    #[error("a table of the steering program: {0}")]
+    #[error("a table of the program: {0}")]
     Table(#[from] MapError),
 }
 
@@ -86,6 +87,17 @@ impl SteeringError {
         match errno(&error) {
             Some(errnos::EPERM) => Self::NotAllowed,
             _ => Self::Program(Box::new(error)),
+        }
+    }
+
+    /// What went wrong in entering a device.
+    pub(crate) fn device(error: XdpMapError, ifindex: u32) -> Self {
+        match errno(&error) {
+            Some(errnos::EINVAL) => Self::NoInterface(ifindex),
+            _ => match error {
+                XdpMapError::MapError(error) => Self::Table(error),
+                other @ XdpMapError::ChainedProgramNotSupported => Self::Program(Box::new(other)),
+            },
         }
     }
 

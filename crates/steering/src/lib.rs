@@ -10,22 +10,37 @@
 //! change hands, so a [`Connection`] that must not is entered by itself.
 //!
 //! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag (802.1Q), addressed to a
-//! flow that was added. What it leaves to the kernel: everything else; among it fragments, packets with IPv6 extension
-//! headers, two tags or a provider's (802.1ad), ARP, ICMP, frames for other stations, and frames for which no socket is
-//! there. It sees tags that are in the frame only: an interface whose driver takes them out (`rxvlan` of ethtool) makes
-//! VLANs look like none.
+//! flow that was added; and ICMP errors (unreachable, too big, time exceeded, parameter problem) that quote the beginning
+//! of a packet from there, to whoever has that packet's answers. What it leaves to the kernel: everything else; among it
+//! fragments, packets with IPv6 extension headers, two tags or a provider's (802.1ad), ARP, all other ICMP, frames for
+//! other stations, and frames for which no socket is there. It sees tags that are in the frame only: an interface whose
+//! driver takes them out (`rxvlan` of ethtool) makes VLANs look like none.
+//!
+//! The kernel lets one process's memory be on each queue. Further stacks get a veth each, a *hop*: what is for them goes
+//! to its near end by [`Steering::set_hop_device`], and what they send over their own end leaves by a [`Relay`].
+//!
+//! ```text
+//!                ┌─ socket at (stack, queue) ──────────────────────────────▶ stack
+//!   interface ◀─▶┤
+//!        ▲       └─ hop device of the stack ─▶ near end ═veth═ far end ◀─▶ socket of another stack
+//!        └───────────────── Relay ────────────────┘
+//! ```
 
+mod attach;
 mod error;
 mod flow;
 mod group;
+mod relay;
 
+pub use attach::{Mode, Wanted};
 pub use error::SteeringError;
 pub use flow::{Connection, Flow, Protocol};
+pub use relay::Relay;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
+use attach::table;
+use aya::Ebpf;
+use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader};
 use group::Group;
 use rustix::rand::GetRandomFlags;
 use std::io;
@@ -42,29 +57,10 @@ pub const GROUP_MAX: usize = 16;
 /// The program, or nothing where the build had no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
 
-/// Where in the kernel the program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver, before the kernel makes a packet of the frame.
-    Native,
-    /// After that: works with every driver, slower.
-    Generic,
-}
-
-/// Which modes will do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// Native where the driver has it, else generic.
-    #[default]
-    Auto,
-    /// This one only.
-    Only(Mode),
-}
-
 /// What came of the frames that arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames that went to a socket.
+    /// Frames that went to a socket, or on a hop to one.
     pub redirected: u64,
     /// Frames that went on to the kernel.
     pub passed: u64,
@@ -81,6 +77,7 @@ pub struct Steering {
     connections_count: u32,
     addresses: HashMap<MapData, [u8; 16], u32>,
     sockets: XskMap<MapData>,
+    hops: DevMap<MapData>,
     settings: Array<MapData, [u8; 20]>,
     counters: PerCpuArray<MapData, [u64; 2]>,
     everything_to: Option<u32>,
@@ -95,21 +92,8 @@ impl Steering {
     /// Frames for several buffers (jumbo) are understood. Fails where another XDP program is there, privilege is
     /// missing, the interface or the mode is not there, or this was built without clang; the error says what to do.
     pub fn attach(ifindex: u32, station: [u8; 6], wanted: Wanted) -> Result<Self, SteeringError> {
-        if OBJECT.is_empty() {
-            return Err(SteeringError::NotBuilt);
-        }
-        let mut program = EbpfLoader::new()
-            .load(OBJECT)
-            .map_err(SteeringError::load)?;
-        let (link, mode) = match wanted {
-            Wanted::Only(mode) => (link(&mut program, ifindex, mode)?, mode),
-            Wanted::Auto => match link(&mut program, ifindex, Mode::Native) {
-                Err(SteeringError::NoSuchMode { .. }) => {
-                    (link(&mut program, ifindex, Mode::Generic)?, Mode::Generic)
-                }
-                other => (other?, Mode::Native),
-            },
-        };
+        let mut program = attach::load(OBJECT)?;
+        let (link, mode) = attach::attach(&mut program, "steer", ifindex, wanted)?;
         let mut steering = Self {
             _link: link,
             mode,
@@ -118,6 +102,7 @@ impl Steering {
             connections_count: 0,
             addresses: HashMap::try_from(table(&mut program, "addresses")?)?,
             sockets: XskMap::try_from(table(&mut program, "sockets")?)?,
+            hops: DevMap::try_from(table(&mut program, "hops")?)?,
             settings: Array::try_from(table(&mut program, "settings")?)?,
             counters: PerCpuArray::try_from(table(&mut program, "counters")?)?,
             everything_to: None,
@@ -230,6 +215,22 @@ impl Steering {
         Ok(self.sockets.unset(place)?)
     }
 
+    /// Names the veth by which a stack gets its frames on the queues on which it has no socket: its near end, in this
+    /// network namespace, for which a [`Relay`] does the way back. It goes from the table when it is removed.
+    ///
+    /// The stack's own end needs a program first that hands its socket everything, in native mode where this one is
+    /// ([`steer_everything`](Self::steer_everything)); without one, frames are lost. So are those longer than the veth's
+    /// MTU.
+    pub fn set_hop_device(&mut self, stack: u32, ifindex: u32) -> Result<(), SteeringError> {
+        let place = u32::from(member(stack)?);
+        attach::set_device(&mut self.hops, place, ifindex)
+    }
+
+    /// Takes a stack's veth out, if there is one.
+    pub fn clear_hop_device(&mut self, stack: u32) -> Result<(), SteeringError> {
+        self.set_hop_device(stack, attach::NO_DEVICE)
+    }
+
     /// What came of the frames so far, on all processors.
     pub fn counters(&self) -> Result<Counters, SteeringError> {
         let each = self.counters.get(&0, 0)?;
@@ -275,33 +276,6 @@ fn place(stack: u32, queue: u32) -> Result<u32, SteeringError> {
         return Err(SteeringError::OutOfRange("queue"));
     }
     Ok(stack * QUEUES_MAX + queue)
-}
-
-fn table(program: &mut Ebpf, name: &'static str) -> Result<Map, SteeringError> {
-    program.take_map(name).ok_or(SteeringError::NoTable(name))
-}
-
-/// Attaches by a link, which lasts no longer than its descriptor: ours.
-fn link(program: &mut Ebpf, ifindex: u32, mode: Mode) -> Result<FdLink, SteeringError> {
-    let steer: &mut Xdp = program
-        .program_mut("steer")
-        .ok_or(SteeringError::NoTable("steer"))?
-        .try_into()
-        .map_err(SteeringError::program)?;
-    match steer.load() {
-        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-        Err(error) => return Err(SteeringError::program(error)),
-    }
-    let flags = match mode {
-        Mode::Native => XdpMode::Driver,
-        Mode::Generic => XdpMode::Skb,
-    };
-    let attached = steer
-        .attach_to_if_index(ifindex, flags)
-        .and_then(|id| steer.take_link(id))
-        .map_err(|error| SteeringError::attach(error, ifindex, mode))?;
-    // What is not a link would stay attached after our death: aya's way on kernels before 5.9.
-    FdLink::try_from(attached).map_err(|_| SteeringError::OldKernel)
 }
 
 /// Whether what was removed was there.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Which of the stacks has a frame: the one whose socket, where no other has one, it comes to.
-fn server(bench: &mut Bench, stacks: &[u32], frame: &[u8]) -> Option<u32> {
+pub(crate) fn server(bench: &mut Bench, stacks: &[u32], frame: &[u8]) -> Option<u32> {
     bench.steering.clear_socket(0, 0).unwrap();
     let serving: Vec<_> = stacks
         .iter()

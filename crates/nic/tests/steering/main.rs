@@ -6,5 +6,7 @@
 mod bench;
 mod flows;
 mod groups;
+mod hops;
+mod internet;
 #[path = "../xdp_ends/mod.rs"]
 mod xdp_ends;

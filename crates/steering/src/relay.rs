@@ -1,0 +1,44 @@
+//! The way back of a hop: from a stack's veth to the interface that it shares.
+
+use crate::attach::{self, table};
+use crate::{Mode, SteeringError, Wanted};
+use aya::Ebpf;
+use aya::maps::{DevMap, MapData};
+use aya::programs::links::FdLink;
+
+/// The program, or nothing where the build had no clang.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/relay.o"));
+
+/// A program (`bpf/relay.c`) on the near end of a stack's veth, by which all that comes there, which is what the stack
+/// sends over its own end, leaves by another interface. Detached when dropped, and when the process ends in whatever way.
+///
+/// Frames are sent as they are: the stack writes that interface's address into them. Those that are longer than that
+/// interface's MTU allows, and those that it has no room for, are lost, as on any cable.
+pub struct Relay {
+    /// First to be dropped: detached before anything else goes.
+    _link: FdLink,
+    mode: Mode,
+    _leaves_by: DevMap<MapData>,
+    _program: Ebpf,
+}
+
+impl Relay {
+    /// Attaches to interface `ifindex`; what comes there leaves by `to_ifindex`. Both are of this network namespace.
+    pub fn attach(ifindex: u32, to_ifindex: u32, wanted: Wanted) -> Result<Self, SteeringError> {
+        let mut program = attach::load(OBJECT)?;
+        let mut leaves_by = DevMap::try_from(table(&mut program, "leaves_by")?)?;
+        attach::set_device(&mut leaves_by, 0, to_ifindex)?;
+        let (link, mode) = attach::attach(&mut program, "relay", ifindex, wanted)?;
+        Ok(Self {
+            _link: link,
+            mode,
+            _leaves_by: leaves_by,
+            _program: program,
+        })
+    }
+
+    /// Where the program runs.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+}

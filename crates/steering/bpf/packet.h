@@ -6,8 +6,10 @@
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
+#define PROTOCOL_ICMP 1
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
+#define PROTOCOL_ICMPV6 58
 
 struct ethernet {
     u8 to[6];
@@ -47,9 +49,78 @@ struct ports {
     u16 to;
 } __attribute__((packed));
 
+/* RFC 792, RFC 4443: an error, before what it quotes. */
+struct icmp {
+    u8 type;
+    u8 code;
+    u16 checksum;
+    u32 more;
+} __attribute__((packed));
+
 static ALWAYS_INLINE u16 from_network(u16 x)
 {
     return __builtin_bswap16(x);
+}
+
+static ALWAYS_INLINE int has_ports(u8 protocol)
+{
+    return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP;
+}
+
+/* Reads the ports of a packet that came in, or of one that went out and is quoted. */
+static ALWAYS_INLINE int parse_ports(void *at, void *end, int went_out, struct connection *of)
+{
+    struct ports *ports = at;
+    if ((void *)(ports + 1) > end)
+        return 0;
+    of->local.port = went_out ? ports->from : ports->to;
+    of->port = went_out ? ports->to : ports->from;
+    return 1;
+}
+
+/*
+ * Reads the packet from here that an ICMP error quotes, where it is one of those that a socket is told of. Errors go to
+ * whom their packet came from; `of` has whom this one is for.
+ */
+static ALWAYS_INLINE int parse_error4(void *at, void *end, struct connection *of)
+{
+    struct icmp *icmp = at;
+    struct ipv4 *ip = (void *)(icmp + 1);
+    if ((void *)(ip + 1) > end || of->local.protocol != PROTOCOL_ICMP)
+        return 0;
+    /* Destination unreachable, time exceeded, parameter problem. */
+    if (icmp->type != 3 && icmp->type != 11 && icmp->type != 12)
+        return 0;
+    u32 words = ip->version_and_words & 15;
+    /* Only the first fragment has ports. */
+    if (ip->version_and_words >> 4 != 4 || words < 5 || from_network(ip->fragment) & 0x1fff)
+        return 0;
+    if (ip->from != of->local.address[3] || !has_ports(ip->protocol))
+        return 0;
+    of->address[3] = ip->to;
+    of->local.protocol = ip->protocol;
+    return parse_ports((void *)ip + words * 4, end, 1, of);
+}
+
+/* The same for ICMPv6. */
+static ALWAYS_INLINE int parse_error6(void *at, void *end, struct connection *of)
+{
+    struct icmp *icmp = at;
+    struct ipv6 *ip = (void *)(icmp + 1);
+    if ((void *)(ip + 1) > end || of->local.protocol != PROTOCOL_ICMPV6)
+        return 0;
+    /* Destination unreachable, packet too big, time exceeded, parameter problem. */
+    if (icmp->type < 1 || icmp->type > 4)
+        return 0;
+    if ((ip->version_and_flow & 0xf0) != 0x60 || !has_ports(ip->next))
+        return 0;
+    for (int i = 0; i < 4; i++) {
+        if (ip->from[i] != of->local.address[i])
+            return 0;
+        of->address[i] = ip->to[i];
+    }
+    of->local.protocol = ip->next;
+    return parse_ports(ip + 1, end, 1, of);
 }
 
 /* Reads a frame's headers. Returns 0 where it cannot be one of ours. */
@@ -105,12 +176,7 @@ static ALWAYS_INLINE int parse(const struct xdp_md *ctx, const u8 station[6], st
         return 0;
     }
 
-    if (of->local.protocol != PROTOCOL_TCP && of->local.protocol != PROTOCOL_UDP)
-        return 0;
-    struct ports *ports = at;
-    if ((void *)(ports + 1) > end)
-        return 0;
-    of->local.port = ports->to;
-    of->port = ports->from;
-    return 1;
+    if (has_ports(of->local.protocol))
+        return parse_ports(at, end, 0, of);
+    return type == ETH_P_IP ? parse_error4(at, end, of) : parse_error6(at, end, of);
 }

@@ -115,10 +115,12 @@ impl Registry {
             self.directory.withdraw_stack(id);
             self.log
                 .line(format_args!("stack {id:016x} has no process any more"));
+            self.settle_all_claims(id);
             self.watch_doorbell(id, true);
             self.care_for_orphan(id, now);
         } else {
             self.withdraw_closed(id, &report);
+            self.settle_all_claims(id);
         }
         Ok(())
     }

@@ -88,6 +88,8 @@ pub(crate) struct StackEntry {
     pub(crate) attached: BTreeMap<u32, u32>,
     /// The namespace of its sockets.
     pub(crate) netns: u64,
+    /// The user whose process made it known: other users' programs get nothing of it.
+    pub(crate) user: u32,
     /// Number of this entry, for events.
     pub(crate) number: u64,
     /// Wakes whoever sleeps on its wires.

@@ -42,6 +42,10 @@ pub(crate) enum Answer {
 pub(crate) struct Asker {
     /// Its process.
     pub(crate) pid: u32,
+    /// Its user.
+    pub(crate) user: u32,
+    /// Whether it may end the agent: its user is the agent's own, or root.
+    pub(crate) is_trusted: bool,
     /// Whether it said [`Request::Hello`].
     pub(crate) introduced: bool,
 }
@@ -60,11 +64,11 @@ impl Registry {
             _ if !asker.introduced => Err(Fault::NoHello),
             Request::Addresses { netns, first, list } => self.addresses(netns, first, list),
             Request::RegisterStack { stack, netns, slot } => {
-                self.register_stack(pid, stack, netns, slot, fds)
+                self.register_stack(asker, (stack, netns), slot, fds)
             }
             Request::AttachSlot { stack, slot } => self.attach_slot(pid, stack, slot),
             Request::DetachSlot { stack, slot } => self.detach_slot(pid, stack, slot),
-            Request::MapStack { stack } => self.map_stack(stack),
+            Request::MapStack { stack } => self.map_stack(asker.user, stack),
             Request::Publish { stack, what } => self.publish(pid, stack, &what, fds),
             Request::Withdraw { stack, what } => self.withdraw(pid, stack, &what),
             Request::OpenWire { from, to } => {
@@ -98,7 +102,8 @@ impl Registry {
                     bytes: text.len() as u64,
                 })
             }
-            Request::Stop => Ok(Answer::Stop),
+            Request::Stop if asker.is_trusted => Ok(Answer::Stop),
+            Request::Stop => Err(Fault::NotYours),
         }
     }
 
@@ -133,9 +138,8 @@ impl Registry {
 
     fn register_stack(
         &mut self,
-        pid: u32,
-        id: StackId,
-        netns: u64,
+        Asker { pid, user, .. }: Asker,
+        (id, netns): (StackId, u64),
         slot: u32,
         mut fds: Fds,
     ) -> Result<Answer, Fault> {
@@ -154,6 +158,7 @@ impl Registry {
                 shared: sidestep_stack::attach(memory).map_err(|_| Fault::NotAStack)?,
                 attached: BTreeMap::new(),
                 netns,
+                user,
                 number,
                 doorbell: Arc::new(EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?),
                 waiters,
@@ -212,8 +217,11 @@ impl Registry {
         Ok(Answer::Done)
     }
 
-    fn map_stack(&mut self, id: StackId) -> Result<Answer, Fault> {
+    fn map_stack(&mut self, user: u32, id: StackId) -> Result<Answer, Fault> {
         let entry = self.stack(id)?;
+        if entry.user != user {
+            return Err(Fault::NotYours);
+        }
         let memory = entry.shared.region().fd().ok_or(Fault::UnknownStack)?;
         let all = [memory, entry.doorbell.as_fd()].into_iter();
         let all = all.chain(entry.waiters.iter().map(AsFd::as_fd));

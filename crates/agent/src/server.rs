@@ -35,6 +35,7 @@ const MESSAGES_MAX: usize = 8;
 struct Connection {
     socket: OwnedFd,
     pid: u32,
+    user: u32,
     introduced: bool,
 }
 
@@ -213,6 +214,7 @@ impl Server {
                 Connection {
                     socket,
                     pid,
+                    user: peer.uid.as_raw(),
                     introduced: false,
                 },
             );
@@ -266,6 +268,9 @@ impl Server {
         };
         let asker = Asker {
             pid: connection.pid,
+            user: connection.user,
+            is_trusted: connection.user == 0
+                || connection.user == rustix::process::geteuid().as_raw(),
             introduced: connection.introduced,
         };
         let answer = self.registry.on_request(asker, &request, received.fds);

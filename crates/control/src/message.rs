@@ -239,7 +239,7 @@ pub enum Fault {
     #[error("the stack was given up")]
     Retired,
     /// The sender holds no slot in this stack.
-    #[error("the stack belongs to another process")]
+    #[error("that is another process's, or another user's")]
     NotYours,
     /// Another stack serves this endpoint, and not both allow that.
     #[error("another stack serves this endpoint")]

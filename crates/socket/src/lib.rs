@@ -38,6 +38,6 @@ pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
 pub use sidestep_stack::{Address, Endpoint};
 pub use sidestep_tcp::Info as TcpInfo;
 pub use signals::{note_signal, puts_signal_off, quietly, set_signal_delivery};
-pub use stream::AcceptedFd;
+pub use stream::{AcceptedFd, Listening};
 pub use verdict::{Received, RecvFlags, SendFlags, Verdict};
 pub use wait::SleepMask;

@@ -27,6 +27,19 @@ pub struct AcceptedFd {
     pub is_v6: bool,
 }
 
+/// What became of [`Process::listening`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// Not a socket of ours.
+    NotOurs,
+    /// It has no port yet.
+    Unbound,
+    /// It listened before.
+    Already,
+    /// It listens from now on.
+    Begun,
+}
+
 impl Process {
     /// The kernel has bound `fd`: the stack takes over the address.
     pub fn bound(&self, fd: i32) {
@@ -46,12 +59,18 @@ impl Process {
         }
     }
 
-    /// The kernel listens on `fd`: so does the stack, and other programs are told.
-    pub fn listening(&self, fd: i32, backlog: i32) {
+    /// The program listens on `fd`: so does the stack, and other programs and networks are told.
+    ///
+    /// To be called before the kernel listens: what networks send is steered to the stack from then on, so a connection
+    /// that the kernel accepted before would never hear of its peer again. False for a socket without a port, to which
+    /// the kernel gives one as it begins to listen: then it is to be called once more.
+    pub fn listening(&self, fd: i32, backlog: i32) -> Listening {
         let Some((shared, r)) = self.socket_of(fd) else {
-            return;
+            return Listening::NotOurs;
         };
-        let Some(local) = kernel_name(fd) else { return };
+        let Some(local) = kernel_name(fd).filter(|local| local.port != 0) else {
+            return Listening::Unbound;
+        };
         let somaxconn = 4096;
         let backlog = u32::try_from(backlog).unwrap_or(somaxconn).min(somaxconn);
         let listening = self.with_stack(shared, |stack| {
@@ -60,12 +79,31 @@ impl Process {
             stack.listen(r, backlog)?;
             sidestep_stack::Result::Ok((again, stack.flags(r)?))
         });
-        if let Ok(Ok((again, flags))) = listening {
-            // Two sides to accept from: the kernel's must never block.
-            let _ = with_fd(fd, |fd| rustix::io::ioctl_fionbio(fd, true));
-            if !again {
+        match listening {
+            Ok(Ok((true, _))) => Listening::Already,
+            Ok(Ok((false, flags))) => {
+                // Two sides to accept from: the kernel's must never block.
+                let _ = with_fd(fd, |fd| rustix::io::ioctl_fionbio(fd, true));
                 self.publish(shared, fd, "listen", local, flags);
+                Listening::Begun
             }
+            _ => Listening::NotOurs,
+        }
+    }
+
+    /// The kernel refused to listen on `fd` after [`listening`](Self::listening) had begun to.
+    pub fn not_listening(&self, fd: i32) {
+        let Some((shared, r)) = self.socket_of(fd) else {
+            return;
+        };
+        let served = self.with_stack(shared, |stack| {
+            let served = stack.served(r);
+            let _ = stack.unlisten(r);
+            served
+        });
+        if let Ok(Some((is_tcp, endpoint, flags))) = served {
+            self.lock_session()
+                .withdraw(self, shared, is_tcp, endpoint, flags);
         }
     }
 

@@ -70,6 +70,21 @@ impl Stack<'_> {
             remote,
         })
     }
+
+    /// Takes [`listen`](Self::listen) back: connections that nobody accepted are reset.
+    pub fn unlisten(&mut self, r: SocketRef) -> Result<()> {
+        let core = &mut self.core;
+        if core.socket(r)?.kind() != Kind::Listener {
+            return Err(Error::WrongKind);
+        }
+        let wires = core.abort_children(r.index);
+        core.remove_port(r.index);
+        core.at(r.index).kind = Kind::Stream as u8;
+        for wire in wires {
+            self.flush_wire(wire);
+        }
+        Ok(())
+    }
 }
 
 impl Core<'_> {

@@ -9,9 +9,9 @@ use sidestep_control::transport::Fds;
 use sidestep_control::{Fault, Publication, StackId, namespace};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, SocketReport};
-use sidestep_steering::{Flow, Protocol};
+use sidestep_steering::{Connection, Flow, Protocol};
 use sidestep_wire::{Address, Endpoint};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How long a claim stays although no socket of the stack has the port: it was made for one that is about to.
@@ -44,10 +44,8 @@ fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool
     }
     let name = rustix::net::getsockname(socket).map_err(|_| Fault::NotBound)?;
     let (endpoint, v6_only) = match SocketAddrAny::try_into(name) {
-        Ok(std::net::SocketAddr::V4(v4)) => {
-            (Endpoint::new(Address::from(*v4.ip()), v4.port()), false)
-        }
-        Ok(std::net::SocketAddr::V6(v6)) => {
+        Ok(SocketAddr::V4(v4)) => (Endpoint::new(Address::from(*v4.ip()), v4.port()), false),
+        Ok(SocketAddr::V6(v6)) => {
             let only = sockopt::ipv6_v6only(socket).unwrap_or(true);
             (Endpoint::new(Address::from(*v6.ip()), v6.port()), only)
         }
@@ -167,7 +165,8 @@ impl Registry {
         }
     }
 
-    /// Ends those of some claims whose ports no socket of the stack has any more.
+    /// Ends those of some claims whose ports the stack does not serve any more. Connections that are left of them are
+    /// steered one by one, so that the port is free for others.
     fn settle_claims(&mut self, id: StackId, of: impl Fn(&Claim) -> bool) {
         let Self {
             networks, stacks, ..
@@ -178,7 +177,7 @@ impl Registry {
         };
         let number = member.number;
         let concerned = |claim: &Claim| matches!(claim.kind, ClaimKind::Used) && of(claim);
-        if !member.claims.iter().any(concerned) {
+        if member.connections.is_empty() && !member.claims.iter().any(concerned) {
             return;
         }
         // A stack that is busy is looked at again.
@@ -186,14 +185,52 @@ impl Registry {
         let Some(Ok(report)) = entry.map(|entry| entry.with(|stack| stack.report())) else {
             return;
         };
+        let over_networks: Vec<u32> = networks
+            .interfaces
+            .iter()
+            .flat_map(|interface| interface.queues_of(id).map(|queue| queue.wire))
+            .collect();
+        let connection = |s: &SocketReport| {
+            let by_network = s.wire.is_some_and(|wire| over_networks.contains(&wire));
+            (s.kind == Kind::Stream && by_network && s.state != "CLOSED").then(|| {
+                let (local, remote) = (s.local, s.remote);
+                let local = SocketAddr::new(local.addr.ip(), local.port);
+                let remote = SocketAddr::new(remote.addr.ip(), remote.port);
+                Connection::new(Protocol::Tcp, local, remote)
+            })
+        };
+        let serves = |s: &SocketReport, flow: &Flow| uses(s, flow) && connection(s).is_none();
         let ended = |claim: &mut Claim| {
-            concerned(claim) && !report.sockets.iter().any(|s| uses(s, &claim.flow))
+            concerned(claim) && !report.sockets.iter().any(|s| serves(s, &claim.flow))
         };
         for claim in member.claims.extract_if(.., ended) {
+            let left = report.sockets.iter().filter(|s| uses(s, &claim.flow));
+            for connection in left.filter_map(connection) {
+                for interface in &mut networks.interfaces {
+                    let _ = interface.steering.add_connection(&connection, number);
+                }
+                member.connections.push(connection);
+            }
             for interface in &mut networks.interfaces {
                 let _ = interface.steering.remove(&claim.flow, number);
             }
         }
+        let lives = |c: &Connection| {
+            report
+                .sockets
+                .iter()
+                .any(|s| connection(s).as_ref() == Some(c))
+        };
+        for gone in member.connections.extract_if(.., |c| !lives(c)) {
+            for interface in &mut networks.interfaces {
+                let _ = interface.steering.remove_connection(&gone);
+            }
+        }
+    }
+
+    /// A process of the stack is gone, and what it served.
+    pub(crate) fn settle_all_claims(&mut self, id: StackId) {
+        self.settle_claims(id, |_| true);
     }
 }
 

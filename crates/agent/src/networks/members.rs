@@ -7,7 +7,7 @@ use crate::wires::random;
 use sidestep_control::{Fault, StackId, namespace};
 use sidestep_nic::xdp::Attachment;
 use sidestep_stack::NetworkSetup;
-use sidestep_steering::STACKS_MAX;
+use sidestep_steering::{Connection, STACKS_MAX};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +16,8 @@ pub(crate) struct Member {
     /// Its number in the steering programs' tables.
     pub(super) number: u32,
     pub(super) claims: Vec<Claim>,
+    /// Connections that are left of claims that ended.
+    pub(super) connections: Vec<Connection>,
 }
 
 impl Registry {
@@ -38,6 +40,7 @@ impl Registry {
         let member = Member {
             number: number.ok_or(Fault::NoQueue)?,
             claims: Vec::new(),
+            connections: Vec::new(),
         };
         networks.members.insert(id, member);
         let joined = (0..networks.interfaces.len()).try_for_each(|at| self.join_interface(id, at));
@@ -144,6 +147,9 @@ impl Registry {
         for interface in &mut networks.interfaces {
             for claim in &member.claims {
                 let _ = interface.steering.remove(&claim.flow, member.number);
+            }
+            for connection in &member.connections {
+                let _ = interface.steering.remove_connection(connection);
             }
             for queue in interface.queues.iter().filter(|queue| queue.stack == id) {
                 let _ = interface.steering.clear_socket(member.number, queue.queue);

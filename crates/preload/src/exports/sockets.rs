@@ -4,7 +4,7 @@
 use crate::{c, real};
 use core::ffi::c_int;
 use libc::{sockaddr, socklen_t};
-use sidestep_socket::{Errno, Verdict, process};
+use sidestep_socket::{Errno, Listening, Verdict, process};
 
 /// socket(2).
 #[unsafe(no_mangle)]
@@ -45,10 +45,18 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     if process().must_not_listen(fd) {
         return c::fail(Errno::INVAL);
     }
+    let before = process().listening(fd, backlog);
     // SAFETY: numbers only.
     let done = unsafe { real::listen(fd, backlog) };
-    if done == 0 && process().is_socket(fd) {
-        process().listening(fd, backlog);
+    match before {
+        Listening::NotOurs => return done,
+        Listening::Begun if done != 0 => process().not_listening(fd),
+        Listening::Unbound if done == 0 => {
+            process().listening(fd, backlog);
+        }
+        _ => {}
+    }
+    if done == 0 {
         process().watch_second_side(fd);
     }
     done

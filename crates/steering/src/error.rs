@@ -41,6 +41,12 @@ pub enum SteeringError {
     /// No interface of that index in this network namespace.
     #[error("there is no interface {0} in this network namespace")]
     NoInterface(u32),
+    /// Frames that native programs redirect there would be lost.
+    #[error(
+        "interface {0} does not send the frames of native XDP programs: of a veth, the other end needs such a program \
+         first"
+    )]
+    NoSending(u32),
     /// A kernel whose attachments outlive whoever made them.
     #[error("the kernel is older than 5.9 and would go on steering after our death")]
     OldKernel,

@@ -28,6 +28,7 @@
 
 mod attach;
 mod error;
+mod features;
 mod flow;
 mod group;
 mod relay;
@@ -218,17 +219,21 @@ impl Steering {
     /// Names the veth by which a stack gets its frames on the queues on which it has no socket: its near end, in this
     /// network namespace, for which a [`Relay`] does the way back. It goes from the table when it is removed.
     ///
-    /// The stack's own end needs a program first that hands its socket everything, in native mode where this one is
-    /// ([`steer_everything`](Self::steer_everything)); without one, frames are lost. So are those longer than the veth's
-    /// MTU.
+    /// The stack's own end needs a program first that hands its socket everything
+    /// ([`steer_everything`](Self::steer_everything)), in native mode where this one is; a near end that would lose
+    /// frames for want of it is refused, by kernels that tell (6.3). Frames longer than the veth's MTU are lost.
     pub fn set_hop_device(&mut self, stack: u32, ifindex: u32) -> Result<(), SteeringError> {
         let place = u32::from(member(stack)?);
+        if self.mode == Mode::Native && features::sends(ifindex) == Some(false) {
+            return Err(SteeringError::NoSending(ifindex));
+        }
         attach::set_device(&mut self.hops, place, ifindex)
     }
 
     /// Takes a stack's veth out, if there is one.
     pub fn clear_hop_device(&mut self, stack: u32) -> Result<(), SteeringError> {
-        self.set_hop_device(stack, attach::NO_DEVICE)
+        let place = u32::from(member(stack)?);
+        attach::set_device(&mut self.hops, place, attach::NO_DEVICE)
     }
 
     /// What came of the frames so far, on all processors.

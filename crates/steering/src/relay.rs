@@ -1,7 +1,7 @@
 //! The way back of a hop: from a stack's veth to the interface that it shares.
 
 use crate::attach::{self, table};
-use crate::{Mode, SteeringError, Wanted};
+use crate::{Mode, SteeringError, Wanted, features};
 use aya::Ebpf;
 use aya::maps::{DevMap, MapData};
 use aya::programs::links::FdLink;
@@ -24,10 +24,20 @@ pub struct Relay {
 
 impl Relay {
     /// Attaches to interface `ifindex`; what comes there leaves by `to_ifindex`. Both are of this network namespace.
+    ///
+    /// In native mode frames are lost where the driver of `to_ifindex` does not send those of other programs, which many
+    /// do only while there is one on it: attach [`Steering`](crate::Steering) first. [`Wanted::Auto`] is native where it
+    /// is certain that it does, which kernels before 6.3 do not say.
     pub fn attach(ifindex: u32, to_ifindex: u32, wanted: Wanted) -> Result<Self, SteeringError> {
         let mut program = attach::load(OBJECT)?;
         let mut leaves_by = DevMap::try_from(table(&mut program, "leaves_by")?)?;
         attach::set_device(&mut leaves_by, 0, to_ifindex)?;
+        let wanted = match wanted {
+            Wanted::Auto if features::sends(to_ifindex) != Some(true) => {
+                Wanted::Only(Mode::Generic)
+            }
+            other => other,
+        };
         let (link, mode) = attach::attach(&mut program, "relay", ifindex, wanted)?;
         Ok(Self {
             _link: link,

@@ -153,6 +153,39 @@ fn a_stack_behind_a_hop_talks_to_a_kernel() {
     }
 }
 
+/// An interface that would lose what native programs redirect to it: a veth whose other end has no program and does not
+/// collect frames (GRO). The way back is by the generic mode then, and the way there is refused.
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn where_native_frames_would_be_lost_others_are_sent() {
+    let _one = one_at_a_time();
+    for (gro, mode) in [("on", Mode::Native), ("off", Mode::Generic)] {
+        let cable = Cable::new(1, 1500);
+        let mut steering = shared(&cable, Mode::Native);
+        let mut hop = Hop::new(&cable, 1, &options(1500), Mode::Native);
+        set_hop(&cable, &mut steering, 1, &hop);
+        cable.far.run(&format!("ethtool -K far0 gro {gro}"));
+        drop(hop.relay);
+        let to = cable.near.ifindex("near0");
+        let attach = || Relay::attach(hop.ifindex, to, Wanted::Auto);
+        hop.relay = wait("relay, once the old one is gone", || {
+            cable.near.inside(attach).ok()
+        });
+        assert_eq!(hop.relay.mode(), mode, "gro {gro}");
+        let flow = Flow::new(Protocol::Udp, Some(NEAR[0]), PORT);
+        steering.add(&flow, 1).unwrap();
+        let client = client(&cable, 0);
+        there_and_back(&mut hop.end, &client, 1500, 28);
+        drop(hop.steering);
+        let said = wait("bare end", || {
+            let near = &cable.near;
+            near.inside(|| steering.set_hop_device(2, hop.ifindex).err())
+        });
+        let said = said.to_string();
+        assert!(said.contains("does not send"), "{said}");
+    }
+}
+
 /// The kernel at the other end takes nothing whose checksum is wrong, so that the test above says something.
 #[test]
 #[ignore = "needs root, clang, ip, ethtool and sysctl"]

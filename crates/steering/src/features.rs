@@ -1,0 +1,81 @@
+//! What the driver of an interface can do with frames of XDP programs, by the `netdev` family of generic netlink.
+
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NlasIterator};
+use netlink_sys::protocols::NETLINK_GENERIC;
+use netlink_sys::{Socket, SocketAddr};
+use std::io;
+
+/// The family that tells the numbers of families: `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY` and its attributes.
+const CONTROL: u16 = 0x10;
+const FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+
+/// `NETDEV_CMD_DEV_GET` and its attributes.
+const DEVICE: u8 = 1;
+const DEVICE_IFINDEX: u16 = 1;
+const DEVICE_FEATURES: u16 = 3;
+/// `NETDEV_XDP_ACT_NDO_XMIT`.
+const SENDS: u64 = 4;
+
+/// Header of a netlink message; of a generic one, behind it; and of an attribute.
+const MESSAGE_BYTES: usize = 16;
+const GENERIC_BYTES: usize = 4;
+const ATTRIBUTE_BYTES: usize = 4;
+
+/// Whether an interface sends frames that native XDP programs redirect to it; none where the kernel, older than 6.3,
+/// does not say.
+pub(crate) fn sends(ifindex: u32) -> Option<bool> {
+    ask(ifindex).ok()
+}
+
+fn ask(ifindex: u32) -> io::Result<bool> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    let said = request(&socket, CONTROL, FAMILY, FAMILY_NAME, b"netdev\0")?;
+    let family = u16::from_ne_bytes(attribute(&said, FAMILY_ID)?);
+    let device = ifindex.to_ne_bytes();
+    let said = request(&socket, family, DEVICE, DEVICE_IFINDEX, &device)?;
+    let features = u64::from_ne_bytes(attribute(&said, DEVICE_FEATURES)?);
+    Ok(features & SENDS != 0)
+}
+
+/// Sends a command with one attribute; the attributes of the answer. The kernel answers within the call that asks.
+fn request(
+    socket: &Socket,
+    family: u16,
+    command: u8,
+    kind: u16,
+    value: &[u8],
+) -> io::Result<Vec<u8>> {
+    let attribute = u16::try_from(ATTRIBUTE_BYTES + value.len()).map_err(io::Error::other)?;
+    let mut message = vec![0; MESSAGE_BYTES];
+    message.extend([command, 1, 0, 0]);
+    message.extend(attribute.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+    let mut header = NetlinkBuffer::new(&mut message);
+    header.set_length(length);
+    header.set_message_type(family);
+    header.set_flags(NLM_F_REQUEST);
+    socket.send_to(&message, &SocketAddr::new(0, 0), 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkBuffer::new_checked(&answer).map_err(io::Error::other)?;
+    // What is of another type is an error.
+    if answer.message_type() != family {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let attributes = answer.payload().get(GENERIC_BYTES..);
+    Ok(attributes.unwrap_or_default().to_vec())
+}
+
+/// The attribute of that kind and length.
+fn attribute<const BYTES: usize>(attributes: &[u8], kind: u16) -> io::Result<[u8; BYTES]> {
+    NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .find(|attribute| attribute.kind() == kind)
+        .and_then(|attribute| attribute.value().try_into().ok())
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}

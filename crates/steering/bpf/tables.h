@@ -37,7 +37,7 @@ struct group {
 
 struct settings {
     u32 everything_to; /* stack + 1 that takes all frames; 0: by flow */
-    u8 station[6];     /* the interface's address */
+    u16 station[3];    /* the interface's address */
     u8 zero[2];
     u32 salt;        /* of the hash, so that nobody outside chooses the stack */
     u32 connections; /* how many there are */

@@ -5,6 +5,7 @@
 //! that is bound to the port; all else stays the kernel's.
 //!
 //! - [`interface`]: one interface: its steering program, and the sockets of stacks on its queues.
+//! - `hop`: the cable of a stack that shares a queue.
 //! - `members`: a stack joins the networks, and leaves them.
 //! - `claims`: which ports are whose.
 //! - `ways`: how packets of a stack reach a host.
@@ -12,6 +13,7 @@
 
 mod claims;
 mod follow;
+mod hop;
 pub(crate) mod interface;
 mod members;
 mod ways;
@@ -19,11 +21,12 @@ mod ways;
 use crate::lifetime::LinkSpec;
 use crate::registry::{Registry, Token};
 use anyhow::Context;
+use hop::Hidden;
 use interface::Interface;
 use members::Member;
 use rustix::event::epoll::{self, EventFlags};
 use sidestep_control::{StackId, namespace};
-use sidestep_netlink::{Config, Neighbours, Options, Routes};
+use sidestep_netlink::{Cables, Config, Neighbours, Options, Routes};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -38,6 +41,9 @@ pub(crate) struct Networks {
     config: Config,
     routes: Routes,
     neighbours: Neighbours,
+    cables: Cables,
+    /// Where the far ends of cables are, once there is one.
+    hidden: Option<Hidden>,
     /// Changes with the configuration; never 0.
     number: u64,
 }
@@ -55,6 +61,8 @@ impl Networks {
             config,
             routes: Routes::open().context("the kernel's routes")?,
             neighbours: Neighbours::open().context("the kernel's neighbours")?,
+            cables: Cables::open().context("the kernel's links")?,
+            hidden: None,
             number: 1,
         };
         for link in links {

@@ -19,7 +19,7 @@ const SOCKET: &str = "agent.sock";
 pub struct RuntimeDir {
     path: PathBuf,
     dir: OwnedFd,
-    owned: bool,
+    private: bool,
 }
 
 impl RuntimeDir {
@@ -85,7 +85,7 @@ impl RuntimeDir {
         Ok(Self {
             path: path.to_path_buf(),
             dir,
-            owned,
+            private: owned && private,
         })
     }
 
@@ -94,9 +94,10 @@ impl RuntimeDir {
         &self.path
     }
 
-    /// Whether it is this user's, so that he can run an agent in it.
-    pub const fn is_ours(&self) -> bool {
-        self.owned
+    /// Whether programs may start an agent in it: that of a host is for its administrator to start, who says with which
+    /// interfaces.
+    pub const fn may_start(&self) -> bool {
+        self.private
     }
 
     /// The socket that the agent listens on.

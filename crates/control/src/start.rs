@@ -42,8 +42,8 @@ pub fn ensure_running_in(
             Err(ClientError::NoAgent | ClientError::Lost) => {}
             result => return result,
         }
-        if !dir.is_ours() {
-            // Root's to start.
+        if !dir.may_start() {
+            // For the administrator to start.
             return Err(ClientError::NoAgent);
         }
         if attempt % ATTEMPTS_A_START == 0 {

@@ -10,6 +10,7 @@
 //! | [`Picture::carrier`] | which interface at the bottom carries the frames of a link, and with which VLAN tag |
 //! | [`Routes`] | looks up one route, by asking the kernel for its own decision |
 //! | [`Neighbours`] | makes the kernel resolve a neighbour, and tells it that one answers |
+//! | [`Cables`] | lays virtual cables, the one thing that is changed here |
 //!
 //! For a packet: [`Routes::lookup`] says link, source and gateway; [`Picture::neighbour`] of that link and of the
 //! gateway (or destination) says the hardware address, if not after [`Neighbours::resolve`];
@@ -36,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod cables;
 mod carrier;
 mod change;
 mod config;
@@ -49,6 +51,7 @@ mod routes;
 mod socket;
 
 pub use address::{Address, Scope};
+pub use cables::Cables;
 pub use carrier::{Carrier, NoCarrier};
 pub use change::Change;
 pub use config::{Config, Options};

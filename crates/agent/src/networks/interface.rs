@@ -1,5 +1,6 @@
 //! One interface: the program that steers its frames, and the AF_XDP sockets of stacks on its queues.
 
+use super::hop::Hop;
 use crate::lifetime::LinkSpec;
 use anyhow::Context;
 use sidestep_control::StackId;
@@ -29,9 +30,11 @@ pub(crate) struct Interface {
     copying: xdp::Copying,
 }
 
-/// A stack's socket on a queue. There is at most one for each queue: the kernel has one pool of buffers for it.
+/// A stack's socket: on a queue of the interface, where there is at most one for each, or at the end of a cable.
 pub(crate) struct Queue {
+    /// The queue; of the cable, if there is one.
     pub(crate) queue: u32,
+    pub(crate) hop: Option<Hop>,
     pub(crate) stack: StackId,
     /// Identity of the wire.
     pub(crate) id: u64,
@@ -77,16 +80,23 @@ impl Interface {
         }
     }
 
-    /// Sockets on all queues that no stack has.
-    pub(crate) fn open_queues(&self) -> Result<Vec<Opened>, OpenError> {
-        let options = Options {
+    /// How sockets of this interface are to be.
+    pub(crate) fn options(&self) -> Options {
+        Options {
             frame_bytes_max: self.mtu as usize + LINK_HEADERS,
             copying: self.copying,
             ..Options::default()
-        };
-        let mut opened = Vec::new();
+        }
+    }
+
+    /// Sockets on all queues that nobody has, and whether these are all queues of the interface.
+    pub(crate) fn open_queues(&self) -> Result<(Vec<Opened>, bool), OpenError> {
+        let options = self.options();
+        let (mut opened, mut all) = (Vec::new(), true);
         for queue in 0..QUEUES_MAX {
-            if self.queues.iter().any(|taken| taken.queue == queue) {
+            let has = |taken: &Queue| taken.hop.is_none() && taken.queue == queue;
+            if self.queues.iter().any(has) {
+                all = false;
                 continue;
             }
             match Socket::create(&options)?.bind(self.index, queue) {
@@ -96,13 +106,13 @@ impl Interface {
                     attachment,
                     report,
                 }),
-                // Beyond the last one; or somebody else's, whose frames stay his.
+                // Beyond the last one.
                 Err(OpenError::NoQueue { .. }) => break,
-                Err(OpenError::Taken { .. }) => {}
+                Err(OpenError::Taken { .. }) => all = false,
                 Err(error) => return Err(error),
             }
         }
-        Ok(opened)
+        Ok((opened, all))
     }
 
     /// The queues that a stack has.
@@ -115,12 +125,14 @@ impl Queue {
     /// What was opened becomes a stack's. Gives the attachment back, which is the agent's own.
     pub(crate) fn of(
         opened: Opened,
+        hop: Option<Hop>,
         stack: StackId,
         (id, wire): (u64, u32),
     ) -> io::Result<(Self, xdp::Attachment)> {
         let at = opened.attachment;
         let queue = Self {
             queue: opened.queue,
+            hop,
             stack,
             id,
             wire,

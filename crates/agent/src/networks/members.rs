@@ -1,9 +1,11 @@
 //! A stack joins the networks when it first needs them, and leaves them when it ends.
 
 use super::claims::Claim;
+use super::hop::{Hidden, Hop};
 use super::interface::{Opened, Queue};
 use crate::registry::Registry;
 use crate::wires::random;
+use anyhow::Context;
 use sidestep_control::{Fault, StackId, namespace};
 use sidestep_nic::xdp::Attachment;
 use sidestep_stack::NetworkSetup;
@@ -51,27 +53,52 @@ impl Registry {
     }
 
     fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
-        let interfaces = self.networks.as_ref().map(|n| &n.interfaces);
-        let interface = interfaces
-            .and_then(|all| all.get(at))
-            .ok_or(Fault::NoNetwork)?;
-        let opened = interface.open_queues().map_err(|error| {
+        let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
+        let interface = networks.interfaces.get(at).ok_or(Fault::NoNetwork)?;
+        let (opened, all) = interface.open_queues().map_err(|error| {
             let name = &interface.name;
             self.log
                 .line(format_args!("interface {name}, stack {id:016x}: {error}"));
             Fault::Interface
         })?;
-        if opened.is_empty() {
-            return Err(Fault::NoQueue);
-        }
         for socket in opened {
-            self.add_queue(id, at, socket)?;
+            self.add_queue(id, at, socket, None)?;
         }
-        Ok(())
+        if all {
+            return Ok(());
+        }
+        match self.lay_cable(id, at) {
+            Ok((hop, socket)) => self.add_queue(id, at, socket, Some(hop)),
+            Err(error) => {
+                self.log.line(format_args!(
+                    "stack {id:016x} shares no queue, and so has none: {error:#}"
+                ));
+                Err(Fault::NoQueue)
+            }
+        }
+    }
+
+    /// A cable for what comes by queues on which the stack has no socket.
+    fn lay_cable(&mut self, id: StackId, at: usize) -> anyhow::Result<(Hop, Opened)> {
+        let networks = self.networks.as_mut().context("no networks")?;
+        let number = networks.members.get(&id).context("not a member")?.number;
+        let interface = networks.interfaces.get(at).context("no interface")?;
+        let hidden = match &mut networks.hidden {
+            Some(hidden) => hidden,
+            none => none.insert(Hidden::new()?),
+        };
+        let cables = &mut networks.cables;
+        Hop::lay(interface, number, (hidden, cables), &interface.options())
     }
 
     /// Enters a socket into the stack, and into the steering program.
-    fn add_queue(&mut self, id: StackId, at: usize, opened: Opened) -> Result<(), Fault> {
+    fn add_queue(
+        &mut self,
+        id: StackId,
+        at: usize,
+        opened: Opened,
+        hop: Option<Hop>,
+    ) -> Result<(), Fault> {
         let Self {
             networks, stacks, ..
         } = self;
@@ -93,19 +120,26 @@ impl Registry {
         })?;
         let (wire, generation) = added.map_err(|_: sidestep_stack::Error| Fault::WiresFull)?;
         let (queue, attachment) =
-            Queue::of(opened, id, (wire_id, wire)).map_err(|_| Fault::Exhausted)?;
+            Queue::of(opened, hop, id, (wire_id, wire)).map_err(|_| Fault::Exhausted)?;
         entry.with(|stack| stack.attach_wire(wire, generation, attachment))?;
         entry.attached.insert(wire, generation);
-        let steered = interface.steering.set_socket(number, queue.queue, &queue);
+        let steered = match &queue.hop {
+            Some(hop) => interface.steering.set_hop_device(number, hop.index),
+            None => interface.steering.set_socket(number, queue.queue, &queue),
+        };
+        let has = if queue.hop.is_some() {
+            "a cable to".to_owned()
+        } else {
+            format!("queue {} of", queue.queue)
+        };
+        let copying = if queue.report.zero_copy {
+            ", without copying"
+        } else {
+            ""
+        };
+        let name = &interface.name;
         self.log.line(format_args!(
-            "stack {id:016x} has queue {} of interface {}{}",
-            queue.queue,
-            interface.name,
-            if queue.report.zero_copy {
-                ", without copying"
-            } else {
-                ""
-            }
+            "stack {id:016x} has {has} interface {name}{copying}"
         ));
         interface.queues.push(queue);
         steered.map_err(|error| {
@@ -151,10 +185,16 @@ impl Registry {
             for connection in &member.connections {
                 let _ = interface.steering.remove_connection(connection);
             }
-            for queue in interface.queues.iter().filter(|queue| queue.stack == id) {
-                let _ = interface.steering.clear_socket(member.number, queue.queue);
+            for queue in interface.queues.extract_if(.., |queue| queue.stack == id) {
+                let _ = match &queue.hop {
+                    None => interface.steering.clear_socket(member.number, queue.queue),
+                    Some(hop) => {
+                        let cleared = interface.steering.clear_hop_device(member.number);
+                        let _ = networks.cables.remove(hop.index);
+                        cleared
+                    }
+                };
             }
-            interface.queues.retain(|queue| queue.stack != id);
         }
     }
 

@@ -1,0 +1,133 @@
+//! Sharing a queue. The kernel has one pool of buffers for each queue of an interface, so one stack at a time can have a
+//! socket on it. A further stack gets a virtual cable: the steering program puts its frames into the near end, its socket
+//! is at the far end, and what it sends comes out at the near end, from where it leaves by the interface. All of that is
+//! the kernel's work, so no stack depends on another, nor on the agent being quick.
+//!
+//! The far ends are in a network namespace without a name: nobody but us sees them, and they end with us.
+
+use super::interface::{Interface, Opened};
+use anyhow::Context;
+use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::net::netdevice::name_to_index;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use sidestep_netlink::Cables;
+use sidestep_nic::xdp::{Options, Socket};
+use sidestep_steering::{Relay, Steering, Wanted};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The namespace of the far ends.
+pub(super) struct Hidden(OwnedFd);
+
+/// A stack's cable. Its near end must be removed by whoever lets go of it.
+pub(crate) struct Hop {
+    /// The near end.
+    pub(crate) index: u32,
+    _relay: Relay,
+    _everything: Steering,
+}
+
+impl Hidden {
+    /// A new one.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let made = std::thread::spawn(|| {
+            #[expect(
+                deprecated,
+                reason = "what it warns of, unsharing descriptors, is not done here"
+            )]
+            rustix::thread::unshare(UnshareFlags::NEWNET)?;
+            // Nothing is to be said by the kernel there: it would leave by the interface.
+            let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            rustix::fs::open("/proc/thread-self/ns/net", flags, FileMode::empty())
+        });
+        let fd = made
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread failed"))?;
+        Ok(Self(fd.context("a network namespace")?))
+    }
+
+    /// Runs `work` there, on a thread of its own; what it opens stays there.
+    fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(self.0.as_fd(), kind)?;
+                work()
+            });
+            inside
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread failed"))?
+        })
+    }
+}
+
+impl Hop {
+    /// Lays a cable for stack `number` of the interface's tables, and opens a socket at its far end.
+    pub(super) fn lay(
+        interface: &Interface,
+        number: u32,
+        (hidden, cables): (&Hidden, &mut Cables),
+        options: &Options,
+    ) -> anyhow::Result<(Self, Opened)> {
+        let name = format!("sst{}.{number}", interface.index);
+        // Left over from one that could not be removed.
+        if let Ok(old) = index_of(&name) {
+            let _ = cables.remove(old);
+        }
+        cables.lay(&name, hidden.0.as_fd(), interface.mtu)?;
+        let index = index_of(&name)?;
+        let laid = Self::connect(interface, index, &name, (hidden, cables), options);
+        if laid.is_err() {
+            let _ = cables.remove(index);
+        }
+        laid
+    }
+
+    fn connect(
+        interface: &Interface,
+        index: u32,
+        name: &str,
+        (hidden, cables): (&Hidden, &mut Cables),
+        options: &Options,
+    ) -> anyhow::Result<(Self, Opened)> {
+        let mode = Wanted::Only(interface.steering.mode());
+        cables.switch_on(index)?;
+        let (everything, opened) = hidden.inside(|| {
+            let far = index_of(name)?;
+            Cables::open()?.switch_on(far)?;
+            let mut everything = Steering::attach(far, [0; 6], mode)?;
+            let (state, attachment, report) = Socket::create(options)?.bind(far, 0)?;
+            everything.set_socket(0, 0, attachment.socket_fd())?;
+            everything.steer_everything(Some(0))?;
+            let opened = Opened {
+                queue: 0,
+                state,
+                attachment,
+                report,
+            };
+            Ok((everything, opened))
+        })?;
+        let relay = Relay::attach(index, interface.index, mode)?;
+        let hop = Self {
+            index,
+            _relay: relay,
+            _everything: everything,
+        };
+        Ok((hop, opened))
+    }
+}
+
+/// The index of a link in the namespace of the calling thread.
+fn index_of(name: &str) -> anyhow::Result<u32> {
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        flags,
+        None,
+    )?;
+    Ok(name_to_index(socket, name)?)
+}

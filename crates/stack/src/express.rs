@@ -2,12 +2,16 @@
 //! message can leave at once. Whatever is not so takes the long ways of `input` and `output`, which know all cases.
 
 use crate::Result;
+use crate::hops::Stations;
+use crate::input::From;
 use crate::memory::{Core, Stack};
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use sidestep_nic::{Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_tcp::{Env, Sink};
-use sidestep_wire::plain::{self, V4_BYTES, V6_BYTES};
+use sidestep_wire::plain::{self, BYTES_MAX, V4_BYTES, V6_BYTES};
+use sidestep_wire::vlan::TAG_BYTES;
+use sidestep_wire::{checksum, ethernet};
 
 /// The reader for whom the wires are looked at: what comes next for it is copied straight to where it wants it.
 pub(crate) struct Reader<'s, 'm> {
@@ -69,7 +73,6 @@ impl Stack<'_> {
             || s.error != 0
             || s.kind != Kind::Stream as u8
             || s.has(SocketFlags::SHUT_WRITE)
-            || core.header.checksums != 0
         {
             return None;
         }
@@ -93,9 +96,10 @@ impl Core<'_> {
         index: u32,
         message: Foreign<'_>,
     ) -> Option<()> {
-        if !port.caps().tx_checksum_unneeded || port.tx_room() == 0 {
+        if port.tx_room() == 0 {
             return None;
         }
+        let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
         let socket = &mut self.sockets[index as usize];
         let mut env = Env {
             now,
@@ -104,14 +108,21 @@ impl Core<'_> {
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
         let template = &socket.template;
         let sent = port.tx(template.len() + message.len(), |mut frame| {
-            let mut headers = [0; V6_BYTES];
+            let mut headers = [0; BYTES_MAX];
             template.write(&mut headers, &segment, message.len());
-            if template.len() == V4_BYTES {
-                frame.copy_array(headers.first_chunk::<V4_BYTES>());
+            if unneeded {
+                frame.skip(template.len()).copy_from_foreign(message);
             } else {
-                frame.copy_array(Some(&headers));
+                let sum = copy_summed(&mut frame.skip(template.len()), message);
+                template.put_checksum(&mut headers, message.len(), sum);
             }
-            frame.skip(template.len()).copy_from_foreign(message);
+            match template.len() {
+                V4_BYTES => frame.copy_array(headers.first_chunk::<V4_BYTES>()),
+                V6_BYTES => frame.copy_array(headers.first_chunk::<V6_BYTES>()),
+                tagged => {
+                    frame.copy_from(&headers[..tagged]);
+                }
+            }
         });
         debug_assert!(sent, "room was checked");
         port.tx_flush();
@@ -140,16 +151,58 @@ impl Core<'_> {
         let Some(index) = self.find_recent_flow(&arrived.local, &arrived.remote) else {
             return false;
         };
-        let now = self.now();
-        let socket = &mut self.sockets[index as usize];
         // A peer speaks for its own wire only.
-        if socket.wire != wire {
+        if self.sockets[index as usize].wire != wire {
             return false;
         }
+        self.on_plain_segment(index, &arrived, frame.skip(payload_at), reader)
+    }
+
+    /// As [`on_plain_frame`](Self::on_plain_frame) for frames that came over a network, or whose checksums are to be
+    /// verified. One from another station than the last is not taken: the station may have moved.
+    pub(crate) fn on_plain_network_frame(
+        &mut self,
+        from: From,
+        frame: Foreign<'_>,
+        reader: Option<&mut Reader<'_, '_>>,
+    ) -> bool {
+        let Some(head) = Head::parse(frame) else {
+            return false;
+        };
+        let arrived = &head.arrived;
+        let Some(index) = self.find_recent_flow(&arrived.local, &arrived.remote) else {
+            return false;
+        };
+        let socket = &self.sockets[index as usize];
+        let same_station = !from.network || socket.heard == head.station;
+        if !same_station || !self.is_same_side(socket.wire, from.wire) {
+            return false;
+        }
+        let payload = frame.skip(head.bytes);
+        if from.verify {
+            let payload = payload.first(arrived.payload_len);
+            let whole = head.sum.map(|sum| payload.fold(sum, checksum::sum));
+            if whole.map(checksum::finish) != Some(0) {
+                return false;
+            }
+        }
+        self.on_plain_segment(index, arrived, payload, reader)
+    }
+
+    #[inline]
+    fn on_plain_segment(
+        &mut self,
+        index: u32,
+        arrived: &plain::Arrived,
+        payload: Foreign<'_>,
+        reader: Option<&mut Reader<'_, '_>>,
+    ) -> bool {
+        let now = self.now();
+        let socket = &mut self.sockets[index as usize];
         let sink = reader
             .filter(|reader| reader.socket == index)
             .map(|reader| &mut reader.sink);
-        let payload = frame.skip(payload_at).first(arrived.payload_len);
+        let payload = payload.first(arrived.payload_len);
         let mut env = Env {
             now,
             pool: &mut self.pool,
@@ -182,4 +235,78 @@ fn parse(frame: Foreign<'_>) -> Option<(plain::Arrived, usize)> {
     }
     let head = frame.to_array::<V6_BYTES>()?;
     plain::parse_v6(&head, frame.len()).map(|arrived| (arrived, V6_BYTES))
+}
+
+/// What the headers of a frame from a network say.
+struct Head {
+    arrived: plain::Arrived,
+    /// Where the payload begins.
+    bytes: usize,
+    /// The sum over all that the TCP checksum covers but the payload; none where the IP header's own is wrong.
+    sum: Option<u64>,
+    /// Who sent the frame, as [`Stations::other`] has it.
+    station: u64,
+}
+
+impl Head {
+    /// None also for frames that were sent to a group.
+    #[inline]
+    fn parse(frame: Foreign<'_>) -> Option<Self> {
+        let v4 = frame.to_array::<V4_BYTES>()?;
+        if let Some(arrived) = plain::parse_v4(&v4, frame.len()) {
+            let sum = plain::sum_v4(&v4);
+            return Self::of(&v4, (arrived, sum), V4_BYTES, 0);
+        }
+        Self::parse_others(frame)
+    }
+
+    /// IPv6, and what has a VLAN tag.
+    fn parse_others(frame: Foreign<'_>) -> Option<Self> {
+        let mut tagged = [0; BYTES_MAX];
+        frame.copy_to(&mut tagged);
+        let (vlan, head, tag) = match plain::untag(&tagged) {
+            Some((vlan, head)) => (vlan, head, TAG_BYTES),
+            None => (0, *tagged.first_chunk()?, 0),
+        };
+        let frame_len = frame.len().checked_sub(tag)?;
+        let v4: &[u8; V4_BYTES] = head.first_chunk()?;
+        if let Some(arrived) = plain::parse_v4(v4, frame_len) {
+            let sum = plain::sum_v4(v4);
+            return Self::of(v4, (arrived, sum), V4_BYTES + tag, vlan);
+        }
+        let arrived = plain::parse_v6(&head, frame_len)?;
+        let sum = Some(plain::sum_v6(&head));
+        Self::of(v4, (arrived, sum), V6_BYTES + tag, vlan)
+    }
+
+    #[inline]
+    fn of(
+        head: &[u8; V4_BYTES],
+        (arrived, sum): (plain::Arrived, Option<u64>),
+        bytes: usize,
+        vlan: u16,
+    ) -> Option<Self> {
+        let link = ethernet::Repr::parse(head).ok()?;
+        let back = Stations {
+            dst: link.src,
+            src: link.dst,
+            vlan,
+        };
+        link.dst.is_unicast().then_some(Self {
+            arrived,
+            bytes,
+            sum,
+            station: back.other(),
+        })
+    }
+}
+
+/// Copies a message, and returns the sum over what was copied.
+#[inline]
+fn copy_summed(into: &mut ForeignMut<'_>, message: Foreign<'_>) -> u64 {
+    let mut done = 0;
+    message.fold(0, |sum, block| {
+        done += into.skip(done).copy_from(block);
+        checksum::sum(sum, block)
+    })
 }

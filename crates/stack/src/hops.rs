@@ -6,19 +6,29 @@
 //! ```
 //! A wire between two stacks needs none: both ends know both. A connection whose hop is not resolved yet holds its
 //! segments back; a hop that fails ends the connections that wait for it.
+//!
+//! Anybody can send from any number of addresses, so a hop that no socket and no remembered way uses makes room for
+//! another: a learned one at once, a neighbour after some time. Each life of an entry has a number of its own, and
+//! who names an earlier one reaches nobody.
 
 use crate::memory::{Core, Stack};
 use crate::socket::Kind;
 use crate::{Address, Error, Result};
-use sidestep_shm::NONE;
+use sidestep_shm::{NONE, Nanos};
 use sidestep_tcp::Env;
-use sidestep_wire::Mac;
+use sidestep_wire::{Mac, tcp};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Stations that a stack talks to at a time.
-pub(crate) const HOPS_MAX: usize = 4096;
+pub(crate) const HOPS_MAX: usize = 1 << PLACE_BITS;
+/// Bits of a hop's name that say where it is; the others count the lives of the entry.
+const PLACE_BITS: u32 = 12;
+/// Lives after which the count begins anew; one less than fit, so that no name is [`NONE`].
+const LIVES: u32 = (1 << (32 - PLACE_BITS)) - 1;
 /// Places looked at for one station.
 const PROBES_MAX: usize = 32;
+/// How long a neighbour keeps its place although nobody uses it.
+const IDLE: Nanos = Nanos::from_secs(60);
 
 /// What is known of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +44,48 @@ pub enum HopState {
     Failed = 3,
 }
 
+/// A neighbour on a network, as whoever follows the kernel's neighbours knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// A wire of the network, whichever.
+    pub wire: u32,
+    /// Our hardware address there: that of the interface, which may be a VLAN's, or one beside it.
+    pub station: Mac,
+    /// VLAN identifier of the tag that frames carry, 0 for no tag.
+    pub vlan: u16,
+    /// The neighbour's address: the destination's own, or a router's.
+    pub neighbour: Address,
+}
+
 /// How packets leave: over which wire, and to which station where that is a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// Index of the wire.
     pub wire: u32,
-    /// Index of the hop, [`NONE`] on a wire between stacks.
+    /// Name of the hop as [`Stack::hop`] gave it, [`NONE`] on a wire between stacks.
     pub hop: u32,
+    /// Longest IP packet in bytes that goes this way, as the route says; 0 where it says nothing.
+    pub mtu: u32,
 }
 
 impl From<u32> for Way {
     /// Over a wire between stacks.
     fn from(wire: u32) -> Self {
-        Self { wire, hop: NONE }
+        Self {
+            wire,
+            hop: NONE,
+            mtu: 0,
+        }
     }
 }
 
-/// The two hardware addresses of a frame.
+/// The two hardware addresses of a frame, and its VLAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stations {
     pub(crate) dst: Mac,
     pub(crate) src: Mac,
+    /// Identifier of its tag, 0 for none.
+    pub(crate) vlan: u16,
 }
 
 impl Stations {
@@ -62,7 +93,16 @@ impl Stations {
     pub(crate) const WIRE: Self = Self {
         dst: Mac([0x02, 0x53, 0x53, 0, 0, 2]),
         src: Mac([0x02, 0x53, 0x53, 0, 0, 1]),
+        vlan: 0,
     };
+
+    /// The other station and the VLAN in one word.
+    #[inline]
+    pub(crate) const fn other(&self) -> u64 {
+        let [a, b, c, d, e, f] = self.dst.0;
+        let [g, h] = self.vlan.to_ne_bytes();
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 /// An entry; zeroed memory is a free one.
@@ -71,74 +111,137 @@ impl Stations {
 pub(crate) struct Hop {
     /// The neighbour's address; of a station that was learned one that no neighbour has.
     address: Address,
-    wire: u32,
+    /// When it was last asked for, or let go by its last user.
+    used_at: Nanos,
+    /// Sockets and remembered ways that use it.
+    users: u32,
+    /// Which life of the entry this is.
+    life: u32,
     dst: Mac,
     /// Our own station on that network.
     src: Mac,
+    vlan: u16,
+    /// The network's number.
+    group: u8,
     state: u8,
-    _reserved: [u8; 3],
 }
 
-/// The key of a station that is known by its hardware address only: a multicast address, which no neighbour has.
-const fn learned(station: Mac) -> Address {
-    let [a, b, c, d, e, f] = station.0;
-    Address([0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f])
+/// What a hop is found by.
+#[derive(Clone, Copy)]
+struct Key {
+    address: Address,
+    station: Mac,
+    vlan: u16,
+    group: u8,
+}
+
+impl Key {
+    /// Of a station that is known by its hardware address only: a multicast address, which no neighbour has.
+    const fn learned(group: u8, back: Stations) -> Self {
+        let [a, b, c, d, e, f] = back.dst.0;
+        Self {
+            address: Address([0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f]),
+            station: back.src,
+            vlan: back.vlan,
+            group,
+        }
+    }
+}
+
+impl Hop {
+    const fn state(&self) -> HopState {
+        match self.state {
+            1 => HopState::Incomplete,
+            2 => HopState::Reachable,
+            3 => HopState::Failed,
+            _ => HopState::Free,
+        }
+    }
+
+    const fn is_learned(&self) -> bool {
+        self.address.0[0] == 0xff
+    }
+
+    fn is_of(&self, key: &Key) -> bool {
+        self.address == key.address
+            && self.src == key.station
+            && self.vlan == key.vlan
+            && self.group == key.group
+    }
+
+    /// Whether another may have the place.
+    fn may_go(&self, now: Nanos) -> bool {
+        let worthless = self.is_learned() || self.state() == HopState::Failed;
+        self.users == 0 && (worthless || now - self.used_at >= IDLE)
+    }
+
+    /// Begins a life of the entry.
+    fn begin(&mut self, key: &Key, state: HopState, now: Nanos) {
+        *self = Self {
+            address: key.address,
+            used_at: now,
+            users: 0,
+            life: (self.life + 1) % LIVES,
+            dst: Mac::default(),
+            src: key.station,
+            vlan: key.vlan,
+            group: key.group,
+            state: state as u8,
+        };
+    }
 }
 
 impl Stack<'_> {
-    /// The hop to a neighbour on a network, entered as incomplete if it is new: then whoever follows the kernel's
-    /// neighbours is to [`set_hop`](Self::set_hop) it.
-    pub fn hop(&mut self, wire: u32, neighbour: Address) -> Result<(u32, HopState)> {
-        let station = self
-            .wires
-            .get(wire as usize)
-            .filter(|w| w.is_open() && w.is_network())
-            .map(|w| w.station)
-            .ok_or(Error::Unreachable)?;
-        let place = self
-            .core
-            .hop_place(wire, neighbour)
-            .ok_or(Error::TableFull)?;
-        let hop = &mut self.core.hops[place as usize];
-        // One that failed is tried anew for each who asks.
-        if matches!(hop.state(), HopState::Free | HopState::Failed) {
-            *hop = Hop {
-                address: neighbour,
-                wire,
-                dst: Mac::default(),
-                src: station,
-                state: HopState::Incomplete as u8,
-                _reserved: [0; 3],
-            };
+    /// The name and state of the hop to a neighbour on a network, entered as incomplete if it is new: then whoever
+    /// follows the kernel's neighbours is to [`set_hop`](Self::set_hop) it. One that no socket uses keeps its place for
+    /// a minute.
+    pub fn hop(&mut self, to: &NextHop) -> Result<(u32, HopState)> {
+        let key = self.key_of(to).ok_or(Error::Unreachable)?;
+        let now = self.core.now();
+        let place = self.core.hop_place(&key).ok_or(Error::TableFull)?;
+        let hop = &mut self.core.hops[place];
+        if hop.state() == HopState::Free || !hop.is_of(&key) {
+            hop.begin(&key, HopState::Incomplete, now);
+        } else if hop.state() == HopState::Failed {
+            // Tried anew for each who asks.
+            hop.state = HopState::Incomplete as u8;
         }
-        Ok((place, hop.state()))
+        hop.used_at = now;
+        Ok((name(place, hop.life), hop.state()))
     }
 
-    /// What is known of the hop of a way; reachable where it needs none.
-    pub fn hop_state(&self, hop: u32) -> HopState {
-        if hop == NONE {
-            return HopState::Reachable;
-        }
-        let hop = self.core.hops.get(hop as usize);
-        hop.map_or(HopState::Free, Hop::state)
+    fn key_of(&self, to: &NextHop) -> Option<Key> {
+        let group = self.core.group(to.wire);
+        (group != 0).then_some(Key {
+            address: to.neighbour,
+            station: to.station,
+            vlan: to.vlan,
+            group,
+        })
     }
 
-    /// The neighbours that are neither reachable nor failed: wire and address.
-    pub fn incomplete_hops(&self) -> impl Iterator<Item = (u32, Address)> + '_ {
+    /// The neighbours that are neither reachable nor failed.
+    pub fn incomplete_hops(&self) -> impl Iterator<Item = NextHop> + '_ {
         let hops = self.core.hops.iter();
         hops.filter(|hop| hop.state() == HopState::Incomplete)
-            .map(|hop| (hop.wire, hop.address))
+            .filter_map(|hop| {
+                Some(NextHop {
+                    wire: self.core.queue_of(hop.group)?,
+                    station: hop.src,
+                    vlan: hop.vlan,
+                    neighbour: hop.address,
+                })
+            })
     }
 
     /// Tells what the kernel found out of a neighbour: its hardware address, or that it does not answer. What waited is
     /// sent, or fails.
-    pub fn set_hop(&mut self, wire: u32, neighbour: Address, found: Option<Mac>) {
-        let Some(place) = self.core.hop_place(wire, neighbour) else {
+    pub fn set_hop(&mut self, to: &NextHop, found: Option<Mac>) {
+        let Some(place) = self.key_of(to).and_then(|key| self.core.find_hop(&key)) else {
             return;
         };
-        let hop = &mut self.core.hops[place as usize];
+        let hop = &mut self.core.hops[place];
         let state = match found {
-            _ if hop.state() == HopState::Free => return,
             // Said again, as the kernel does whenever it has confirmed a neighbour.
             Some(mac) if hop.state() == HopState::Reachable && hop.dst == mac => return,
             Some(mac) => {
@@ -148,9 +251,13 @@ impl Stack<'_> {
             None => HopState::Failed,
         };
         hop.state = state as u8;
+        if hop.users == 0 {
+            return;
+        }
+        let hop = name(place, hop.life);
         for index in 0..self.core.header.sockets.fresh() {
             let s = self.core.at(index);
-            if s.hop != place || s.kind() == Kind::Free {
+            if s.hop != hop || s.kind() == Kind::Free {
                 continue;
             }
             s.template.forget();
@@ -165,56 +272,88 @@ impl Stack<'_> {
     }
 }
 
-impl Hop {
-    const fn state(&self) -> HopState {
-        match self.state {
-            1 => HopState::Incomplete,
-            2 => HopState::Reachable,
-            3 => HopState::Failed,
-            _ => HopState::Free,
-        }
+/// What others know a hop by.
+fn name(place: usize, life: u32) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "less than HOPS_MAX")]
+    {
+        life << PLACE_BITS | place as u32
     }
 }
 
 impl Core<'_> {
-    /// Where the hop of that key is, or would be. None where its places are taken by others.
-    fn hop_place(&self, wire: u32, address: Address) -> Option<u32> {
-        let key = crate::Endpoint::new(address, 0);
-        let home = self.flow_hash(&key, &crate::Endpoint::new(Address::UNSPECIFIED_V6, 0)) as usize;
-        let places = (0..PROBES_MAX).map(|step| (home + step) % HOPS_MAX);
-        for place in places {
+    /// Where the hop of that name is, while it lives.
+    #[inline]
+    fn place_of(&self, hop: u32) -> Option<usize> {
+        let place = hop as usize % HOPS_MAX;
+        let entry = self.hops.get(place)?;
+        let lives = entry.life == hop >> PLACE_BITS && entry.state() != HopState::Free;
+        lives.then_some(place)
+    }
+
+    fn probes(&self, key: &Key) -> impl Iterator<Item = usize> + use<> {
+        let [a, b, c, d, e, f] = key.station.0;
+        let mut ours = Address([0; 16]);
+        ours.0[..9].copy_from_slice(&[a, b, c, d, e, f, 0, 0, key.group]);
+        let remote = crate::Endpoint::new(key.address, 0);
+        let home = self.flow_hash(&crate::Endpoint::new(ours, key.vlan), &remote) as usize;
+        (0..PROBES_MAX).map(move |step| (home + step) % HOPS_MAX)
+    }
+
+    fn find_hop(&self, key: &Key) -> Option<usize> {
+        self.probes(key).find(|place| {
+            let hop = &self.hops[*place];
+            hop.state() != HopState::Free && hop.is_of(key)
+        })
+    }
+
+    /// Where the hop of that key is; else the place for it: a free one, or the one of those that nobody uses that was
+    /// used longest ago. None where all its places are in use.
+    fn hop_place(&self, key: &Key) -> Option<usize> {
+        let now = self.now();
+        let (mut free, mut oldest) = (None, None);
+        for place in self.probes(key) {
             let hop = &self.hops[place];
-            let free = hop.state() == HopState::Free;
-            if free || (hop.wire == wire && hop.address == address) {
-                return u32::try_from(place).ok();
+            if hop.state() == HopState::Free {
+                free = free.or(Some(place));
+            } else if hop.is_of(key) {
+                return Some(place);
+            } else if hop.may_go(now) && oldest.is_none_or(|(at, _)| hop.used_at < at) {
+                oldest = Some((hop.used_at, place));
             }
         }
-        None
+        free.or(oldest.map(|(_, place)| place))
     }
 
     /// The hop back to a station that a frame came from.
-    pub(crate) fn learn_hop(&mut self, wire: u32, back: Stations) -> Option<u32> {
-        let address = learned(back.dst);
-        let place = self.hop_place(wire, address)?;
-        self.hops[place as usize] = Hop {
-            address,
-            wire,
-            dst: back.dst,
-            src: back.src,
-            state: HopState::Reachable as u8,
-            _reserved: [0; 3],
-        };
-        Some(place)
+    fn learn_hop(&mut self, group: u8, back: Stations) -> Option<u32> {
+        let key = Key::learned(group, back);
+        let now = self.now();
+        let place = self.hop_place(&key)?;
+        let hop = &mut self.hops[place];
+        if hop.state() == HopState::Free || !hop.is_of(&key) {
+            hop.begin(&key, HopState::Reachable, now);
+            hop.dst = back.dst;
+        }
+        hop.used_at = now;
+        Some(name(place, hop.life))
     }
 
     /// The way back to whoever sent the frame in hand, which came over `wire`. None where there is no room for its
     /// station.
     pub(crate) fn way_back(&mut self, wire: u32) -> Option<Way> {
-        if self.networks.get(wire as usize) == Some(&1) {
-            let hop = self.learn_hop(wire, self.back)?;
-            return Some(Way { wire, hop });
+        let way = Way::from(wire);
+        match self.group(wire) {
+            0 => Some(way),
+            group => Some(Way {
+                hop: self.learn_hop(group, self.back)?,
+                ..way
+            }),
         }
-        Some(Way::from(wire))
+    }
+
+    /// Whether a hop leads back to the sender of the frame in hand.
+    pub(crate) fn leads_back(&self, hop: u32) -> bool {
+        hop != NONE && self.stations(hop) == Some(self.back)
     }
 
     /// The hardware addresses of what leaves by a hop; none while it is not reachable.
@@ -223,22 +362,76 @@ impl Core<'_> {
         if hop == NONE {
             return Some(Stations::WIRE);
         }
-        let hop = self.hops.get(hop as usize)?;
+        let hop = &self.hops[self.place_of(hop)?];
         (hop.state == HopState::Reachable as u8).then_some(Stations {
             dst: hop.dst,
             src: hop.src,
+            vlan: hop.vlan,
         })
     }
 
+    /// The VLAN of what leaves by a hop.
+    pub(crate) fn vlan(&self, hop: u32) -> u16 {
+        self.place_of(hop).map_or(0, |place| self.hops[place].vlan)
+    }
+
+    /// Whether the hop that a way names still is that one.
+    pub(crate) fn is_current(&self, way: &Way) -> bool {
+        way.hop == NONE || self.place_of(way.hop).is_some()
+    }
+
+    /// One more uses a hop.
+    pub(crate) fn hold_hop(&mut self, hop: u32) {
+        if let Some(place) = self.place_of(hop) {
+            self.hops[place].users += 1;
+        }
+    }
+
+    /// One who used a hop does no more.
+    pub(crate) fn release_hop(&mut self, hop: u32) {
+        if let Some(place) = self.place_of(hop) {
+            let now = self.now();
+            let hop = &mut self.hops[place];
+            hop.users = hop.users.saturating_sub(1);
+            hop.used_at = now;
+        }
+    }
+
+    /// A socket goes that way from now on.
+    pub(crate) fn set_way(&mut self, index: u32, way: Way) {
+        self.hold_hop(way.hop);
+        let s = self.at(index);
+        let before = core::mem::replace(&mut s.hop, way.hop);
+        (s.wire, s.mtu) = (way.wire, way.mtu);
+        s.template.forget();
+        self.release_hop(before);
+    }
+
+    /// A segment for a connection on a network came from another station than the last one. If it can be the peer's, the
+    /// station has changed; an accepted connection, which nobody but its frames tells of that, follows it.
+    #[cold]
+    pub(crate) fn on_other_station(&mut self, index: u32, segment: &tcp::Repr, payload_len: usize) {
+        let now = self.now();
+        let s = &mut self.sockets[index as usize];
+        let end = segment.seq + u32::try_from(payload_len).unwrap_or(0);
+        if !s.tcb.may_be_peers(segment, end, now) {
+            return;
+        }
+        s.heard = self.back.other();
+        let (wire, mtu, hop) = (s.wire, s.mtu, s.hop);
+        let learned = self
+            .place_of(hop)
+            .is_some_and(|place| self.hops[place].is_learned());
+        if learned && let Some(way) = self.way_back(wire) {
+            self.set_way(index, Way { mtu, ..way });
+        }
+    }
+
     /// A network is gone, and all stations on it.
-    pub(crate) fn forget_hops_over(&mut self, wire: u32) {
+    pub(crate) fn forget_hops_of(&mut self, group: u8) {
         for hop in &mut *self.hops {
-            if hop.wire == wire {
-                // The place stays taken, so that those behind it are still found.
-                hop.state = match hop.state() {
-                    HopState::Free => HopState::Free,
-                    _ => HopState::Failed,
-                } as u8;
+            if hop.group == group {
+                hop.state = HopState::Free as u8;
             }
         }
     }

@@ -124,7 +124,8 @@ impl Core<'_> {
                 let (Some(seq), Some(error)) = (offending.seq, tcp_error(kind, is_v4)) else {
                     return;
                 };
-                if self.at(index).wire == wire {
+                let own = self.at(index).wire;
+                if self.is_same_side(own, wire) {
                     let now = self.now();
                     let socket = &mut self.sockets[index as usize];
                     let events = socket.tcb.on_icmp(
@@ -144,9 +145,11 @@ impl Core<'_> {
                 else {
                     return;
                 };
+                let own = self.at(index).wire;
+                let is_peer = self.is_same_side(own, wire);
                 let socket = self.at(index);
                 // As in Linux, only a connected socket hears of it.
-                if socket.has(SocketFlags::CONNECTED) && socket.wire == wire {
+                if socket.has(SocketFlags::CONNECTED) && is_peer {
                     socket.fail(udp_error(kind, is_v4));
                     self.notify(index, Ready::ERR | Ready::IN | Ready::OUT);
                 }

@@ -6,13 +6,31 @@ use crate::hops::Stations;
 use crate::memory::Core;
 use crate::output::back;
 use crate::socket::Kind;
-use sidestep_shm::Foreign;
+use sidestep_shm::{Foreign, NONE};
 use sidestep_tcp::{listen, reset_for};
 use sidestep_wire::checksum::{self, Check};
-use sidestep_wire::{EtherType, Malformed, Protocol, ethernet, ip, tcp, udp};
+use sidestep_wire::{EtherType, Malformed, Protocol, ethernet, ip, tcp, udp, vlan};
 
 /// What is copied of every frame before anything is believed: longest Ethernet, IP and TCP headers together.
 const HEAD_BYTES: usize = 160;
+
+/// Where a frame came from.
+#[derive(Clone, Copy)]
+pub(crate) struct From {
+    pub(crate) wire: u32,
+    /// Whether checksums are to be verified.
+    pub(crate) verify: bool,
+    /// Whether the wire is a queue of a network.
+    pub(crate) network: bool,
+}
+
+impl From {
+    /// Whether it is a wire between stacks that vouches for what it carries.
+    #[inline]
+    pub(crate) const fn is_wire(self) -> bool {
+        !self.verify && !self.network
+    }
+}
 
 /// A received packet, as far as the IP header tells.
 #[derive(Clone, Copy)]
@@ -30,14 +48,18 @@ impl Core<'_> {
     #[inline]
     pub(crate) fn on_frame(
         &mut self,
-        wire: u32,
+        from: From,
         frame: Foreign<'_>,
-        verify: bool,
         reader: Option<&mut Reader<'_, '_>>,
     ) {
         self.counters.rx_frames += 1;
-        if verify || !self.on_plain_frame(wire, frame, reader) {
-            self.on_any_frame(wire, frame, verify);
+        let taken = if from.is_wire() {
+            self.on_plain_frame(from.wire, frame, reader)
+        } else {
+            self.on_plain_network_frame(from, frame, reader)
+        };
+        if !taken {
+            self.on_any_frame(from.wire, frame, from.verify);
         }
     }
 
@@ -61,15 +83,30 @@ impl Core<'_> {
         let copied = frame.copy_to(&mut head);
         let head = &head[..copied];
         let link = ethernet::Repr::parse(head)?;
-        // Answers go where the frame came from.
-        self.back = Stations {
-            dst: link.src,
-            src: link.dst,
-        };
-        if link.ethertype != EtherType::IPV4 && link.ethertype != EtherType::IPV6 {
+        let at = ethernet::HEADER_BYTES;
+        let (tags, tag_len) = vlan::Repr::parse(link.ethertype, &head[at..])?;
+        let ours = [EtherType::IPV4, EtherType::IPV6].contains(&tags.ethertype);
+        if !ours
+            || tags.inner.is_some()
+            || tags.outer.is_some() != (link.ethertype == EtherType::VLAN)
+        {
             return Err(Malformed::Unsupported);
         }
-        let at = ethernet::HEADER_BYTES;
+        if !link.src.is_unicast() {
+            return Err(Malformed::Value);
+        }
+        // Answers go where the frame came from, and come from one station, whatever group the frame was for.
+        let to_us = link.dst.is_unicast();
+        self.back = Stations {
+            dst: link.src,
+            src: if to_us {
+                link.dst
+            } else {
+                self.own_stations[wire as usize]
+            },
+            vlan: tags.outer.map_or(0, |tag| tag.id),
+        };
+        let at = at + tag_len;
         let check = if verify {
             Check::Verify
         } else {
@@ -91,7 +128,8 @@ impl Core<'_> {
         let head = &head[at..];
         let head = &head[..head.len().min(ip.payload_len)];
         match ip.protocol {
-            Protocol::TCP => self.on_tcp(&packet, head),
+            // A connection has two ends (RFC 1122 section 4.2.3.10).
+            Protocol::TCP if to_us => self.on_tcp(&packet, head),
             Protocol::UDP => self.on_udp(&packet, head),
             Protocol::ICMP | Protocol::ICMPV6 => self.on_icmp(&packet),
             _ => Err(Malformed::Unsupported),
@@ -108,10 +146,13 @@ impl Core<'_> {
         let remote = Endpoint::new(packet.ip.src, segment.src_port);
         let mut iss_min = None;
         if let Some(index) = self.find_recent_flow(&local, &remote) {
-            // A peer speaks for its own wire only.
-            if self.at(index).wire == packet.wire {
+            let own = self.at(index).wire;
+            if self.is_same_side(own, packet.wire) {
                 iss_min = self.recycle_time_wait(index, &segment);
                 if iss_min.is_none() {
+                    if self.at(index).hop != NONE && self.at(index).heard != self.back.other() {
+                        self.on_other_station(index, &segment, payload.len());
+                    }
                     self.on_segment(index, &segment, payload);
                     return Ok(());
                 }

@@ -16,6 +16,7 @@ mod input;
 mod links;
 mod listener;
 mod memory;
+mod networks;
 mod output;
 mod ready;
 mod report;
@@ -30,16 +31,17 @@ mod wires;
 
 pub use config::Config;
 pub use counters::{Counters, Handover};
-pub use hops::{HopState, Way};
+pub use hops::{HopState, NextHop, Way};
 pub use listener::Accepted;
 pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private};
+pub use networks::NetworkSetup;
 pub use ready::{Ready, SetRef, WaitFor};
 pub use report::{SocketReport, StackReport, WireReport};
 pub use sidestep_wire::{Address, Endpoint};
 pub use socket::{Kind, SocketFlags, SocketRef};
 pub use tcp::ConnectState;
 pub use udp::Datagram;
-pub use wires::{NetworkSetup, WireSetup, WireState, WireToAttach};
+pub use wires::{WireSetup, WireState, WireToAttach};
 
 /// Why a call on the stack failed. The socket layer turns these into errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

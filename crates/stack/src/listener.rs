@@ -103,7 +103,6 @@ impl Core<'_> {
             self.counters.tcp_backlog_full += 1;
             return;
         }
-        let frame_bytes_max = self.frame_bytes[wire as usize] as usize;
         let Some(way) = self.way_back(wire) else {
             return;
         };
@@ -114,15 +113,16 @@ impl Core<'_> {
         let (iss, ts_offset) = self.secrets(&local, &remote);
         let iss = iss_min.map_or(iss, |least| iss.max(least));
         self.inherit_options(listener, index);
+        self.set_way(index, way);
+        let heard = self.back.other();
         let s = self.at(index);
-        (s.local, s.remote) = (local, remote);
-        (s.wire, s.hop) = (way.wire, way.hop);
+        (s.local, s.remote, s.heard) = (local, remote, heard);
         s.set(SocketFlags::BOUND, true);
         if self.insert_flow(index).is_err() {
             self.free_socket(index);
             return;
         }
-        let settings = self.settings(index, frame_bytes_max, &remote);
+        let settings = self.settings(index);
         let s = &mut self.sockets[index as usize];
         s.tcb.accept(
             &mut Env {

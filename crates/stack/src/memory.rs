@@ -32,6 +32,7 @@ use sidestep_shm::{
     CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, Nanos, PoolHead, Region,
     Span,
 };
+use sidestep_wire::Mac;
 use std::io;
 use std::os::fd::OwnedFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -50,7 +51,7 @@ pub(crate) const SETS_MAX: usize = 1024;
 pub(crate) const ROUTE_HINTS: usize = 1024;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The first table: identity, capacities, and the small state of everything.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -114,8 +115,12 @@ pub(crate) struct Core<'m> {
     pub(crate) routes: &'m mut [RouteHint],
     pub(crate) hops: &'m mut [Hop],
     pub(crate) pending: &'m mut [Pending],
-    /// 1 for each wire that is a network.
+    /// For each wire the number of its network, 0 for a wire between stacks.
     pub(crate) networks: &'m mut [u8],
+    /// Longest IP packet of the network of each wire, 0 for a wire between stacks.
+    pub(crate) mtus: &'m mut [u32],
+    /// The hardware address of the interface that each wire is a queue of.
+    pub(crate) own_stations: &'m mut [Mac],
     /// Longest frame of each wire, as its port said when it was attached.
     pub(crate) frame_bytes: &'m mut [u32],
     pub(crate) flows: &'m mut [u64],
@@ -146,6 +151,8 @@ struct Tables {
     hops: Span<Hop>,
     pending: Span<Pending>,
     networks: Span<u8>,
+    mtus: Span<u32>,
+    own_stations: Span<Mac>,
     frame_bytes: Span<u32>,
     flows: Span<u64>,
     ports: Span<u32>,
@@ -170,6 +177,8 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let hops = layout.table(HOPS_MAX);
     let pending = layout.table(WIRES_MAX);
     let networks = layout.table(WIRES_MAX);
+    let mtus = layout.table(WIRES_MAX);
+    let own_stations = layout.table(WIRES_MAX);
     let frame_bytes = layout.table(WIRES_MAX);
     let flows = layout.table(flows::words(sockets_max));
     let ports = layout.table((sockets_max * 2).next_power_of_two().min(8192));
@@ -190,6 +199,8 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         hops,
         pending,
         networks,
+        mtus,
+        own_stations,
         frame_bytes,
         flows,
         ports,
@@ -256,6 +267,8 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let hops = carver.table(t.hops)?;
     let pending = carver.table(t.pending)?;
     let networks = carver.table(t.networks)?;
+    let mtus = carver.table(t.mtus)?;
+    let own_stations = carver.table(t.own_stations)?;
     let frame_bytes = carver.table(t.frame_bytes)?;
     let flows = carver.table(t.flows)?;
     let ports = carver.table(t.ports)?;
@@ -278,6 +291,8 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         hops,
         pending,
         networks,
+        mtus,
+        own_stations,
         frame_bytes,
         flows,
         ports,

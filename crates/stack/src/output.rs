@@ -10,10 +10,10 @@ use crate::{Address, Endpoint};
 use sidestep_nic::{Caps, Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::Env;
-use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp};
+use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp, vlan};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Longest headers that we build: Ethernet 14, IPv6 40, TCP 60.
+/// Longest headers that we build: Ethernet 14, a VLAN tag 4, IPv6 40, TCP 60.
 pub(crate) const HEADERS_MAX: usize = 128;
 /// Segments sent for one socket before the next on the list has its turn.
 const BURST: usize = 64;
@@ -41,6 +41,33 @@ pub(crate) struct Path {
     pub(crate) tos: u8,
 }
 
+/// Writes the Ethernet header, and a VLAN tag where there is one. Returns their length.
+#[inline]
+fn emit_link(out: &mut [u8; HEADERS_MAX], stations: Stations, ethertype: EtherType) -> usize {
+    let link = ethernet::Repr {
+        dst: stations.dst,
+        src: stations.src,
+        ethertype: if stations.vlan == 0 {
+            ethertype
+        } else {
+            EtherType::VLAN
+        },
+    }
+    .emit(&mut out[..]);
+    if stations.vlan == 0 {
+        return link;
+    }
+    let tag = vlan::Repr {
+        outer: Some(vlan::Tag {
+            id: stations.vlan,
+            ..vlan::Tag::default()
+        }),
+        inner: None,
+        ethertype,
+    };
+    link + tag.emit(&mut out[link..])
+}
+
 /// Writes Ethernet and IP headers for `payload_len` bytes of `protocol`. Returns their length.
 #[inline]
 pub(crate) fn emit_ip(
@@ -55,12 +82,7 @@ pub(crate) fn emit_ip(
     } else {
         EtherType::IPV6
     };
-    let link = ethernet::Repr {
-        dst: stations.dst,
-        src: stations.src,
-        ethertype,
-    }
-    .emit(&mut out[..]);
+    let link = emit_link(out, stations, ethertype);
     let packet = ip::Repr {
         src: path.src,
         dst: path.dst,

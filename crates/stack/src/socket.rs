@@ -129,8 +129,16 @@ pub(crate) struct Socket {
     pub(crate) template: Template,
     /// The next station, [`NONE`] on a wire between stacks.
     pub(crate) hop: u32,
-    _reserved3: [u8; 12],
+    /// On a network: the station that the last segment came from, see [`Stations::other`](crate::hops::Stations::other).
+    pub(crate) heard: u64,
+    /// Longest IP packet that goes its way, as the route said; 0 where it said nothing.
+    pub(crate) mtu: u32,
+    _reserved3: [u8; UNUSED_BYTES],
 }
+
+/// What all fields of a socket but the last take, and what is missing to a whole number of cache lines.
+const USED_BYTES: usize = 192 + size_of::<Tcb>() + size_of::<Template>() + 4 + 4 + 8;
+const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;
 
 /// The connection begins on a cache line, as its fields are laid out for.
 const _: () = assert!(core::mem::offset_of!(Socket, holders) == 64);

@@ -1,6 +1,7 @@
 //! Entries of sockets, and the port table of listeners and UDP sockets: it holds index + 1, so that zeroed memory is
 //! empty, and chains through the sockets.
 
+use crate::hops::Way;
 use crate::memory::Core;
 use crate::socket::{Kind, SocketFlags};
 use crate::{Address, Endpoint, Error, Result};
@@ -38,6 +39,7 @@ impl Core<'_> {
     /// Ends the life of an entry: off every list, its buffers given back.
     pub(crate) fn free_socket(&mut self, index: u32) {
         self.forget_socket(index);
+        self.set_way(index, Way::from(NONE));
         let core = &mut *self;
         let socket = &mut core.sockets[index as usize];
         socket.tcb.release(&mut core.pool);

@@ -3,10 +3,10 @@
 
 use crate::hops::Way;
 use crate::memory::{Core, Stack};
+use crate::networks::{mss, shorter};
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Ready, Result};
-use sidestep_nic::Port;
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
 use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
@@ -17,9 +17,6 @@ use std::hash::{DefaultHasher, Hasher};
 const TIME_WAIT: Nanos = Nanos::from_secs(1);
 /// On a network: as long as in Linux (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_NETWORK: Nanos = Nanos::from_secs(60);
-/// Link, network and transport headers of a full segment without options.
-const HEADERS_V4: usize = 14 + 20 + 20;
-const HEADERS_V6: usize = 14 + 40 + 20;
 
 /// How far an outgoing connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,28 +66,18 @@ impl Stack<'_> {
     ) -> Result<()> {
         let now = self.core.advance(now);
         let (local, remote) = ends;
-        let Way { wire, hop } = way.into();
+        let way = way.into();
         if self.core.socket(r)?.tcb.state() != State::Closed {
             return Err(Error::IsConnected);
         }
-        let entry = self
-            .wires
-            .get_mut(wire as usize)
-            .filter(|w| w.is_open())
-            .ok_or(Error::Unreachable)?;
-        let frame_bytes_max = self
-            .links
-            .port(wire, entry)
-            .ok_or(Error::Unreachable)?
-            .caps()
-            .frame_bytes_max;
+        self.check_way(&way)?;
         let core = &mut self.core;
         let (iss, ts_offset) = core.secrets(&local, &remote);
+        core.set_way(r.index, way);
         let s = core.at(r.index);
         (s.local, s.remote) = (local, remote);
-        (s.wire, s.hop) = (wire, hop);
         s.set(SocketFlags::BOUND, true);
-        let settings = core.settings(r.index, frame_bytes_max, &remote);
+        let settings = core.settings(r.index);
         // A wire delivers in order, so nothing of the old connection can be mistaken for the new one's.
         if let Some(old) = core
             .find_flow(&local, &remote)
@@ -109,6 +96,15 @@ impl Stack<'_> {
             .connect(&mut env, &settings, local.port, remote.port, iss, ts_offset);
         self.flush_socket(r.index);
         Ok(())
+    }
+
+    /// Whether this process can send that way.
+    fn check_way(&mut self, way: &Way) -> Result<()> {
+        let entry = self.wires.get_mut(way.wire as usize);
+        let open = entry.filter(|w| w.is_open()).ok_or(Error::Unreachable)?;
+        let attached = self.links.port(way.wire, open).is_some();
+        let known = attached && self.core.is_current(way);
+        known.then_some(()).ok_or(Error::Unreachable)
     }
 
     /// Whether the stack still has a connection of these endpoints that a new one cannot replace.
@@ -510,21 +506,12 @@ impl Core<'_> {
         }
     }
 
-    pub(crate) fn settings(
-        &mut self,
-        index: u32,
-        frame_bytes_max: usize,
-        remote: &Endpoint,
-    ) -> Settings {
-        let headers = if remote.addr.is_v4() {
-            HEADERS_V4
-        } else {
-            HEADERS_V6
-        };
-        let s = self.at(index);
+    /// What a connection is opened with, once its ends and its way are known.
+    pub(crate) fn settings(&self, index: u32) -> Settings {
+        let s = &self.sockets[index as usize];
+        let packet = self.packet_bytes_max(s.wire, self.vlan(s.hop));
         Settings {
-            mss: u16::try_from(frame_bytes_max.saturating_sub(headers).max(536))
-                .unwrap_or(u16::MAX),
+            mss: mss(&s.remote.addr, shorter(packet, s.mtu)).max(536),
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
             snd_buf_bytes: s.snd_buf_bytes,

@@ -6,12 +6,14 @@
 use crate::hops::Way;
 use crate::input::Packet;
 use crate::memory::{Core, ROUTE_HINTS, Stack};
+use crate::networks::{ip_header_bytes, shorter};
 use crate::output::Path;
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Address, Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
 use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos, Use};
+use sidestep_wire::udp;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most bytes in a datagram's payload (IPv4).
@@ -207,11 +209,13 @@ impl Stack<'_> {
         r: SocketRef,
         peer: Option<(Endpoint, W)>,
     ) -> Result<()> {
-        let s = self.core.socket(r)?;
-        s.set(SocketFlags::CONNECTED, peer.is_some());
         let nobody = (Endpoint::new(Address::UNSPECIFIED_V6, 0), Way::from(NONE));
+        let is_connected = peer.is_some();
         let (remote, way) = peer.map_or(nobody, |(remote, way)| (remote, way.into()));
-        (s.remote, s.wire, s.hop) = (remote, way.wire, way.hop);
+        let s = self.core.socket(r)?;
+        s.set(SocketFlags::CONNECTED, is_connected);
+        s.remote = remote;
+        self.core.set_way(r.index, way);
         Ok(())
     }
 
@@ -223,6 +227,7 @@ impl Stack<'_> {
             Way {
                 wire: s.wire,
                 hop: s.hop,
+                mtu: s.mtu,
             },
         )))
     }
@@ -238,7 +243,8 @@ impl Stack<'_> {
         payload: &[Foreign<'_>],
     ) -> Result<usize> {
         self.core.advance(now);
-        let Way { wire, hop } = way.into();
+        let way = way.into();
+        let wire = way.wire;
         let s = self.core.socket(r)?;
         if let Some(error) = s.take_error() {
             return Err(error);
@@ -262,12 +268,13 @@ impl Stack<'_> {
         let Some(mut port) = self.links.port(wire, entry) else {
             return Err(Error::Unreachable);
         };
-        if len > PAYLOAD_BYTES_MAX || len + crate::output::HEADERS_MAX > port.caps().frame_bytes_max
-        {
+        let headers = ip_header_bytes(&target.addr) + udp::HEADER_BYTES;
+        let packet_max = self.core.packet_bytes_max(wire, self.core.vlan(way.hop));
+        if len > PAYLOAD_BYTES_MAX || len + headers > shorter(packet_max, way.mtu) {
             return Err(Error::MessageSize);
         }
         let ports = (source.port, target.port);
-        let sent = self.core.stations(hop).is_some_and(|stations| {
+        let sent = self.core.stations(way.hop).is_some_and(|stations| {
             self.core
                 .transmit_datagram(&mut port, stations, &path, ports, payload)
         });
@@ -305,13 +312,11 @@ impl Stack<'_> {
     pub fn route_hint(&self, peer: &Endpoint) -> Option<Way> {
         let hint = &self.core.routes[self.core.route_place(peer)];
         let wire = hint.wire.checked_sub(1).filter(|_| hint.peer == *peer)?;
-        self.wires
-            .get(wire as usize)
-            .filter(|w| w.is_open())
-            .map(|_| Way {
-                wire,
-                hop: hint.hop,
-            })
+        let open = self.wires.get(wire as usize).filter(|w| w.is_open());
+        open.map(|_| Way {
+            hop: hint.hop,
+            ..Way::from(wire)
+        })
     }
 }
 
@@ -324,15 +329,7 @@ impl Core<'_> {
         remote: Endpoint,
         payload: Foreign<'_>,
     ) {
-        if let Some(way) = self.way_back(packet.wire) {
-            let place = self.route_place(&remote);
-            self.routes[place] = RouteHint {
-                peer: remote,
-                _reserved: 0,
-                wire: way.wire + 1,
-                hop: way.hop,
-            };
-        }
+        self.remember_route(&remote, packet.wire);
         let s = &mut self.sockets[index as usize];
         let full = s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES as usize
             > s.rcv_buf_bytes as usize;
@@ -354,19 +351,54 @@ impl Core<'_> {
         self.flow_hash(&Endpoint::new(Address::UNSPECIFIED_V6, 0), peer) as usize % ROUTE_HINTS
     }
 
+    /// Remembers the way that the frame in hand came.
+    fn remember_route(&mut self, peer: &Endpoint, wire: u32) {
+        let place = self.route_place(peer);
+        let hint = self.routes[place];
+        let same_way = match self.group(wire) {
+            0 => hint.hop == NONE,
+            _ => self.leads_back(hint.hop),
+        };
+        if hint.wire == wire + 1 && hint.peer == *peer && same_way {
+            return;
+        }
+        let Some(way) = self.way_back(wire) else {
+            return;
+        };
+        self.hold_hop(way.hop);
+        self.clear_route(place);
+        self.routes[place] = RouteHint {
+            peer: *peer,
+            _reserved: 0,
+            wire: way.wire + 1,
+            hop: way.hop,
+        };
+    }
+
+    fn clear_route(&mut self, place: usize) {
+        let hint = &mut self.routes[place];
+        if core::mem::take(&mut hint.wire) != 0 {
+            let hop = core::mem::replace(&mut hint.hop, NONE);
+            self.release_hop(hop);
+        }
+    }
+
     /// A peer was found not to be there.
     pub(crate) fn forget_route(&mut self, peer: &Endpoint) {
         let place = self.route_place(peer);
         if self.routes[place].peer == *peer {
-            self.routes[place].wire = 0;
+            self.clear_route(place);
         }
     }
 
-    /// A wire is gone, and the ways over it.
-    pub(crate) fn forget_routes_over(&mut self, wire: u32) {
-        for hint in &mut *self.routes {
-            if hint.wire == wire + 1 {
-                hint.wire = 0;
+    /// A wire is gone: the ways over it lead over another queue of its network, if there is one.
+    pub(crate) fn move_routes(&mut self, wire: u32, other: Option<u32>) {
+        for place in 0..self.routes.len() {
+            if self.routes[place].wire == wire + 1 {
+                match other {
+                    Some(other) => self.routes[place].wire = other + 1,
+                    None => self.clear_route(place),
+                }
             }
         }
     }

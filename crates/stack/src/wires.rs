@@ -1,6 +1,8 @@
 //! The wires of a stack: its ends of shared-memory links to other stacks, and what is queued for each.
 
 use crate::express::Reader;
+use crate::hops::Way;
+use crate::input::From;
 use crate::memory::{Core, Stack, WIRES_MAX};
 use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
@@ -8,7 +10,6 @@ use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats, any, on_port};
 use sidestep_shm::{NONE, Nanos, Use};
 use sidestep_tcp::Env;
-use sidestep_wire::Mac;
 use sidestep_wire::plain::{GUESS_BYTES, guess_v4};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -48,33 +49,23 @@ pub struct WireSetup {
     pub role: Role,
 }
 
-/// What is needed to add a network to a stack.
-#[derive(Debug)]
-pub struct NetworkSetup {
-    /// Its identity.
-    pub id: u64,
-    /// Our hardware address on it.
-    pub station: Mac,
-    /// The port, just opened.
-    pub port: any::State,
-}
-
 /// An entry.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Wire {
     pub(crate) id: u64,
-    pub(crate) peer_stack: u64,
+    /// The stack at the other end of a wire between stacks.
+    peer_stack: u64,
+    /// The identity of the network that a wire is a queue of.
+    pub(crate) network: u64,
     pub(crate) state: u32,
     pub(crate) generation: u32,
-    /// 1 for the slave, who allocated the memory.
-    pub(crate) is_slave: u32,
-    network: u8,
-    _reserved: u8,
-    /// Our hardware address on a network.
-    pub(crate) station: Mac,
-    _reserved2: [u8; 4],
-    pub(crate) geometry: Geometry,
+    pub(crate) is_network: u8,
+    /// Of a wire between stacks: 1 for the slave, who allocated the memory.
+    is_slave: u8,
+    _reserved: [u8; 6],
+    /// Of a wire between stacks.
+    geometry: Geometry,
     pub(crate) port: any::State,
 }
 
@@ -85,10 +76,10 @@ impl Wire {
 
     /// Whether strangers are at the other end, who have hardware addresses, routers, and time.
     pub(crate) const fn is_network(&self) -> bool {
-        self.network != 0
+        self.is_network != 0
     }
 
-    pub(crate) const fn role(&self) -> Role {
+    const fn role(&self) -> Role {
         if self.is_slave == 0 {
             Role::Master
         } else {
@@ -114,13 +105,20 @@ pub struct WireToAttach {
     pub is_network: bool,
 }
 
+impl WireToAttach {
+    /// Whether it is a queue of an interface.
+    pub const fn is_network(&self) -> bool {
+        self.is_network
+    }
+}
+
 impl Stack<'_> {
     /// Adds our end of a wire; each process attaches it when it next looks.
     pub fn add_wire(&mut self, setup: &WireSetup) -> Result<u32> {
         let free = self.new_wire(setup.id)?;
         let wire = &mut self.wires[free];
         wire.peer_stack = setup.peer_stack;
-        wire.is_slave = u32::from(setup.role == Role::Slave);
+        wire.is_slave = u8::from(setup.role == Role::Slave);
         wire.geometry = setup.geometry;
         // Memory does not corrupt what it carries; `checksums` is looked at beside the port's word.
         let mut port = memif::State::new(setup.role, &setup.geometry);
@@ -130,17 +128,7 @@ impl Stack<'_> {
         Ok(self.wire_added(free))
     }
 
-    /// Adds our end of a network; each process attaches it when it next looks.
-    pub fn add_network(&mut self, setup: NetworkSetup) -> Result<u32> {
-        let free = self.new_wire(setup.id)?;
-        let wire = &mut self.wires[free];
-        wire.network = 1;
-        wire.station = setup.station;
-        wire.port = setup.port;
-        Ok(self.wire_added(free))
-    }
-
-    fn new_wire(&mut self, id: u64) -> Result<usize> {
+    pub(crate) fn new_wire(&mut self, id: u64) -> Result<usize> {
         let free = self
             .wires
             .iter()
@@ -155,8 +143,7 @@ impl Stack<'_> {
         Ok(free)
     }
 
-    fn wire_added(&mut self, free: usize) -> u32 {
-        self.core.networks[free] = self.wires[free].network;
+    pub(crate) fn wire_added(&mut self, free: usize) -> u32 {
         let header = &mut self.core.header;
         header.wires_end = header.wires_end.max(u32::try_from(free + 1).unwrap_or(0));
         header.wire_changes = header.wire_changes.wrapping_add(1);
@@ -212,7 +199,8 @@ impl Stack<'_> {
         self.links.seen_changes != self.core.header.wire_changes
     }
 
-    /// The other end of a wire is gone: connections over it are reset, the entry is free.
+    /// The other end of a wire is gone: connections over it are reset, the entry is free. Those over a queue of a network
+    /// go on over another, if it has one.
     pub fn close_wire(&mut self, index: u32) {
         // What the other end sent before it ended is still in the ring.
         for _ in 0..DRAIN_ROUNDS {
@@ -229,15 +217,27 @@ impl Stack<'_> {
         };
         wire.state = WireState::Free as u32;
         self.core.header.wire_changes = self.core.header.wire_changes.wrapping_add(1);
+        let group = core::mem::take(&mut self.core.networks[index as usize]);
+        let other = self.core.queue_of(group);
         for socket in 0..self.core.header.sockets.fresh() {
             let s = self.core.at(socket);
-            if s.wire == index && s.kind() != Kind::Free && s.kind() != Kind::Listener {
-                self.core.cancel_output(socket);
-                self.core.on_wire_lost(socket);
+            if s.wire != index || s.kind() == Kind::Free || s.kind() == Kind::Listener {
+                continue;
+            }
+            match other {
+                Some(other) => self.core.move_socket(socket, other),
+                None => {
+                    self.core.cancel_output(socket);
+                    self.core.on_wire_lost(socket);
+                }
             }
         }
-        self.core.forget_routes_over(index);
-        self.core.forget_hops_over(index);
+        self.core.move_routes(index, other);
+        match other {
+            Some(other) => self.flush_wire(other),
+            None if group != 0 => self.core.forget_hops_of(group),
+            None => {}
+        }
         // Threads that sleep look at the wires anew.
         self.core.wake = u64::MAX;
     }
@@ -309,22 +309,30 @@ impl Stack<'_> {
             return 0;
         }
         let number = u32::try_from(index).unwrap_or(NONE);
+        let network = wire.is_network();
         let Some(port) = self.links.port(number, wire) else {
             return 0;
         };
         let core = &mut self.core;
         let (taken, broken) = on_port!(port, port => {
-            let verify = !port.caps().rx_checksum_vouched || core.header.checksums != 0;
+            let from = From {
+                wire: number,
+                verify: !port.caps().rx_checksum_vouched || core.header.checksums != 0,
+                network,
+            };
             if core.header.sockets.used() > SOCKETS_IN_CACHE {
                 core.preview(&mut port);
             }
             let taken = port.rx_batch(RX_BATCH, |frame| {
-                core.on_frame(number, frame, verify, reader.as_deref_mut());
+                core.on_frame(from, frame, reader.as_deref_mut());
             });
             (taken, port.is_broken())
         });
         if self.core.has_pending(number) || !self.core.replies.is_empty() {
             self.flush_wire(number);
+        }
+        if network && taken > 0 {
+            self.flush_siblings(number);
         }
         if broken {
             self.drop_wire(number);
@@ -505,8 +513,8 @@ impl Core<'_> {
         let s = self.at(index);
         if s.kind() == Kind::Datagram {
             if s.has(SocketFlags::CONNECTED) {
-                s.wire = NONE;
                 s.fail(Error::Refused);
+                self.set_way(index, Way::from(NONE));
                 self.notify(index, Ready::ERR);
             }
             return;
@@ -517,7 +525,7 @@ impl Core<'_> {
             now,
             pool: &mut self.pool,
         });
-        s.wire = NONE;
+        self.set_way(index, Way::from(NONE));
         self.on_events(index, events);
     }
 }

@@ -24,6 +24,7 @@
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
 //! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
+//! | `path` | what the path carries (RFC 1191, RFC 8201), and who may speak of it (RFC 5927) |
 //! | `options`, `info` | what a program may set and see |
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ pub mod listen;
 mod open;
 mod options;
 mod output;
+mod path;
 mod recovery;
 mod recv_queue;
 mod rtt;

@@ -88,6 +88,7 @@ impl Tcb {
         self.deadlines = Deadlines::NONE;
         self.rtt = Rtt::UNKNOWN;
         self.adv_mss = settings.mss.max(MSS_MIN);
+        self.path_mss = settings.path_mss;
         self.mss = self.adv_mss;
         self.congestion = Congestion::new(Algorithm::Reno, u32::from(self.mss));
         self.rcv_mss = RCV_MSS_INITIAL.min(self.adv_mss);
@@ -140,7 +141,11 @@ impl Tcb {
         } else {
             0
         };
-        self.mss = peer.min(self.adv_mss) - options;
+        let path = match self.path_mss {
+            0 => u16::MAX,
+            limit => limit,
+        };
+        self.mss = peer.min(self.adv_mss).min(path) - options;
         if self.snd_max == self.iss || self.snd_max == self.iss + 1 {
             self.congestion = Congestion::new(self.congestion.algorithm(), u32::from(self.mss));
         }

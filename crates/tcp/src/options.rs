@@ -42,9 +42,6 @@ impl Marks {
         .union(Self::QUICKACK);
 }
 
-/// The least segment size that a path may force upon us (RFC 1191: 576 bytes of packet and all options).
-const PATH_MSS_MIN: u16 = 512;
-
 impl Tcb {
     /// TCP_NODELAY. Setting it sends what Nagle's algorithm holds.
     pub fn set_nodelay(&mut self, on: bool) {
@@ -157,8 +154,7 @@ impl Tcb {
     /// ignored (RFC 5927 4.1). It ends a connection that is not established; else it is only remembered
     /// (RFC 1122 4.2.3.9, RFC 5461).
     pub fn on_icmp(&mut self, env: &mut Env<'_, '_>, error: IcmpError, seq: Seq) -> Events {
-        let in_flight = seq.ge(self.snd_una) && seq.lt(self.snd_max);
-        if self.state() == State::Closed || !in_flight {
+        if self.state() == State::Closed || !self.is_in_flight(seq) {
             return self.events(Events::empty());
         }
         let kind = match error {
@@ -183,22 +179,5 @@ impl Tcb {
         }
         self.soft_error = why as u8;
         self.events(Events::empty())
-    }
-
-    /// The path carries less than we send: smaller segments, and the first one again at once.
-    fn on_path_limit(&mut self, mss: u16) {
-        let mss = mss.max(PATH_MSS_MIN);
-        if mss < self.adv_mss && self.mss > mss {
-            let before = self.adv_mss;
-            self.adv_mss = mss;
-            self.set_segment_size();
-            // We can still receive what we announced.
-            self.adv_mss = before;
-            if self.state().is_synchronized() && self.is_outstanding() {
-                self.snd_nxt = self.snd_una;
-                self.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
-                self.marks.remove(Marks::RTT_TIMED);
-            }
-        }
     }
 }

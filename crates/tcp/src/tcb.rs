@@ -33,6 +33,8 @@ pub struct Env<'e, 'm> {
 pub struct Settings {
     /// Largest segment the link and path carry, in bytes of payload without options (the MSS we announce).
     pub mss: u16,
+    /// As `mss`, for segments that we send, where the path is known to carry less; 0 where it is not.
+    pub path_mss: u16,
     /// Most bytes kept for the reader; the receive window at rest.
     pub rcv_buf_bytes: u32,
     /// Largest value that `rcv_buf_bytes` may be raised to later; decides the window scale.
@@ -55,6 +57,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mss: 1460,
+            path_mss: 0,
             rcv_buf_bytes: 256 << 10,
             rcv_buf_bytes_max: 4 << 20,
             snd_buf_bytes: 256 << 10,
@@ -232,7 +235,9 @@ pub struct Tcb {
     pub(crate) keep_probes: u8,
     pub(crate) keep_idle_s: u16,
     pub(crate) keep_interval_s: u16,
-    pub(crate) _reserved: [u8; 6],
+    /// Most payload in a segment, without options, that the path carries; 0 where nothing is known of it.
+    pub(crate) path_mss: u16,
+    pub(crate) _reserved: [u8; 4],
     pub(crate) user_timeout_ms: u32,
     pub(crate) time_wait: Nanos,
     pub(crate) counters: Counters,

@@ -57,7 +57,7 @@ impl Tcb {
     }
 
     /// The timestamp is not older than the newest one in sequence (RFC 7323 5.3).
-    fn passes_paws(&self, seg: &Repr, now: Nanos) -> bool {
+    pub(crate) fn passes_paws(&self, seg: &Repr, now: Nanos) -> bool {
         if !self.is(Marks::TIMESTAMPS) {
             return true;
         }

@@ -19,7 +19,7 @@ const STEP_BYTES: usize = 32;
 
 /// Adds with end-around carry.
 #[inline]
-const fn add(a: u64, b: u64) -> u64 {
+pub(crate) const fn add(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
     sum + carry as u64
 }
@@ -106,8 +106,13 @@ pub const fn finish(acc: u64) -> u16 {
 pub fn pseudo_header(src: Address, dst: Address, protocol: u8, len: u32) -> u64 {
     // The 0xffff in a mapped IPv4 address is zero in one's complement, so one way serves both families.
     let acc = sum(sum(0, &src.0), &dst.0);
-    let words = u64::from(u32::from(protocol).to_be()) + u64::from(len.to_be());
-    add(acc, words)
+    add(acc, pseudo_words(protocol, len))
+}
+
+/// What a pseudo header has beside the addresses.
+#[inline]
+pub(crate) fn pseudo_words(protocol: u8, len: u32) -> u64 {
+    u64::from(u32::from(protocol).to_be()) + u64::from(len.to_be())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The headers that nearly every TCP segment has: Ethernet, IP without options, and a TCP header with nothing but
 //! timestamps, ACK and perhaps PSH. Parsed in one step, and written from what the last ones of the connection were.
+//! A VLAN tag may lie between Ethernet and IP: it is taken out before they are parsed, and written with them.
 
 use crate::checksum;
 use crate::tcp::{Flags, Repr, Timestamps};
+use crate::vlan::TAG_BYTES;
 use crate::{Address, Endpoint, Seq, bytes_at, put, u16_at, u32_at};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -10,6 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const V4_BYTES: usize = LINK + 20 + TCP;
 /// Bytes of these headers with IPv6.
 pub const V6_BYTES: usize = LINK + 40 + TCP;
+/// Most bytes of these headers, with a VLAN tag.
+pub const BYTES_MAX: usize = V6_BYTES + TAG_BYTES;
 
 const LINK: usize = 14;
 /// 20 bytes, and timestamps aligned as RFC 7323 appendix A recommends.
@@ -35,7 +39,7 @@ mod field {
     pub(super) const ACK: usize = 8;
     pub(super) const OFFSET_FLAGS: usize = 12;
     pub(super) const WINDOW: usize = 14;
-    pub(super) const CHECKSUM_URGENT: usize = 16;
+    pub(super) const CHECKSUM: usize = 16;
     pub(super) const OPTIONS: usize = 20;
     pub(super) const TS_VALUE: usize = 24;
     pub(super) const TS_ECHO: usize = 28;
@@ -46,6 +50,9 @@ const V4_START: u8 = 0x45;
 /// More fragments, or an offset.
 const FRAGMENT_BITS: u16 = 0x3fff;
 const PROTOCOL_TCP: u8 = 6;
+/// Type of a frame with a tag, and what of the tag is the VLAN's identifier.
+const VLAN: u16 = 0x8100;
+const VLAN_ID_BITS: u16 = 0x0fff;
 /// Eight words, and the flags.
 const OFFSET_ACK: u16 = 0x8000 | Flags::ACK.bits() as u16;
 const PSH: u16 = Flags::PSH.bits() as u16;
@@ -170,6 +177,41 @@ fn parse_tcp(tcp: &[u8; TCP]) -> Option<Plain> {
     })
 }
 
+/// The sum over the TCP header and its pseudo header, for the payload's to be added: a segment whose whole sum
+/// [finishes](checksum::finish) to 0 is intact. None if the IPv4 header is not.
+#[inline]
+pub fn sum_v4(head: &[u8; V4_BYTES]) -> Option<u64> {
+    if checksum::finish(checksum::sum(0, &head[field::IP..V4_BYTES - TCP])) != 0 {
+        return None;
+    }
+    let len = u32::from(u16_at(head, field::V4_LENGTH)).saturating_sub(20);
+    let addresses = checksum::sum(0, &head[field::V4_SRC..field::V4_SRC + 8]);
+    let pseudo = checksum::add(addresses, checksum::pseudo_words(PROTOCOL_TCP, len));
+    Some(checksum::sum(pseudo, &head[V4_BYTES - TCP..]))
+}
+
+/// As [`sum_v4`], for IPv6, whose header has no sum.
+#[inline]
+pub fn sum_v6(head: &[u8; V6_BYTES]) -> u64 {
+    let len = u32::from(u16_at(head, field::V6_LENGTH));
+    let addresses = checksum::sum(0, &head[field::V6_SRC..field::V6_SRC + 32]);
+    let pseudo = checksum::add(addresses, checksum::pseudo_words(PROTOCOL_TCP, len));
+    checksum::sum(pseudo, &head[V6_BYTES - TCP..])
+}
+
+/// Takes a VLAN tag out of the start of a frame; returns the VLAN's identifier, and what the frame begins with without
+/// the tag. None where there is no tag.
+#[inline]
+pub fn untag(head: &[u8; BYTES_MAX]) -> Option<(u16, [u8; V6_BYTES])> {
+    if u16_at(head, field::ETHERTYPE) != VLAN {
+        return None;
+    }
+    let mut bytes = [0; V6_BYTES];
+    bytes[..field::ETHERTYPE].copy_from_slice(&head[..field::ETHERTYPE]);
+    bytes[field::ETHERTYPE..].copy_from_slice(&head[field::ETHERTYPE + TAG_BYTES..]);
+    Some((u16_at(head, LINK) & VLAN_ID_BITS, bytes))
+}
+
 /// Bytes of a frame that [`guess_v4`] looks at.
 pub const GUESS_BYTES: usize = LINK + 20 + 4;
 
@@ -195,47 +237,57 @@ pub fn guess_v4(head: &[u8; GUESS_BYTES]) -> (Endpoint, Endpoint) {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Template {
-    bytes: [u8; V6_BYTES],
-    /// Bytes in use: 0, [`V4_BYTES`] or [`V6_BYTES`].
+    bytes: [u8; BYTES_MAX],
+    /// Bytes in use, 0 for none.
     len: u8,
-    _reserved: u8,
+    /// Bytes in front of the IP header: with a VLAN tag or without.
+    link: u8,
     /// IPv4: the header's sum without the length, in the byte order of memory.
     sum: u32,
-    _reserved2: [u8; 4],
+    /// The pseudo header's sum without the length, likewise.
+    pseudo: u32,
 }
 
 impl Template {
     /// Keeps headers as they were sent. Those that are not plain ones leave it empty.
     pub fn keep(&mut self, headers: &[u8]) {
         self.len = 0;
-        let plain = match headers.len() {
-            V4_BYTES => headers
-                .first_chunk()
-                .and_then(|head| parse_v4(head, usize::MAX)),
-            V6_BYTES => headers
-                .first_chunk()
-                .and_then(|head| parse_v6(head, usize::MAX)),
-            _ => None,
+        let tagged = headers.len() >= LINK && u16_at(headers, field::ETHERTYPE) == VLAN;
+        let link = if tagged { LINK + TAG_BYTES } else { LINK };
+        let Some(ip) = headers.get(link..) else {
+            return;
         };
-        if plain.is_none() {
+        let mut head = [0; V6_BYTES];
+        if LINK + ip.len() > V6_BYTES {
             return;
         }
+        head[field::ETHERTYPE..LINK].copy_from_slice(&headers[link - 2..link]);
+        head[LINK..LINK + ip.len()].copy_from_slice(ip);
+        let plain = match LINK + ip.len() {
+            V4_BYTES => head
+                .first_chunk()
+                .and_then(|head| parse_v4(head, usize::MAX)),
+            V6_BYTES => parse_v6(&head, usize::MAX),
+            _ => None,
+        };
+        let Some(plain) = plain else { return };
         self.bytes[..headers.len()].copy_from_slice(headers);
-        // Zero for those that the link has computed, and for none at all.
+        // Zero for those that the link has computed, and for none at all; and the urgent pointer.
         put(
             &mut self.bytes,
-            headers.len() - TCP + field::CHECKSUM_URGENT,
+            headers.len() - TCP + field::CHECKSUM,
             [0; 4],
         );
-        if headers.len() == V4_BYTES {
-            put(&mut self.bytes, field::V4_LENGTH, [0; 2]);
-            put(&mut self.bytes, field::V4_CHECKSUM, [0; 2]);
-            let sum = checksum::sum(0, &self.bytes[field::IP..field::IP + 20]);
-            self.sum = u32::from(checksum::fold(sum).to_be());
+        if LINK + ip.len() == V4_BYTES {
+            put(&mut self.bytes, link + field::V4_LENGTH - LINK, [0; 2]);
+            put(&mut self.bytes, link + field::V4_CHECKSUM - LINK, [0; 2]);
+            self.sum = short_sum(checksum::sum(0, &self.bytes[link..link + 20]));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "one of two small lengths")]
+        let (ours, theirs) = (plain.local.addr, plain.remote.addr);
+        self.pseudo = short_sum(checksum::pseudo_header(ours, theirs, PROTOCOL_TCP, 0));
+        #[expect(clippy::cast_possible_truncation, reason = "small lengths")]
         {
-            self.len = headers.len() as u8;
+            (self.len, self.link) = (headers.len() as u8, link as u8);
         }
     }
 
@@ -258,28 +310,65 @@ impl Template {
 
     /// Writes the headers of a segment; the TCP checksum is zero.
     #[inline]
-    pub fn write(&self, out: &mut [u8; V6_BYTES], segment: &Plain, payload_len: usize) {
+    pub fn write(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {
         *out = self.bytes;
-        let at = if self.len() == V4_BYTES {
-            let length = length_bytes(V4_BYTES - LINK + payload_len);
-            put(out, field::V4_LENGTH, length);
-            let sum = u64::from(self.sum) + u64::from(u16::from_ne_bytes(length));
-            put(out, field::V4_CHECKSUM, checksum::finish(sum).to_be_bytes());
-            V4_BYTES - TCP
+        if self.len() == V4_BYTES {
+            self.write_v4_length(out, LINK, payload_len);
+            write_tcp(out, V4_BYTES - TCP, segment);
         } else {
-            put(out, field::V6_LENGTH, length_bytes(TCP + payload_len));
-            V6_BYTES - TCP
-        };
-        let tcp = &mut out[at..at + TCP];
-        let flags = OFFSET_ACK | if segment.push { PSH } else { 0 };
-        let timestamps = segment.timestamps.unwrap_or_default();
-        put(tcp, field::SEQ, segment.seq.0.to_be_bytes());
-        put(tcp, field::ACK, segment.ack.0.to_be_bytes());
-        put(tcp, field::OFFSET_FLAGS, flags.to_be_bytes());
-        put(tcp, field::WINDOW, segment.window.to_be_bytes());
-        put(tcp, field::TS_VALUE, timestamps.value.to_be_bytes());
-        put(tcp, field::TS_ECHO, timestamps.echo.to_be_bytes());
+            self.write_others(out, segment, payload_len);
+        }
     }
+
+    /// Headers that are not those of IPv4 without a tag.
+    fn write_others(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {
+        let (link, len) = (usize::from(self.link), self.len());
+        if len - link == V4_BYTES - LINK {
+            self.write_v4_length(out, link, payload_len);
+        } else {
+            let length = length_bytes(TCP + payload_len);
+            put(out, link + field::V6_LENGTH - LINK, length);
+        }
+        write_tcp(out, len - TCP, segment);
+    }
+
+    #[inline]
+    fn write_v4_length(&self, out: &mut [u8; BYTES_MAX], link: usize, payload_len: usize) {
+        let length = length_bytes(V4_BYTES - LINK + payload_len);
+        put(out, link + field::V4_LENGTH - LINK, length);
+        let sum = u64::from(self.sum) + u64::from(u16::from_ne_bytes(length));
+        let value = checksum::finish(sum).to_be_bytes();
+        put(out, link + field::V4_CHECKSUM - LINK, value);
+    }
+
+    /// Finishes the TCP checksum of headers that [`write`](Self::write) wrote, given the sum over the payload.
+    #[inline]
+    pub fn put_checksum(&self, out: &mut [u8; BYTES_MAX], payload_len: usize, payload_sum: u64) {
+        let tcp = &mut out[self.len() - TCP..self.len()];
+        #[expect(clippy::cast_possible_truncation, reason = "no frame is so long")]
+        let len = (TCP + payload_len) as u32;
+        let words = u64::from(self.pseudo) + u64::from(len.to_be());
+        let sum = checksum::add(checksum::sum(payload_sum, tcp), words);
+        put(tcp, field::CHECKSUM, checksum::finish(sum).to_be_bytes());
+    }
+}
+
+#[inline]
+fn write_tcp(out: &mut [u8; BYTES_MAX], at: usize, segment: &Plain) {
+    let tcp = &mut out[at..at + TCP];
+    let flags = OFFSET_ACK | if segment.push { PSH } else { 0 };
+    let timestamps = segment.timestamps.unwrap_or_default();
+    put(tcp, field::SEQ, segment.seq.0.to_be_bytes());
+    put(tcp, field::ACK, segment.ack.0.to_be_bytes());
+    put(tcp, field::OFFSET_FLAGS, flags.to_be_bytes());
+    put(tcp, field::WINDOW, segment.window.to_be_bytes());
+    put(tcp, field::TS_VALUE, timestamps.value.to_be_bytes());
+    put(tcp, field::TS_ECHO, timestamps.echo.to_be_bytes());
+}
+
+/// A sum in 16 bits, in the byte order of memory.
+fn short_sum(acc: u64) -> u32 {
+    u32::from(checksum::fold(acc).to_be())
 }
 
 #[inline]

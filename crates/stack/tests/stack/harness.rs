@@ -252,12 +252,24 @@ impl Tap {
 
     /// A network of `node`, where it is `station`, with the test at the other end; its index in the node.
     pub(crate) fn network(node: &Node, station: Mac) -> (Self, u32) {
+        Self::on(node, (9, 1), station)
+    }
+
+    /// The queue with that number of network 1.
+    pub(crate) fn queue(node: &Node, number: u64, station: Mac) -> (Self, u32) {
+        Self::on(node, (100 + number, 1), station)
+    }
+
+    /// A queue with an identity, of a network with one.
+    pub(crate) fn on(node: &Node, (id, network): (u64, u64), station: Mac) -> (Self, u32) {
         let geometry = Geometry::default();
         let region = Arc::new(wire::create(&geometry).unwrap());
         let index = node.with(|s| {
             let setup = NetworkSetup {
-                id: 9,
+                id,
+                network,
                 station,
+                mtu: 1500,
                 port: State::new(Role::Slave, &geometry).into(),
             };
             let index = s.add_network(setup).unwrap();

@@ -3,7 +3,9 @@
 use crate::harness::{Net, Node, PORT, Tap, at_a, at_b, config};
 use sidestep_nic::memif::{Geometry, Role, State, wire};
 use sidestep_shm::Nanos;
-use sidestep_stack::{ConnectState, Endpoint, Error, HopState, NetworkSetup, SocketRef, Way};
+use sidestep_stack::{
+    ConnectState, Endpoint, Error, HopState, NetworkSetup, NextHop, SocketRef, Way,
+};
 use sidestep_wire::checksum::Check;
 use sidestep_wire::{EtherType, Mac, ethernet, ip};
 use std::sync::Arc;
@@ -20,12 +22,14 @@ fn network() -> Net {
         node.with(|s| {
             let setup = NetworkSetup {
                 id: 9,
+                network: 1,
                 station,
+                mtu: 1500,
                 port: State::new(role, &geometry).into(),
             };
             let index = s.add_network(setup).unwrap();
             let open = s.unattached_wire().unwrap();
-            assert!(open.is_network && s.wire_to(0).is_none() && s.wire_to(9).is_none());
+            assert!(open.is_network() && s.wire_to(0).is_none() && s.wire_to(9).is_none());
             let attachment = crate::harness::attachment(&region, &geometry, role);
             s.attach_wire(index, open.generation, attachment);
             index
@@ -41,12 +45,26 @@ fn network() -> Net {
     }
 }
 
+/// B, as A's neighbour.
+fn to_b(wire: u32) -> NextHop {
+    NextHop {
+        wire,
+        station: MAC_A,
+        vlan: 0,
+        neighbour: at_b(0).addr,
+    }
+}
+
 /// The way from A to B, whether its station is known or not.
 fn way_to_b(net: &Net) -> Way {
-    let (hop, _) = net.a.with(|s| s.hop(net.wire_a, at_b(0).addr)).unwrap();
+    let (hop, _) = net.a.with(|s| s.hop(&to_b(net.wire_a))).unwrap();
+    by(hop, net.wire_a)
+}
+
+fn by(hop: u32, wire: u32) -> Way {
     Way {
-        wire: net.wire_a,
         hop,
+        ..Way::from(wire)
     }
 }
 
@@ -79,13 +97,12 @@ fn a_connection_waits_until_its_station_is_found() {
     let listener = net.b.listener(at_b(PORT), 8);
     let client = connect(&net);
     let waiting = net.a.with(|s| s.incomplete_hops().collect::<Vec<_>>());
-    assert_eq!(waiting, [(net.wire_a, at_b(0).addr)]);
+    assert_eq!(waiting, [to_b(net.wire_a)]);
     net.settle();
     assert_eq!(state(&net, client), Ok(ConnectState::Connecting));
     assert_eq!(net.a.counters().tx_frames, 0, "nobody knows where to");
 
-    net.a
-        .with(|s| s.set_hop(net.wire_a, at_b(0).addr, Some(MAC_B)));
+    net.a.with(|s| s.set_hop(&to_b(net.wire_a), Some(MAC_B)));
     assert_eq!(net.a.counters().tx_frames, 1, "at once");
     net.settle();
     assert_eq!(state(&net, client), Ok(ConnectState::Connected));
@@ -108,13 +125,12 @@ fn a_connection_waits_until_its_station_is_found() {
 fn a_station_that_is_not_found_ends_the_attempt() {
     let net = network();
     let client = connect(&net);
-    let neighbour = at_b(0).addr;
-    net.a.with(|s| s.set_hop(net.wire_a, neighbour, None));
+    net.a.with(|s| s.set_hop(&to_b(net.wire_a), None));
     assert_eq!(state(&net, client), Err(Error::Unreachable));
     assert_eq!(net.a.counters().tx_frames, 0);
     // The next one who asks tries anew.
     assert_eq!(
-        net.a.with(|s| s.hop(net.wire_a, neighbour)).unwrap().1,
+        net.a.with(|s| s.hop(&to_b(net.wire_a))).unwrap().1,
         HopState::Incomplete
     );
     end(net, &[client], &[]);
@@ -126,8 +142,7 @@ fn a_station_that_moves_is_followed() {
     let listener = net.b.listener(at_b(PORT), 8);
     let client = connect(&net);
     let tell = |mac| {
-        net.a
-            .with(|s| s.set_hop(net.wire_a, at_b(0).addr, Some(mac)));
+        net.a.with(|s| s.set_hop(&to_b(net.wire_a), Some(mac)));
     };
     tell(MAC_B);
     net.settle();
@@ -147,9 +162,9 @@ fn a_station_that_moves_is_followed() {
 fn frames_carry_stations_and_finished_checksums() {
     let node = Node::new(&config());
     let (mut tap, index) = Tap::network(&node, MAC_A);
-    let (hop, known) = node.with(|s| s.hop(index, at_b(0).addr)).unwrap();
+    let (hop, known) = node.with(|s| s.hop(&to_b(index))).unwrap();
     assert_eq!(known, HopState::Incomplete);
-    let way = Way { wire: index, hop };
+    let way = by(hop, index);
     let datagram = node.datagram(at_a(1000));
     let send = || {
         node.with(|s| {
@@ -159,7 +174,7 @@ fn frames_carry_stations_and_finished_checksums() {
     };
     assert_eq!(send(), Ok(8), "lost, as on any network");
     assert!(tap.take().is_empty());
-    node.with(|s| s.set_hop(index, at_b(0).addr, Some(MAC_B)));
+    node.with(|s| s.set_hop(&to_b(index), Some(MAC_B)));
     assert_eq!(send(), Ok(8));
     let frames = tap.take();
     let [frame] = &frames[..] else {

@@ -1,11 +1,15 @@
 use super::*;
 use crate::checksum::Check;
 use crate::tcp::Options;
-use crate::{EtherType, Mac, Protocol, ethernet, ip};
+use crate::{EtherType, Mac, Protocol, ethernet, ip, vlan};
 use proptest::prelude::*;
 use zerocopy::FromZeros;
 
 fn headers(v4: bool, segment: &Repr, payload_len: usize) -> Vec<u8> {
+    tagged_headers(v4, 0, segment, payload_len)
+}
+
+fn tagged_headers(v4: bool, vlan: u16, segment: &Repr, payload_len: usize) -> Vec<u8> {
     let (src, dst) = if v4 {
         (
             Address::from_v4([10, 0, 0, 1]),
@@ -15,12 +19,21 @@ fn headers(v4: bool, segment: &Repr, payload_len: usize) -> Vec<u8> {
         (Address([1; 16]), Address([2; 16]))
     };
     let mut bytes = [0; 200];
+    let tags = vlan::Repr {
+        outer: (vlan != 0).then(|| vlan::Tag {
+            id: vlan,
+            ..vlan::Tag::default()
+        }),
+        inner: None,
+        ethertype: if v4 { EtherType::IPV4 } else { EtherType::IPV6 },
+    };
     let at = ethernet::Repr {
         dst: Mac([2, 0, 0, 0, 0, 1]),
         src: Mac([2, 0, 0, 0, 0, 2]),
-        ethertype: if v4 { EtherType::IPV4 } else { EtherType::IPV6 },
+        ethertype: tags.outer_ethertype(),
     }
     .emit(&mut bytes);
+    let at = at + tags.emit(&mut bytes[at..]);
     let packet = ip::Repr {
         src,
         dst,
@@ -84,11 +97,51 @@ proptest! {
         let mut template = Template::new_zeroed();
         prop_assert!(template.is_empty());
         template.keep(&head);
-        let mut out = [0; V6_BYTES];
+        let mut out = [0; BYTES_MAX];
         template.write(&mut out, &Plain::of(&next).unwrap(), lens.1);
         let wanted = headers(v4, &next, lens.1);
         prop_assert_eq!(&out[..template.len()], &wanted[..]);
         prop_assert!(ip::Repr::parse(&out[14..], 65_535, Check::Verify).is_ok());
+    }
+
+    /// Checksums are those that the parsers of all headers accept, with a tag or without.
+    #[test]
+    fn checksums_are_finished_and_verified(
+        v4: bool, vlan in 0_u16..4095, s: (u32, u32, u16, bool, u32, u32), payload: Vec<u8>, flip in 0_usize..200,
+    ) {
+        let segment = segment(s.0, s.1, s.2, s.3, s.4, s.5);
+        let head = tagged_headers(v4, vlan, &segment, payload.len());
+        let mut template = Template::new_zeroed();
+        template.keep(&head);
+        prop_assert_eq!(template.len(), head.len());
+        let mut out = [0; BYTES_MAX];
+        template.write(&mut out, &Plain::of(&segment).unwrap(), payload.len());
+        prop_assert_eq!(&out[..template.len()], &head[..]);
+        template.put_checksum(&mut out, payload.len(), checksum::sum(0, &payload));
+
+        let untagged = untag(&out);
+        prop_assert_eq!(untagged.map(|(id, _)| id), (vlan != 0).then_some(vlan));
+        let mut plain: [u8; V6_BYTES] = *out.first_chunk().unwrap();
+        if let Some((_, bytes)) = untagged {
+            plain = bytes;
+        }
+        let len = if v4 { V4_BYTES } else { V6_BYTES };
+        let (ip, ip_len) =
+            ip::Repr::parse(&plain[LINK..], len - LINK + payload.len(), Check::Verify).unwrap();
+        let tcp_len = u32::try_from(TCP + payload.len()).unwrap();
+        let whole = checksum::pseudo_header(ip.src, ip.dst, PROTOCOL_TCP, tcp_len);
+        let whole = checksum::sum(whole, &plain[LINK + ip_len..len]);
+        prop_assert_eq!(checksum::finish(checksum::sum(whole, &payload)), 0);
+        let intact = |plain: &[u8; V6_BYTES]| {
+            let sum = if v4 { sum_v4(plain.first_chunk().unwrap()) } else { Some(sum_v6(plain)) };
+            sum.is_some_and(|sum| checksum::finish(checksum::sum(sum, &payload)) == 0)
+        };
+        prop_assert!(intact(&plain));
+        // A wrong bit in what a checksum covers is seen; the hop limit and such of IPv6 have none.
+        let covered = if v4 { LINK..V4_BYTES } else { LINK + 8..V6_BYTES };
+        let at = covered.start + flip % covered.len();
+        plain[at] ^= 1;
+        prop_assert!(!intact(&plain));
     }
 
     /// Whatever is not such a header is left to others, and what is taken is what they would see.

@@ -69,6 +69,8 @@ counters! {
     udp_tx_full,
     /// ICMP errors received.
     icmp_rx_errors,
+    /// Times that a path was said to carry less than was sent.
+    path_limits,
     /// Echo requests answered.
     icmp_echo_replies,
     /// Times the table of sockets was full.

@@ -210,6 +210,15 @@ impl Stack<'_> {
         Ok((name(place, hop.life), hop.state()))
     }
 
+    /// What is known of the hop of a way; reachable where it needs none, free where that hop is no more.
+    pub fn hop_state(&self, hop: u32) -> HopState {
+        if hop == NONE {
+            return HopState::Reachable;
+        }
+        let place = self.core.place_of(hop);
+        place.map_or(HopState::Free, |place| self.core.hops[place].state())
+    }
+
     fn key_of(&self, to: &NextHop) -> Option<Key> {
         let group = self.core.group(to.wire);
         (group != 0).then_some(Key {

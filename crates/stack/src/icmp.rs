@@ -2,9 +2,12 @@
 
 use crate::input::Packet;
 use crate::memory::Core;
+use crate::networks::mss;
 use crate::output::{Path, REPLY_BYTES, put_checksum};
+use crate::paths::believable;
 use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready};
+use sidestep_shm::NONE;
 use sidestep_tcp::{Env, IcmpError};
 use sidestep_wire::icmp::{CHECKSUM_OFFSET, ErrorKind, Offending, Repr};
 use sidestep_wire::{Malformed, Protocol, checksum, icmp4, icmp6};
@@ -116,37 +119,31 @@ impl Core<'_> {
 
     /// An error about a packet that we are said to have sent: it must belong to a socket of ours on the same wire.
     fn on_icmp_error(&mut self, wire: u32, kind: ErrorKind, offending: &Offending, is_v4: bool) {
-        match offending.protocol {
-            Protocol::TCP => {
-                let Some(index) = self.find_flow(&offending.src, &offending.dst) else {
+        let limit = match kind {
+            ErrorKind::PacketTooBig { mtu } => {
+                let believed = believable(&offending.dst.addr, mtu, offending.packet_len);
+                if believed.is_none() {
                     return;
-                };
-                let (Some(seq), Some(error)) = (offending.seq, tcp_error(kind, is_v4)) else {
-                    return;
-                };
-                let own = self.at(index).wire;
-                if self.is_same_side(own, wire) {
-                    let now = self.now();
-                    let socket = &mut self.sockets[index as usize];
-                    let events = socket.tcb.on_icmp(
-                        &mut Env {
-                            now,
-                            pool: &mut self.pool,
-                        },
-                        error,
-                        seq,
-                    );
-                    self.on_events(index, events);
                 }
+                believed
             }
+            _ => None,
+        };
+        match offending.protocol {
+            Protocol::TCP => self.on_segment_error(wire, kind, offending, limit),
             Protocol::UDP => {
-                self.forget_route(&offending.dst);
+                if limit.is_none() {
+                    self.forget_route(&offending.dst);
+                }
                 let Some(index) = self.find_port(Kind::Datagram, &offending.src, &offending.dst)
                 else {
                     return;
                 };
                 let own = self.at(index).wire;
                 let is_peer = self.is_same_side(own, wire);
+                if let Some(mtu) = limit.filter(|_| self.group(wire) != 0) {
+                    self.limit_path(offending.dst.addr, mtu);
+                }
                 let socket = self.at(index);
                 // As in Linux, only a connected socket hears of it.
                 if socket.has(SocketFlags::CONNECTED) && is_peer {
@@ -156,6 +153,46 @@ impl Core<'_> {
             }
             _ => {}
         }
+    }
+
+    /// An error about a segment, which a connection of ours must have in flight (RFC 5927 section 4.1); `limit` is what
+    /// the path is said to carry where the segment was too long for it.
+    fn on_segment_error(
+        &mut self,
+        wire: u32,
+        kind: ErrorKind,
+        offending: &Offending,
+        limit: Option<u32>,
+    ) {
+        let Some(index) = self.find_flow(&offending.src, &offending.dst) else {
+            return;
+        };
+        let Some(seq) = offending.seq else { return };
+        let socket = &self.sockets[index as usize];
+        if !self.is_same_side(socket.wire, wire) || !socket.tcb.is_in_flight(seq) {
+            return;
+        }
+        let remote = offending.dst.addr;
+        let error = match limit {
+            Some(mtu) => {
+                if socket.hop != NONE {
+                    self.limit_path(remote, mtu);
+                }
+                Some(IcmpError::TooBig {
+                    mss: mss(&remote, mtu as usize),
+                })
+            }
+            None => tcp_error(kind, remote.is_v4()),
+        };
+        let Some(error) = error else { return };
+        let now = self.now();
+        let socket = &mut self.sockets[index as usize];
+        let mut env = Env {
+            now,
+            pool: &mut self.pool,
+        };
+        let events = socket.tcb.on_icmp(&mut env, error, seq);
+        self.on_events(index, events);
     }
 }
 

@@ -18,6 +18,7 @@ mod listener;
 mod memory;
 mod networks;
 mod output;
+mod paths;
 mod ready;
 mod report;
 mod slots;

@@ -10,6 +10,7 @@
 //!           TimerSlot  [..]               │
 //!           RouteHint  [ROUTE_HINTS]      │
 //!           Hop        [HOPS_MAX]         │
+//!           PathLimit  [PATHS]            │
 //!           flow and port tables          │
 //!           Watch      [watches_max]      │
 //!           Socket     [sockets_max]      │
@@ -22,6 +23,7 @@ use crate::flows;
 use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
 use crate::output::{Pending, Reply};
+use crate::paths::{PATHS, PathLimit};
 use crate::ready::{EpollSet, Waiter, Watch};
 use crate::slots::Slot;
 use crate::socket::Socket;
@@ -91,6 +93,8 @@ pub(crate) struct Header {
     /// Oldest and newest socket in TIME-WAIT that nobody holds.
     pub(crate) time_wait_head: u32,
     pub(crate) time_wait_tail: u32,
+    /// When the first of what is known of paths is out of date; 0 while nothing is known.
+    pub(crate) paths_until: Nanos,
     pub(crate) sockets: FreeList,
     pub(crate) watches: FreeList,
     pub(crate) timers: TimerWheel,
@@ -114,6 +118,7 @@ pub(crate) struct Core<'m> {
     pub(crate) timer_slots: &'m mut [u32],
     pub(crate) routes: &'m mut [RouteHint],
     pub(crate) hops: &'m mut [Hop],
+    pub(crate) paths: &'m mut [PathLimit],
     pub(crate) pending: &'m mut [Pending],
     /// For each wire the number of its network, 0 for a wire between stacks.
     pub(crate) networks: &'m mut [u8],
@@ -149,6 +154,7 @@ struct Tables {
     timer_slots: Span<u32>,
     routes: Span<RouteHint>,
     hops: Span<Hop>,
+    paths: Span<PathLimit>,
     pending: Span<Pending>,
     networks: Span<u8>,
     mtus: Span<u32>,
@@ -175,6 +181,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let timer_slots = layout.table(TIMER_SLOTS);
     let routes = layout.table(ROUTE_HINTS);
     let hops = layout.table(HOPS_MAX);
+    let paths = layout.table(PATHS);
     let pending = layout.table(WIRES_MAX);
     let networks = layout.table(WIRES_MAX);
     let mtus = layout.table(WIRES_MAX);
@@ -197,6 +204,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         timer_slots,
         routes,
         hops,
+        paths,
         pending,
         networks,
         mtus,
@@ -265,6 +273,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let timer_slots = carver.table(t.timer_slots)?;
     let routes = carver.table(t.routes)?;
     let hops = carver.table(t.hops)?;
+    let paths = carver.table(t.paths)?;
     let pending = carver.table(t.pending)?;
     let networks = carver.table(t.networks)?;
     let mtus = carver.table(t.mtus)?;
@@ -289,6 +298,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         timer_slots,
         routes,
         hops,
+        paths,
         pending,
         networks,
         mtus,

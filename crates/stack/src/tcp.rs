@@ -512,6 +512,7 @@ impl Core<'_> {
         let packet = self.packet_bytes_max(s.wire, self.vlan(s.hop));
         Settings {
             mss: mss(&s.remote.addr, shorter(packet, s.mtu)).max(536),
+            path_mss: self.path_mss(index),
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
             snd_buf_bytes: s.snd_buf_bytes,

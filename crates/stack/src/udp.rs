@@ -6,7 +6,7 @@
 use crate::hops::Way;
 use crate::input::Packet;
 use crate::memory::{Core, ROUTE_HINTS, Stack};
-use crate::networks::{ip_header_bytes, shorter};
+use crate::networks::ip_header_bytes;
 use crate::output::Path;
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
@@ -269,8 +269,9 @@ impl Stack<'_> {
             return Err(Error::Unreachable);
         };
         let headers = ip_header_bytes(&target.addr) + udp::HEADER_BYTES;
-        let packet_max = self.core.packet_bytes_max(wire, self.core.vlan(way.hop));
-        if len > PAYLOAD_BYTES_MAX || len + headers > shorter(packet_max, way.mtu) {
+        let route = (wire, way.hop, way.mtu);
+        let packet_max = self.core.longest_packet(route, &target.addr);
+        if len > PAYLOAD_BYTES_MAX || len + headers > packet_max {
             return Err(Error::MessageSize);
         }
         let ports = (source.port, target.port);

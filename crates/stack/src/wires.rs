@@ -296,6 +296,10 @@ impl Stack<'_> {
         }
         if self.core.has_turned() {
             self.serve_timers();
+            let paths_until = self.core.header.paths_until;
+            if paths_until != Nanos::ZERO && paths_until <= self.core.now() {
+                self.forget_old_paths();
+            }
         }
         if self.core.header.starved != 0 {
             self.core.feed_starved();

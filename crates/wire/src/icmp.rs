@@ -74,6 +74,8 @@ pub struct Offending {
     pub dst: Endpoint,
     /// Sequence number of a TCP segment. An error about one that is not in flight is forged (RFC 5927 section 4.1).
     pub seq: Option<Seq>,
+    /// Bytes of the whole packet, by its own header.
+    pub packet_len: usize,
     /// Identifier and sequence number of an ICMP echo request.
     pub echo: Option<(u16, u16)>,
 }
@@ -114,6 +116,7 @@ impl Offending {
             src,
             dst,
             seq,
+            packet_len: header_len + ip.payload_len,
             echo,
         })
     }

@@ -10,7 +10,7 @@ pub(crate) const MAC_B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 /// Rounds after which a cable that is not quiet is stuck.
 const ROUNDS_MAX: usize = 10_000;
 
-/// A frame on its way.
+/// A frame on its way, to the other end than it came from.
 pub(crate) struct Passing {
     pub(crate) from_a: bool,
     /// Which queue it arrives at.
@@ -84,23 +84,31 @@ impl Lan {
         for _ in 0..ROUNDS_MAX {
             let mut moved = self.a.poll() + self.b.poll();
             for from_a in [true, false] {
-                let (from, to) = if from_a {
-                    (&mut self.queues_a, &mut self.queues_b)
+                let from = if from_a {
+                    &mut self.queues_a
                 } else {
-                    (&mut self.queues_b, &mut self.queues_a)
+                    &mut self.queues_b
                 };
+                let mut frames = Vec::new();
                 for (queue, (end, _)) in from.iter_mut().enumerate() {
-                    for frame in end.take() {
-                        moved += 1;
-                        let passing = Passing {
-                            from_a,
-                            queue,
-                            frame,
-                        };
-                        if let Some(passed) = pass(passing) {
-                            to[passed.queue].0.give(&passed.frame);
-                        }
-                    }
+                    frames.extend(end.take().into_iter().map(|frame| (queue, frame)));
+                }
+                for (queue, frame) in frames {
+                    moved += 1;
+                    let passing = Passing {
+                        from_a,
+                        queue,
+                        frame,
+                    };
+                    let Some(passed) = pass(passing) else {
+                        continue;
+                    };
+                    let to = if passed.from_a {
+                        &mut self.queues_b
+                    } else {
+                        &mut self.queues_a
+                    };
+                    to[passed.queue].0.give(&passed.frame);
                 }
             }
             if moved == 0 {

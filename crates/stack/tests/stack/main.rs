@@ -9,6 +9,7 @@ mod harness;
 mod lan;
 mod memory;
 mod networks;
+mod paths;
 mod queues;
 mod readiness;
 mod slots;

@@ -35,6 +35,7 @@ fn of_either_family() {
             src: Endpoint::new(src, 0x0800),
             dst: Endpoint::new(dst, 8080),
             seq: Some(Seq(0xdead_beef)),
+            packet_len: if src.is_v4() { 20 } else { 40 } + 1200,
             echo: None,
         };
         let start = packet(src, dst, Protocol::TCP, None);
@@ -59,7 +60,11 @@ fn of_either_family() {
         });
         assert_eq!(
             Offending::parse(&packet(src, dst, Protocol::UDP, first)),
-            Ok(udp)
+            Ok(Offending {
+                packet_len: udp.packet_len + if src.is_v4() { 0 } else { 8 },
+                ..udp
+            }),
+            "with the fragment header of IPv6"
         );
         let later = Some(Fragment {
             offset: 8,

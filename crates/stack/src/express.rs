@@ -9,7 +9,7 @@ use crate::socket::{Kind, SocketFlags, SocketRef};
 use sidestep_nic::{Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_tcp::{Env, Sink};
-use sidestep_wire::plain::{self, BYTES_MAX, V4_BYTES, V6_BYTES};
+use sidestep_wire::plain::{self, BYTES_MAX, Plain, Template, V4_BYTES, V6_BYTES};
 use sidestep_wire::vlan::TAG_BYTES;
 use sidestep_wire::{checksum, ethernet};
 
@@ -107,22 +107,19 @@ impl Core<'_> {
         };
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
         let template = &socket.template;
+        let finish = !unneeded || template.is_tagged();
         let sent = port.tx(template.len() + message.len(), |mut frame| {
+            if finish {
+                return put_finished(template, &segment, &mut frame, message);
+            }
             let mut headers = [0; BYTES_MAX];
             template.write(&mut headers, &segment, message.len());
-            if unneeded {
-                frame.skip(template.len()).copy_from_foreign(message);
+            if template.len() == V4_BYTES {
+                frame.copy_array(headers.first_chunk::<V4_BYTES>());
             } else {
-                let sum = copy_summed(&mut frame.skip(template.len()), message);
-                template.put_checksum(&mut headers, message.len(), sum);
+                frame.copy_array(headers.first_chunk::<V6_BYTES>());
             }
-            match template.len() {
-                V4_BYTES => frame.copy_array(headers.first_chunk::<V4_BYTES>()),
-                V6_BYTES => frame.copy_array(headers.first_chunk::<V6_BYTES>()),
-                tagged => {
-                    frame.copy_from(&headers[..tagged]);
-                }
-            }
+            frame.skip(template.len()).copy_from_foreign(message);
         });
         debug_assert!(sent, "room was checked");
         port.tx_flush();
@@ -301,12 +298,21 @@ impl Head {
     }
 }
 
-/// Copies a message, and returns the sum over what was copied.
-#[inline]
-fn copy_summed(into: &mut ForeignMut<'_>, message: Foreign<'_>) -> u64 {
-    let mut done = 0;
-    message.fold(0, |sum, block| {
-        done += into.skip(done).copy_from(block);
+/// Writes a frame whose checksum is finished, or that has a VLAN tag. Apart from the other, which is so kept short.
+#[inline(never)]
+fn put_finished(
+    template: &Template,
+    segment: &Plain,
+    frame: &mut ForeignMut<'_>,
+    message: Foreign<'_>,
+) {
+    let mut headers = [0; BYTES_MAX];
+    template.write(&mut headers, segment, message.len());
+    let mut done = template.len();
+    let sum = message.fold(0, |sum, block| {
+        done += frame.skip(done).copy_from(block);
         checksum::sum(sum, block)
-    })
+    });
+    template.put_checksum(&mut headers, message.len(), sum);
+    frame.copy_from(&headers[..template.len()]);
 }

@@ -308,6 +308,12 @@ impl Template {
         self.len as usize
     }
 
+    /// Whether they have a VLAN tag.
+    #[inline]
+    pub const fn is_tagged(&self) -> bool {
+        self.link as usize != LINK
+    }
+
     /// Writes the headers of a segment; the TCP checksum is zero.
     #[inline]
     pub fn write(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {

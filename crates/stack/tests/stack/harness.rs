@@ -261,26 +261,35 @@ impl Tap {
     }
 
     /// A queue with an identity, of a network with one.
-    pub(crate) fn on(node: &Node, (id, network): (u64, u64), station: Mac) -> (Self, u32) {
-        let geometry = Geometry::default();
-        let region = Arc::new(wire::create(&geometry).unwrap());
+    pub(crate) fn on(node: &Node, ids: (u64, u64), station: Mac) -> (Self, u32) {
+        Self::with(node, ids, station, (1500, &Geometry::default()))
+    }
+
+    /// As [`on`](Self::on), of an interface with that MTU whose queues have that geometry.
+    pub(crate) fn with(
+        node: &Node,
+        (id, network): (u64, u64),
+        station: Mac,
+        (mtu, geometry): (u32, &Geometry),
+    ) -> (Self, u32) {
+        let region = Arc::new(wire::create(geometry).unwrap());
         let index = node.with(|s| {
             let setup = NetworkSetup {
                 id,
                 network,
                 station,
-                mtu: 1500,
-                port: State::new(Role::Slave, &geometry).into(),
+                mtu,
+                port: State::new(Role::Slave, geometry).into(),
             };
             let index = s.add_network(setup).unwrap();
             let open = s.unattached_wire().unwrap();
-            let own = attachment(&region, &geometry, Role::Slave);
+            let own = attachment(&region, geometry, Role::Slave);
             s.attach_wire(index, open.generation, own);
             index
         });
         let tap = Self {
-            state: State::new(Role::Master, &geometry),
-            at: attachment(&region, &geometry, Role::Master),
+            state: State::new(Role::Master, geometry),
+            at: attachment(&region, geometry, Role::Master),
         };
         (tap, index)
     }

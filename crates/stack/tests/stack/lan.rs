@@ -29,8 +29,12 @@ pub(crate) struct Lan {
 impl Lan {
     /// With that many queues at each end.
     pub(crate) fn new(queues: u64) -> Self {
+        Self::with(|node, mac| (0..queues).map(|q| Tap::queue(node, q, mac)).collect())
+    }
+
+    /// With the queues that `plug` makes.
+    pub(crate) fn with(plug: impl Fn(&Node, Mac) -> Vec<(Tap, u32)>) -> Self {
         let (a, b) = (Node::new(&config()), Node::new(&config()));
-        let plug = |node: &Node, mac| (0..queues).map(|q| Tap::queue(node, q, mac)).collect();
         Self {
             queues_a: plug(&a, MAC_A),
             queues_b: plug(&b, MAC_B),

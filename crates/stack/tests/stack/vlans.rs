@@ -1,8 +1,9 @@
 //! Frames with a VLAN tag, and the short ways over networks with and without one.
 
-use crate::harness::{PORT, at_a, at_b};
+use crate::harness::{PORT, Tap, at_a, at_b};
 use crate::lan::{Lan, Passing};
-use sidestep_stack::{NextHop, SocketRef, Way};
+use sidestep_nic::memif::Geometry;
+use sidestep_stack::{Error, NextHop, SocketRef, Way};
 use sidestep_wire::{EtherType, ethernet, vlan};
 
 /// The tag of a frame.
@@ -53,6 +54,47 @@ fn a_tag_goes_with_every_frame_both_ways() {
     assert_eq!(answers, 1);
     assert!(lan.a.with(|s| s.connect_state(stray)).is_err());
     lan.end(&[ends.0, stray], &[ends.1, listener]);
+}
+
+/// A packet is as long as the interface carries, and where the port has no room for it, a tag makes it shorter.
+#[test]
+fn a_tag_takes_of_what_the_port_has_room_for() {
+    for (room, vlan, frame) in [
+        (1514, 0, 1514),
+        (1514, 7, 1514),
+        (1518, 0, 1514),
+        (1518, 7, 1518),
+        (2048, 7, 1518),
+    ] {
+        let geometry = Geometry::wire(9, room).unwrap();
+        let mut lan =
+            Lan::with(|node, mac| vec![Tap::with(node, (100, 1), mac, (1500, &geometry))]);
+        let (listener, ends) = connected(&mut lan, vlan);
+        let mut longest = [0; 2];
+        for to_b in [true, false] {
+            lan.transfer(ends, to_b, &[5; 30_000], |p| {
+                let longest = &mut longest[usize::from(p.from_a)];
+                *longest = p.frame.len().max(*longest);
+                Some(p)
+            });
+        }
+        assert_eq!(longest, [frame; 2], "room {room}, VLAN {vlan}");
+        // Datagrams, too.
+        let socket = lan.a.datagram(at_a(1000));
+        let to_b = NextHop { vlan, ..lan.to_b() };
+        let way = lan.way(&to_b);
+        let headers = if vlan == 0 { 42 } else { 46 };
+        let bytes = vec![1; frame - headers + 1];
+        let send = |bytes: &[u8]| {
+            let ends = (at_a(1000), at_b(53));
+            lan.a
+                .with(|s| s.send_to(lan.a.now, socket, ends, way, &[bytes.into()]))
+        };
+        assert_eq!(send(&bytes), Err(Error::MessageSize));
+        assert_eq!(send(&bytes[1..]), Ok(bytes.len() - 1));
+        assert_eq!(lan.queues_a[0].0.take()[0].len(), frame);
+        lan.end(&[ends.0, socket], &[ends.1, listener]);
+    }
 }
 
 #[test]

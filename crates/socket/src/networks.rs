@@ -230,6 +230,7 @@ const fn reached(way: &NetworkWay) -> Reached {
         way: Way {
             wire: way.wire,
             hop: way.hop,
+            mtu: way.mtu,
         },
         source: way.source,
         by_network: true,

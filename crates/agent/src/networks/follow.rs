@@ -2,6 +2,7 @@
 
 use crate::registry::{Job, Registry};
 use sidestep_netlink::{Change, Neighbour, NeighbourState};
+use sidestep_stack::NextHop;
 use sidestep_wire::Address;
 use std::net::IpAddr;
 
@@ -53,9 +54,14 @@ impl Registry {
                 let Some(entry) = stacks.get_mut(&queue.stack) else {
                     continue;
                 };
-                let at = Address::from(neighbour.ip);
+                let at = NextHop {
+                    wire: queue.wire,
+                    station: interface.station,
+                    vlan: 0,
+                    neighbour: Address::from(neighbour.ip),
+                };
                 // A stack that is busy for long asks again when its segments are not answered.
-                let _ = entry.with(|stack| stack.set_hop(queue.wire, at, found));
+                let _ = entry.with(|stack| stack.set_hop(&at, found));
             }
         }
     }

@@ -109,7 +109,9 @@ impl Registry {
         let wire_id = random().map_err(|_| Fault::Exhausted)?;
         let setup = NetworkSetup {
             id: wire_id,
+            network: interface.network,
             station: interface.station,
+            mtu: interface.mtu,
             port: opened.state.into(),
         };
         let added = entry.with(|stack| {

@@ -3,7 +3,7 @@
 use crate::registry::Registry;
 use sidestep_control::{Fault, NetworkWay, StackId};
 use sidestep_netlink::{Flow, NeighbourState, Query, RouteKind};
-use sidestep_stack::HopState;
+use sidestep_stack::{HopState, NextHop};
 use sidestep_wire::{Address, Endpoint};
 use std::net::IpAddr;
 
@@ -76,18 +76,23 @@ impl Registry {
         let networks = networks.as_mut().ok_or(Fault::NoNetwork)?;
         let mut interfaces = networks.interfaces.iter();
         let interface = interfaces.find(|i| i.index == interface);
-        let queue = interface
-            .and_then(|i| i.queues_of(id).next())
-            .ok_or(Fault::NoQueue)?;
+        let interface = interface.ok_or(Fault::NoQueue)?;
+        let queue = interface.queues_of(id).next().ok_or(Fault::NoQueue)?;
         let entry = stacks.get_mut(&id).ok_or(Fault::UnknownStack)?;
         let wire = queue.wire;
-        let hop = entry.with(|stack| stack.hop(wire, Address::from(neighbour)))?;
+        let to = NextHop {
+            wire,
+            station: interface.station,
+            vlan: 0,
+            neighbour: Address::from(neighbour),
+        };
+        let hop = entry.with(|stack| stack.hop(&to))?;
         let (hop, state) = hop.map_err(|_| Fault::WiresFull)?;
         if state == HopState::Incomplete {
             let found = networks.neighbours.resolve(link, neighbour);
             let found = found.map_err(|_| Fault::NoNetwork)?;
             if let Some(mac) = found.and_then(|n| n.mac) {
-                entry.with(|stack| stack.set_hop(wire, Address::from(neighbour), Some(mac)))?;
+                entry.with(|stack| stack.set_hop(&to, Some(mac)))?;
             } else if found.is_some_and(|n| n.state == NeighbourState::Failed) {
                 // It was looked for not long ago; the kernel looks again, and tells of what it finds.
                 let _ = networks.neighbours.resolve(link, neighbour);

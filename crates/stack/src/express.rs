@@ -108,19 +108,23 @@ impl Core<'_> {
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
         let template = &socket.template;
         let finish = !unneeded || template.is_tagged();
-        let sent = port.tx(template.len() + message.len(), |mut frame| {
-            if finish {
-                return put_finished(template, &segment, &mut frame, message);
-            }
-            let mut headers = [0; BYTES_MAX];
-            template.write(&mut headers, &segment, message.len());
-            if template.len() == V4_BYTES {
-                frame.copy_array(headers.first_chunk::<V4_BYTES>());
-            } else {
-                frame.copy_array(headers.first_chunk::<V6_BYTES>());
-            }
-            frame.skip(template.len()).copy_from_foreign(message);
-        });
+        let bytes = template.len() + message.len();
+        let sent = if finish {
+            port.tx(bytes, |mut frame| {
+                put_finished(template, &segment, &mut frame, message);
+            })
+        } else {
+            port.tx(bytes, |mut frame| {
+                let mut headers = [0; BYTES_MAX];
+                template.write(&mut headers, &segment, message.len());
+                if template.len() == V4_BYTES {
+                    frame.copy_array(headers.first_chunk::<V4_BYTES>());
+                } else {
+                    frame.copy_array(headers.first_chunk::<V6_BYTES>());
+                }
+                frame.skip(template.len()).copy_from_foreign(message);
+            })
+        };
         debug_assert!(sent, "room was checked");
         port.tx_flush();
         socket.tcb.queue_sent(&mut env, message);

@@ -58,6 +58,17 @@ struct icmp {
     u32 more;
 };
 
+/* ::ffff:0:0/96, least byte first: what IPv4 addresses begin with. */
+#define MAPPED 0xffff0000
+
+/* The address that stands for all of the same family. */
+static ALWAYS_INLINE void to_any(u32 *address)
+{
+    if (address[0] || address[1] || address[2] != MAPPED)
+        address[0] = address[1] = address[2] = 0;
+    address[3] = 0;
+}
+
 static ALWAYS_INLINE u16 from_network(u16 x)
 {
     return __builtin_bswap16(x);
@@ -158,7 +169,7 @@ static ALWAYS_INLINE int parse(const struct xdp_md *ctx, const u16 station[3], s
         /* More fragments, or not the first. */
         if (ip->version_and_words >> 4 != 4 || words < 5 || from_network(ip->fragment) & 0x3fff)
             return 0;
-        of->local.address[2] = of->address[2] = 0xffff0000; /* ::ffff:0:0/96, least byte first */
+        of->local.address[2] = of->address[2] = MAPPED;
         of->local.address[3] = ip->to;
         of->address[3] = ip->from;
         of->local.protocol = ip->protocol;

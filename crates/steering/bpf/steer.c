@@ -50,8 +50,7 @@ static ALWAYS_INLINE u32 stack_for(const struct xdp_md *ctx)
     const struct group *group = map_lookup(&flows, &of.local);
     if (!group && map_lookup(&addresses, of.local.address)) {
         struct flow any = of.local;
-        for (int i = 0; i < 4; i++)
-            any.address[i] = 0;
+        to_any(any.address);
         group = map_lookup(&flows, &any);
     }
     return group ? member(group, &of, set->salt) + 1 : 0;

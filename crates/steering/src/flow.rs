@@ -17,8 +17,8 @@ pub enum Protocol {
 pub struct Flow {
     /// The protocol.
     pub protocol: Protocol,
-    /// The local address, or none for every address of either family that was
-    /// [entered](crate::Steering::add_address).
+    /// The local address. `0.0.0.0` and `::` stand for every address of their family that was
+    /// [entered](crate::Steering::add_address), none for those of both.
     pub address: Option<IpAddr>,
     /// The local port.
     pub port: u16,
@@ -37,12 +37,24 @@ impl Flow {
         }
     }
 
+    /// As the program looks it up: one key, or one for each family.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = [u8; 24]> + use<> {
+        let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let addresses = match self.address {
+            Some(address) => [Some(address), None],
+            None => any.map(Some),
+        };
+        let this = *self;
+        addresses
+            .into_iter()
+            .flatten()
+            .map(move |address| this.key(address))
+    }
+
     /// address, port as in the packet, vlan, protocol, zeros.
-    pub(crate) fn key(&self) -> [u8; 24] {
+    fn key(&self, address: IpAddr) -> [u8; 24] {
         let mut key = [0; 24];
-        if let Some(address) = self.address {
-            key[..16].copy_from_slice(&address_key(address));
-        }
+        key[..16].copy_from_slice(&address_key(address));
         key[16..18].copy_from_slice(&self.port.to_be_bytes());
         key[18..20].copy_from_slice(&self.vlan.to_ne_bytes());
         key[20] = self.protocol as u8;
@@ -78,12 +90,12 @@ impl Connection {
     pub(crate) fn key(&self) -> [u8; 44] {
         let flow = Flow {
             protocol: self.protocol,
-            address: Some(self.local.ip()),
+            address: None,
             port: self.local.port(),
             vlan: self.vlan,
         };
         let mut key = [0; 44];
-        key[..24].copy_from_slice(&flow.key());
+        key[..24].copy_from_slice(&flow.key(self.local.ip()));
         key[24..40].copy_from_slice(&address_key(self.remote.ip()));
         key[40..42].copy_from_slice(&self.remote.port().to_be_bytes());
         key

@@ -122,27 +122,37 @@ impl Steering {
 
     /// Has a stack serve a flow, beside those that do already; one that does goes on. At most [`GROUP_MAX`] can.
     pub fn add(&mut self, flow: &Flow, stack: u32) -> Result<(), SteeringError> {
-        let mut group = self.group(flow)?;
-        group.add(member(stack)?)?;
-        Ok(self.flows.insert(flow.key(), group.value(), 0)?)
+        let member = member(stack)?;
+        for key in flow.keys() {
+            let mut group = self.group(&key)?;
+            group.add(member)?;
+            self.flows.insert(key, group.value(), 0)?;
+        }
+        Ok(())
     }
 
     /// Has a stack serve a flow no longer; one that no stack serves is the kernel's. Returns whether it did.
     pub fn remove(&mut self, flow: &Flow, stack: u32) -> Result<bool, SteeringError> {
-        let mut group = self.group(flow)?;
-        if !group.remove(member(stack)?) {
-            return Ok(false);
+        let member = member(stack)?;
+        let mut served = false;
+        for key in flow.keys() {
+            let mut group = self.group(&key)?;
+            if !group.remove(member) {
+                continue;
+            }
+            served = true;
+            if group.is_empty() {
+                existed(self.flows.remove(&key))?;
+            } else {
+                self.flows.insert(key, group.value(), 0)?;
+            }
         }
-        if group.is_empty() {
-            return existed(self.flows.remove(&flow.key()));
-        }
-        self.flows.insert(flow.key(), group.value(), 0)?;
-        Ok(true)
+        Ok(served)
     }
 
-    /// Who serves a flow now.
-    fn group(&self, flow: &Flow) -> Result<Group, SteeringError> {
-        match self.flows.get(&flow.key(), 0) {
+    /// Who serves what has that key now.
+    fn group(&self, key: &[u8; 24]) -> Result<Group, SteeringError> {
+        match self.flows.get(key, 0) {
             Ok(value) => Ok(Group::of(value)),
             Err(MapError::KeyNotFound) => Ok(Group::default()),
             Err(error) => Err(error.into()),

@@ -58,10 +58,12 @@ fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool
 }
 
 /// What is steered for an endpoint; none for one that no network reaches.
-fn flow(protocol: Protocol, local: Endpoint) -> Option<Flow> {
-    let address = (!local.addr.is_unspecified()).then(|| local.addr.ip());
-    let reachable = address.is_none_or(|ip: IpAddr| !ip.is_loopback() && !ip.is_multicast());
-    reachable.then(|| Flow::new(protocol, address, local.port))
+fn flow(protocol: Protocol, local: Endpoint, v6_only: bool) -> Option<Flow> {
+    let ip = local.addr.ip();
+    // `::` takes IPv4 too, unless it is told not to.
+    let both = local.addr == Address::UNSPECIFIED_V6 && !v6_only;
+    let reachable = !ip.is_loopback() && !ip.is_multicast();
+    reachable.then(|| Flow::new(protocol, (!both).then_some(ip), local.port))
 }
 
 impl Registry {
@@ -77,8 +79,8 @@ impl Registry {
         self.join_networks(id, pid)?;
         while let Some(socket) = fds.take() {
             let netns = self.networks.as_ref().map_or(0, |n| n.netns);
-            let (protocol, local, _) = bound(socket.as_fd(), netns)?;
-            let Some(flow) = flow(protocol, local) else {
+            let (protocol, local, v6_only) = bound(socket.as_fd(), netns)?;
+            let Some(flow) = flow(protocol, local, v6_only) else {
                 continue;
             };
             let kind = if keep {
@@ -108,11 +110,11 @@ impl Registry {
             joined => joined?,
         }
         let netns = self.networks.as_ref().map_or(0, |n| n.netns);
-        let (protocol, local, _) = bound(socket.as_fd(), netns)?;
+        let (protocol, local, v6_only) = bound(socket.as_fd(), netns)?;
         if protocol as u8 != what.protocol || local != what.endpoint() {
             return Err(Fault::NotBound);
         }
-        match flow(protocol, local) {
+        match flow(protocol, local, v6_only) {
             Some(flow) => self.add_claim(id, flow, ClaimKind::Used),
             None => Ok(()),
         }
@@ -160,7 +162,7 @@ impl Registry {
             17 => Protocol::Udp,
             _ => Protocol::Tcp,
         };
-        if let Some(flow) = flow(protocol, what.endpoint()) {
+        if let Some(flow) = flow(protocol, what.endpoint(), what.v6_only) {
             self.settle_claims(id, |claim| claim.flow == flow);
         }
     }
@@ -240,8 +242,10 @@ fn uses(socket: &SocketReport, flow: &Flow) -> bool {
         Kind::Datagram => Protocol::Udp,
         _ => Protocol::Tcp,
     };
-    let address = flow.address;
+    let of_any = |ip: IpAddr| ip.is_unspecified() && ip.is_ipv4() == socket.local.addr.is_v4();
     let here = socket.local.addr.is_unspecified()
-        || address.is_none_or(|ip| Address::from(ip) == socket.local.addr);
+        || flow
+            .address
+            .is_none_or(|ip| of_any(ip) || Address::from(ip) == socket.local.addr);
     protocol == flow.protocol && socket.local.port == flow.port && here
 }

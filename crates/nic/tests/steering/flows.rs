@@ -174,6 +174,28 @@ fn a_flow_of_any_address_takes_those_of_this_host() {
 
 #[test]
 #[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn a_flow_of_any_address_of_one_family_leaves_the_other_alone() {
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    let ours = bench.ours.clone();
+    for address in [V4, V6] {
+        bench.steering.add_address(address).unwrap();
+    }
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    for any in any {
+        let flow = Flow::new(Protocol::Udp, Some(any), PORT);
+        bench.steering.add(&flow, 0).unwrap();
+        for to in [V4, V6] {
+            let frame = Build { to, ..ours.clone() };
+            assert_eq!(bench.comes(&frame.bytes()), to.is_ipv4() == any.is_ipv4());
+        }
+        assert!(bench.steering.remove(&flow, 0).unwrap());
+        assert!(!bench.steering.remove(&flow, 0).unwrap());
+    }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
 fn what_no_socket_takes_passes() {
     let _one = one_at_a_time();
     let mut bench = Bench::new(1500, &Options::default());

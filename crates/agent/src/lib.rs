@@ -31,4 +31,5 @@ mod wires;
 
 pub use lifetime::{Copying, LinkSpec, Options, Wanted, run};
 pub use sidestep_control::start;
-pub use sidestep_steering::Mode;
+pub use sidestep_netlink as netlink;
+pub use sidestep_steering::{IS_BUILT as STEERS, Mode};

@@ -24,6 +24,8 @@ pub struct LinkSpec {
     pub mode: Wanted,
     /// Who copies its frames.
     pub copying: Copying,
+    /// Most queues that one stack gets; none for all that are free.
+    pub queues: Option<usize>,
 }
 
 /// How the agent runs.

@@ -9,6 +9,7 @@
 //! - `members`: a stack joins the networks, and leaves them.
 //! - `claims`: which ports are whose.
 //! - `ways`: how packets of a stack reach a host.
+//! - `show`: what `ps` shows of it.
 //! - `follow`: what the kernel tells of changes.
 
 mod claims;
@@ -16,6 +17,7 @@ mod follow;
 mod hop;
 pub(crate) mod interface;
 mod members;
+mod show;
 mod ways;
 
 use crate::lifetime::LinkSpec;

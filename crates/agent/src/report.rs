@@ -13,8 +13,42 @@ use std::os::fd::OwnedFd;
 pub struct Report {
     /// The agent itself.
     pub agent: AgentReport,
+    /// The network interfaces that it serves.
+    pub interfaces: Vec<Interface>,
     /// All stacks that it knows.
     pub stacks: Vec<Stack>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Where its frames are steered: `native`, in the driver, or `generic`, after that.
+    pub mode: String,
+    /// Longest IP packet in bytes.
+    pub mtu: u32,
+    /// Frames that went to programs.
+    pub steered: u64,
+    /// Frames that were left to the kernel.
+    pub passed: u64,
+    /// The sockets of stacks.
+    pub queues: Vec<Queue>,
+}
+
+/// A stack's socket on an interface.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Queue {
+    /// The queue; none for a stack that shares queues by a cable.
+    pub queue: Option<u32>,
+    /// The stack, in hexadecimal.
+    pub stack: String,
+    /// Driver and program share the buffers; else the kernel copies.
+    pub zero_copy: bool,
+    /// Frames lost because the program did not take them in time.
+    pub rx_full: u64,
+    /// Frames lost for other reasons.
+    pub rx_dropped: u64,
 }
 
 /// The agent itself.
@@ -110,6 +144,8 @@ pub struct Wire {
     pub id: String,
     /// The stack at the other end, in hexadecimal.
     pub peer: String,
+    /// For a queue of a network: which.
+    pub network: Option<String>,
     /// Frames received.
     pub rx_frames: u64,
     /// Bytes received.
@@ -145,6 +181,8 @@ pub(crate) fn json(registry: &mut Registry) -> serde_json::Result<String> {
         directory_entries: registry.directory.entries(),
         wires: registry.wires.len(),
     };
+    let interfaces = registry.report_interfaces();
+    let queues: BTreeMap<u64, String> = registry.queue_names().collect();
     let Registry {
         stacks, processes, ..
     } = registry;
@@ -155,12 +193,21 @@ pub(crate) fn json(registry: &mut Registry) -> serde_json::Result<String> {
     };
     let stacks = stacks
         .iter_mut()
-        .map(|(id, entry)| stack(*id, entry, name))
+        .map(|(id, entry)| stack(*id, entry, name, &queues))
         .collect();
-    serde_json::to_string(&Report { agent, stacks })
+    serde_json::to_string(&Report {
+        agent,
+        interfaces,
+        stacks,
+    })
 }
 
-fn stack(id: u64, entry: &mut StackEntry, name: impl Fn(u32) -> String) -> Stack {
+fn stack(
+    id: u64,
+    entry: &mut StackEntry,
+    name: impl Fn(u32) -> String,
+    queues: &BTreeMap<u64, String>,
+) -> Stack {
     let known = entry.slots.iter();
     let processes = known.map(|(slot, pid)| Process {
         pid: *pid,
@@ -178,7 +225,7 @@ fn stack(id: u64, entry: &mut StackEntry, name: impl Fn(u32) -> String) -> Stack
         Ok(report) => {
             let orphan = entry.orphan_since.is_some();
             let status = status(if orphan { "orphan" } else { "ok" });
-            inside(Stack { status, ..outside }, report)
+            inside(Stack { status, ..outside }, report, queues)
         }
         Err(Unavailable::Busy) => Stack {
             status: status("busy"),
@@ -191,13 +238,14 @@ fn stack(id: u64, entry: &mut StackEntry, name: impl Fn(u32) -> String) -> Stack
     }
 }
 
-fn inside(outside: Stack, report: StackReport) -> Stack {
+fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -> Stack {
     let kernel = Handover::ALL.iter().zip(report.counters.handed_over);
     let kernel = kernel.filter(|(_, count)| *count > 0);
     let wires = report.wires.iter().map(|wire| Wire {
         index: wire.index,
         id: format!("{:016x}", wire.id),
         peer: format!("{:016x}", wire.peer_stack),
+        network: queues.get(&wire.id).cloned(),
         rx_frames: wire.stats.rx_frames,
         rx_bytes: wire.stats.rx_bytes,
         tx_frames: wire.stats.tx_frames,

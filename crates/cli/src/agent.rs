@@ -44,7 +44,8 @@ pub(crate) struct Agent {
     #[arg(long)]
     foreground: bool,
     /// Accelerate over this network interface too; may be given several times. xdp:NAME, and after commas `native` or
-    /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`.
+    /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`, and `queues=N`: a
+    /// program gets N queues of its own, not all that are free.
     #[arg(long = "link", value_name = "xdp:NAME", value_parser = link_spec)]
     links: Vec<LinkSpec>,
     /// A user, by name or number, whose programs may use the interfaces: they can send any frame there. May be given
@@ -111,6 +112,7 @@ fn link_spec(text: &str) -> Result<LinkSpec, String> {
         interface: interface.to_owned(),
         mode: Wanted::Auto,
         copying: Copying::Auto,
+        queues: None,
     };
     for word in words {
         match word {
@@ -119,9 +121,10 @@ fn link_spec(text: &str) -> Result<LinkSpec, String> {
             "copy" => spec.copying = Copying::Copy,
             "zerocopy" => spec.copying = Copying::ZeroCopy,
             other => {
-                return Err(format!(
-                    "{other}: not one of native, generic, copy and zerocopy"
-                ));
+                let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
+                let wrong =
+                    || format!("{other}: not one of native, generic, copy, zerocopy and queues=N");
+                spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);
             }
         }
     }

@@ -10,6 +10,7 @@ mod tests;
 use crate::output;
 use clap::Args;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -45,7 +46,7 @@ enum Verdict {
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     verdict: Verdict,
     /// What was found.
     found: String,
@@ -54,26 +55,34 @@ struct Check {
 }
 
 impl Check {
-    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+    fn ok(name: impl Into<Cow<'static, str>>, found: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             verdict: Verdict::Ok,
             found: found.into(),
             change: None,
         }
     }
 
-    fn limited(name: &'static str, found: impl Into<String>, change: impl Into<String>) -> Self {
+    fn limited(
+        name: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+        change: impl Into<String>,
+    ) -> Self {
         let change = Some(change.into());
         Self {
-            name,
+            name: name.into(),
             verdict: Verdict::Limited,
             found: found.into(),
             change,
         }
     }
 
-    fn missing(name: &'static str, found: impl Into<String>, change: impl Into<String>) -> Self {
+    fn missing(
+        name: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+        change: impl Into<String>,
+    ) -> Self {
         Self {
             verdict: Verdict::Missing,
             ..Self::limited(name, found, change)
@@ -87,7 +96,7 @@ struct Findings {
     /// Whether programs of this host can be accelerated towards each other.
     local_works: bool,
     local: Vec<Check>,
-    /// What network cards will need. No version drives them yet.
+    /// What network interfaces need, and which there are.
     cards: Vec<Check>,
 }
 
@@ -105,7 +114,7 @@ impl Findings {
         let mut text =
             String::from("Programs of this host, towards each other (no privilege needed)\n");
         list(&mut text, &self.local);
-        text.push_str("\nNetwork cards by AF_XDP (not driven by this version yet)\n");
+        text.push_str("\nNetwork interfaces, by AF_XDP (the agent needs root, programs do not)\n");
         list(&mut text, &self.cards);
         text.push_str(if self.local_works {
             "\nLocal acceleration works: try `sidestep run -- PROGRAM`.\n"

@@ -81,7 +81,7 @@ fn ask() -> anyhow::Result<Option<String>> {
 /// The report as tables.
 fn text(report: &Report, all: bool) -> String {
     let agent = &report.agent;
-    if report.stacks.is_empty() {
+    if report.stacks.is_empty() && report.interfaces.is_empty() {
         return format!(
             "no accelerated programs (the agent, process {}, is idle)\n",
             agent.pid
@@ -92,6 +92,7 @@ fn text(report: &Report, all: bool) -> String {
         agent.pid, agent.directory_entries, agent.wires
     );
     let tables = [
+        ("interfaces", interfaces(report)),
         ("stacks", stacks(report)),
         ("sockets", sockets(report)),
         ("wires", wires(report)),
@@ -128,6 +129,31 @@ fn pids(list: impl Iterator<Item = u32>) -> String {
     } else {
         words.join(",")
     }
+}
+
+fn interfaces(report: &Report) -> String {
+    let mut table = Table::new([
+        ("INTERFACE", Left),
+        ("XDP", Left),
+        ("MTU", Right),
+        ("STEERED", Right),
+        ("PASSED", Right),
+        ("QUEUES", Right),
+        ("LOST", Right),
+    ]);
+    for interface in &report.interfaces {
+        let lost = interface.queues.iter().map(|q| q.rx_full + q.rx_dropped);
+        table.row([
+            interface.name.clone(),
+            interface.mode.clone(),
+            interface.mtu.to_string(),
+            interface.steered.to_string(),
+            interface.passed.to_string(),
+            interface.queues.len().to_string(),
+            lost.sum::<u64>().to_string(),
+        ]);
+    }
+    table.text()
 }
 
 fn stacks(report: &Report) -> String {
@@ -208,7 +234,10 @@ fn wires(report: &Report) -> String {
             table.row([
                 label(stack),
                 wire.index.to_string(),
-                peer.unwrap_or_else(|| short(&wire.peer).to_owned()),
+                wire.network
+                    .clone()
+                    .or(peer)
+                    .unwrap_or_else(|| short(&wire.peer).to_owned()),
                 wire.rx_frames.to_string(),
                 wire.rx_bytes.to_string(),
                 wire.tx_frames.to_string(),

@@ -58,6 +58,10 @@ pub const GROUP_MAX: usize = 16;
 /// The program, or nothing where the build had no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
 
+/// Whether the program is in this build: not where that had no clang.
+pub const IS_BUILT: bool = !STEER.is_empty();
+const STEER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.o"));
+
 /// What came of the frames that arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

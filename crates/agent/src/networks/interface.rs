@@ -28,6 +28,8 @@ pub(crate) struct Interface {
     /// The sockets of stacks.
     pub(crate) queues: Vec<Queue>,
     copying: xdp::Copying,
+    /// Most queues that one stack gets.
+    queues_max: usize,
 }
 
 /// A stack's socket: on a queue of the interface, where there is at most one for each, or at the end of a cable.
@@ -69,6 +71,7 @@ impl Interface {
             steering,
             queues: Vec::new(),
             copying: spec.copying,
+            queues_max: spec.queues.unwrap_or(usize::MAX),
         })
     }
 
@@ -89,7 +92,7 @@ impl Interface {
         }
     }
 
-    /// Sockets on all queues that nobody has, and whether these are all queues of the interface.
+    /// Sockets on the queues that nobody has, as many as a stack gets, and whether these are all of the interface.
     pub(crate) fn open_queues(&self) -> Result<(Vec<Opened>, bool), OpenError> {
         let options = self.options();
         let (mut opened, mut all) = (Vec::new(), true);
@@ -98,6 +101,11 @@ impl Interface {
             if self.queues.iter().any(has) {
                 all = false;
                 continue;
+            }
+            if opened.len() >= self.queues_max {
+                // There may be more.
+                all = false;
+                break;
             }
             match Socket::create(&options)?.bind(self.index, queue) {
                 Ok((state, attachment, report)) => opened.push(Opened {
@@ -148,6 +156,11 @@ impl Queue {
     pub(crate) fn attachment(&self) -> io::Result<xdp::Attachment> {
         let socket = self.socket.try_clone()?;
         xdp::Attachment::new(socket, Arc::clone(&self.buffers), &self.geometry)
+    }
+
+    /// What the kernel counts for it.
+    pub(crate) fn kernel_counters(&self) -> xdp::KernelCounters {
+        xdp::KernelCounters::of(&self.socket).unwrap_or_default()
     }
 
     /// The socket and the memory of its buffers, for a program.

@@ -1,10 +1,12 @@
-//! What network cards will need, by AF_XDP. Nothing of it concerns programs of one host.
+//! What network interfaces need, by AF_XDP, and which of them can be accelerated. Nothing of it concerns programs of one
+//! host.
 
 use super::Check;
 use super::checks::read;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Resource;
+use sidestep_agent::netlink::{Config, Link, LinkKind, Options};
 
 /// Linux's number for AF_XDP.
 const AF_XDP: u16 = 44;
@@ -12,7 +14,76 @@ const AF_XDP: u16 = 44;
 /// All checks.
 pub(super) fn all() -> Vec<Check> {
     let xdp = rustix::net::socket(AddressFamily::from_raw(AF_XDP), SocketType::RAW, None);
-    vec![af_xdp(xdp.map(drop)), bpf(), locked_memory()]
+    let mut checks = vec![af_xdp(xdp.map(drop)), bpf(), steering(), locked_memory()];
+    checks.extend(interfaces());
+    checks
+}
+
+/// Whether the steering program is in this build.
+fn steering() -> Check {
+    const NAME: &str = "steering program";
+    if sidestep_agent::STEERS {
+        Check::ok(NAME, "built in")
+    } else {
+        Check::missing(
+            NAME,
+            "not in this build, which was made without clang",
+            "apt-get install clang libbpf-dev, and build again",
+        )
+    }
+}
+
+/// The interfaces of this network namespace that packets leave by.
+fn interfaces() -> Vec<Check> {
+    let config = match Config::open(&Options::default()) {
+        Ok(config) => config,
+        Err(error) => {
+            return vec![Check::missing(
+                "interfaces",
+                error.to_string(),
+                "a sandbox that allows netlink sockets",
+            )];
+        }
+    };
+    let links = config.picture().links();
+    links.filter(|link| link.up).filter_map(interface).collect()
+}
+
+/// What is to be said of an interface; none of loopback, which needs no interface.
+pub(super) fn interface(link: &Link) -> Option<Check> {
+    let name = link.name.clone();
+    let what = match &link.kind {
+        LinkKind::Loopback => return None,
+        LinkKind::Ethernet => "Ethernet".to_owned(),
+        LinkKind::Veth { .. } => "a virtual cable".to_owned(),
+        LinkKind::Vlan { id, .. } => format!("VLAN {id}"),
+        LinkKind::Bond { .. } => "a bond".to_owned(),
+        LinkKind::Bridge { .. } => "a bridge".to_owned(),
+        LinkKind::Macvlan { .. } => "a further address of another interface".to_owned(),
+        LinkKind::Other(kind) => kind.clone(),
+    };
+    let found = format!("{what}, MTU {}", link.mtu);
+    Some(match link.kind {
+        LinkKind::Ethernet | LinkKind::Veth { .. } if !link.ethernet => Check::limited(
+            name,
+            format!("{found}, without Ethernet frames"),
+            "its traffic stays the kernel's",
+        ),
+        LinkKind::Ethernet | LinkKind::Veth { .. } if !link.running => Check::limited(
+            name,
+            format!("{found}, without a carrier"),
+            "plug the cable in, or switch the other end on",
+        ),
+        LinkKind::Ethernet | LinkKind::Veth { .. } => {
+            let command = format!("accelerate with: sudo sidestep agent --link xdp:{name}");
+            Check::ok(name, format!("{found}; {command}"))
+        }
+        _ => Check::limited(
+            name,
+            found,
+            "its traffic stays the kernel's; this version accelerates Ethernet interfaces themselves",
+        ),
+    })
 }
 
 /// What came of making an AF_XDP socket.

@@ -1,7 +1,7 @@
 //! A report as people see it.
 
 use super::*;
-use sidestep_agent::report::{AgentReport, KernelReason, Process, Socket, Wire};
+use sidestep_agent::report::{AgentReport, Interface, KernelReason, Process, Socket, Wire};
 
 fn report() -> Report {
     let server = Stack {
@@ -37,6 +37,14 @@ fn report() -> Report {
             pid: 9,
             ..AgentReport::default()
         },
+        interfaces: vec![Interface {
+            name: "eth0".to_owned(),
+            mode: "native".to_owned(),
+            mtu: 1500,
+            steered: 7,
+            passed: 3,
+            ..Interface::default()
+        }],
         stacks: vec![server],
     }
 }
@@ -46,6 +54,7 @@ fn tables_show_everything() {
     let text = text(&report(), false);
     for part in [
         "agent: process 9",
+        "eth0       native  1500        7       3       0     0",
         "00000000  redis-server  ok      17",
         "redis-server[17]  tcp    LISTEN      0      0  127.0.0.1:6379  *          -  17",
         "bb000000",
@@ -67,6 +76,7 @@ fn idle_agent_is_said_kindly() {
     let text = text(
         &Report {
             stacks: Vec::new(),
+            interfaces: Vec::new(),
             ..report()
         },
         false,

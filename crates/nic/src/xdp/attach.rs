@@ -84,8 +84,15 @@ impl Attachment {
 
     /// What the kernel counts.
     pub fn kernel_counters(&self) -> io::Result<KernelCounters> {
-        let counts = rustix::net::sockopt::xdp_statistics(&self.socket)?;
-        Ok(KernelCounters {
+        KernelCounters::of(&self.socket)
+    }
+}
+
+impl KernelCounters {
+    /// Those of an AF_XDP socket.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let counts = rustix::net::sockopt::xdp_statistics(socket)?;
+        Ok(Self {
             rx_dropped: counts.rx_dropped,
             rx_ring_full: counts.rx_ring_full.unwrap_or(0),
             rx_no_buffer: counts.rx_fill_ring_empty_descs.unwrap_or(0),

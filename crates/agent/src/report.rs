@@ -3,7 +3,7 @@
 use crate::registry::{Counts, Registry, StackEntry, Unavailable};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
-use sidestep_stack::{Handover, Kind, SocketReport, StackReport};
+use sidestep_stack::{Handover, Kind, SocketReport, StackReport, WireKind};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -142,7 +142,7 @@ pub struct Wire {
     pub index: u32,
     /// Its identity, in hexadecimal.
     pub id: String,
-    /// The stack at the other end, in hexadecimal.
+    /// The stack at the other end, or the network, in hexadecimal.
     pub peer: String,
     /// For a queue of a network: which.
     pub network: Option<String>,
@@ -244,7 +244,11 @@ fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -
     let wires = report.wires.iter().map(|wire| Wire {
         index: wire.index,
         id: format!("{:016x}", wire.id),
-        peer: format!("{:016x}", wire.peer_stack),
+        peer: match wire.kind {
+            WireKind::Memif { peer_stack: id, .. } | WireKind::Network { network: id } => {
+                format!("{id:016x}")
+            }
+        },
         network: queues.get(&wire.id).cloned(),
         rx_frames: wire.stats.rx_frames,
         rx_bytes: wire.stats.rx_bytes,

@@ -5,7 +5,7 @@ use sidestep_control::{Fault, StackId};
 use sidestep_nic::any;
 use sidestep_nic::memif::{Attachment, Geometry, Role, wire};
 use sidestep_shm::{EventFd, Nanos, Region};
-use sidestep_stack::{Stack, WireSetup};
+use sidestep_stack::{Stack, WireKind, WireSetup};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -162,7 +162,7 @@ impl Registry {
             let has = |stack: &mut Stack<'_>| {
                 stack
                     .open_wires()
-                    .any(|(w, _)| w.id == id && w.index == end.index)
+                    .any(|w| w.id == id && w.index == end.index)
             };
             if !self.stack(end.stack)?.with(|stack| has(stack))? {
                 self.drop_wire(id);
@@ -202,12 +202,20 @@ impl Registry {
     /// Learns from a stack's own table of the wires that an earlier agent made.
     pub(crate) fn learn_wires(&mut self, stack: StackId) -> Result<(), Fault> {
         let list: Vec<_> = self.stack(stack)?.with(|s| s.open_wires().collect())?;
-        for (open, peer) in list {
-            if open.is_network || !open.geometry.is_ours() {
+        for open in list {
+            let WireKind::Memif {
+                peer_stack: peer,
+                role,
+                geometry,
+            } = open.kind
+            else {
+                continue;
+            };
+            if !geometry.is_ours() {
                 continue;
             }
             let wire = self.wires.entry(open.id).or_insert_with(|| Wire {
-                geometry: open.geometry,
+                geometry,
                 region: None,
                 ends: Vec::new(),
             });
@@ -215,9 +223,9 @@ impl Registry {
                 stack,
                 index: open.index,
                 peer,
-                role: open.role,
+                role,
             };
-            let fits = wire.ends.len() < 2 && wire.geometry == open.geometry;
+            let fits = wire.ends.len() < 2 && wire.geometry == geometry;
             if fits && !wire.ends.contains(&end) {
                 wire.ends.push(end);
             }
@@ -262,7 +270,7 @@ impl Registry {
         let entry = self.stack(id)?;
         let open: Vec<_> = entry.with(|stack| {
             stack.detach_closed();
-            stack.open_wires().map(|(open, _)| open).collect()
+            stack.open_wires().collect()
         })?;
         entry
             .attached
@@ -273,7 +281,7 @@ impl Registry {
             .filter(|open| attached.get(&open.index) != Some(&open.generation))
             .collect();
         for open in missing {
-            let attachment = if open.is_network {
+            let attachment = if open.is_network() {
                 let queue = self.queue_attachment(open.id);
                 queue.map(|queue| queue.map(any::Attachment::from))
             } else {
@@ -375,7 +383,7 @@ impl Registry {
 /// connections.
 pub(crate) fn close_in(entry: &mut StackEntry, id: u64, now: Nanos) -> Result<(), Unavailable> {
     let of_wire = |stack: &Stack<'_>| {
-        let mut open = stack.open_wires().map(|(open, _)| open);
+        let mut open = stack.open_wires();
         open.find(|open| open.id == id).map(|open| open.index)
     };
     entry.with(|stack| {

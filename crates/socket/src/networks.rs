@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sidestep_control::{ClientError, Fault, NetworkWay};
 use sidestep_shm::atomic::{AtomicU32, Ordering};
 use sidestep_shm::{Fd, Nanos};
-use sidestep_stack::{Handover, HopState, Way};
+use sidestep_stack::{Handover, HopState, Way, WireToAttach};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -213,8 +213,8 @@ impl Session {
         let _ = process.lock_only(shared, |stack| {
             let networks: Vec<u32> = stack
                 .open_wires()
-                .filter(|(wire, _)| wire.is_network)
-                .map(|(wire, _)| wire.index)
+                .filter(WireToAttach::is_network)
+                .map(|wire| wire.index)
                 .collect();
             for wire in networks {
                 stack.close_wire(wire);

@@ -11,7 +11,7 @@ use sidestep_control::{
 };
 use sidestep_nic::{any, memif, xdp};
 use sidestep_shm::{EventFd, Region};
-use sidestep_stack::{Handover, SocketFlags, Way, WireToAttach};
+use sidestep_stack::{Handover, SocketFlags, Way, WireKind, WireToAttach};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -89,9 +89,7 @@ impl Session {
 
     fn restore_wires(&mut self, process: &Process, shared: &Shared, client: &mut Client) {
         let Some(regions) = &self.regions else { return };
-        let wires = process.with_stack(shared, |stack| {
-            stack.open_wires().map(|(w, _)| w).collect::<Vec<_>>()
-        });
+        let wires = process.with_stack(shared, |stack| stack.open_wires().collect::<Vec<_>>());
         for wire in wires.unwrap_or_default() {
             if let Some(fd) = regions.get(&wire.id).and_then(|region| region.fd()) {
                 let _ = client.restore_wire(shared.id, wire.index, fd);
@@ -243,11 +241,11 @@ impl Session {
             let next = process.lock_only(shared, |stack| {
                 stack.detach_closed();
                 if let Some(regions) = &mut self.regions {
-                    regions.retain(|id, _| stack.open_wires().any(|(wire, _)| wire.id == *id));
+                    regions.retain(|id, _| stack.open_wires().any(|wire| wire.id == *id));
                 }
                 process
                     .wakes
-                    .retain(|id| stack.open_wires().any(|(wire, _)| wire.id == id));
+                    .retain(|id| stack.open_wires().any(|wire| wire.id == id));
                 stack.unattached_wire()
             });
             let Ok(Some(wire)) = next else { return };
@@ -295,9 +293,11 @@ impl Session {
             .map_err(|_| ClientError::Garbage)?;
         let region = Arc::new(Region::attach(mapped.region).map_err(unusable)?);
         let doorbell = EventFd::attach(mapped.doorbell).map_err(unusable)?;
-        let attachment =
-            memif::Attachment::for_wire(region.clone(), &geometry, wire.role, doorbell)
-                .map_err(unusable)?;
+        let WireKind::Memif { role, .. } = wire.kind else {
+            return Err(ClientError::Garbage);
+        };
+        let attachment = memif::Attachment::for_wire(region.clone(), &geometry, role, doorbell)
+            .map_err(unusable)?;
         self.regions.get_or_insert_default().insert(wire.id, region);
         Ok(attachment)
     }

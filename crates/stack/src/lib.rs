@@ -42,7 +42,7 @@ pub use sidestep_wire::{Address, Endpoint};
 pub use socket::{Kind, SocketFlags, SocketRef};
 pub use tcp::ConnectState;
 pub use udp::Datagram;
-pub use wires::{WireSetup, WireState, WireToAttach};
+pub use wires::{WireKind, WireSetup, WireState, WireToAttach};
 
 /// Why a call on the stack failed. The socket layer turns these into errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! of them: a connection may receive over any, and goes on over another when its own is closed.
 
 use crate::memory::{Core, Stack};
+use crate::wires::WireKind;
 use crate::{Error, Result};
 use sidestep_nic::any;
 use sidestep_wire::{Address, Mac, ethernet, ipv4, ipv6, tcp, vlan};
@@ -39,10 +40,9 @@ impl Stack<'_> {
 
     /// The open wires of a network, one for each of its queues.
     pub fn network_wires(&self, network: u64) -> impl Iterator<Item = u32> + '_ {
-        (0..)
-            .zip(&self.wires[..self.wires_end()])
-            .filter(move |(_, w)| w.is_open() && w.is_network() && w.network == network)
-            .map(|(index, _)| index)
+        self.open_wires()
+            .filter(move |wire| wire.kind == WireKind::Network { network })
+            .map(|wire| wire.index)
     }
 
     /// The number of a network in this stack: that of its other queues, or one that no network has.

@@ -2,7 +2,7 @@
 
 use crate::memory::Stack;
 use crate::socket::{Kind, SocketFlags};
-use crate::{Counters, Endpoint};
+use crate::{Counters, Endpoint, WireKind};
 use sidestep_nic::PortStats;
 
 /// A stack as it is now.
@@ -62,8 +62,8 @@ pub struct WireReport {
     pub index: u32,
     /// Identity, the same at both ends.
     pub id: u64,
-    /// The stack at the other end.
-    pub peer_stack: u64,
+    /// What it is, and where it leads to.
+    pub kind: WireKind,
     /// The port's counters.
     pub stats: PortStats,
 }
@@ -73,18 +73,14 @@ impl Stack<'_> {
     pub fn report(&mut self) -> StackReport {
         let fresh = self.core.header.sockets.fresh();
         let sockets = (0..fresh).filter_map(|i| self.socket_report(i)).collect();
-        let wires: Vec<_> = self
+        let wires = self
             .open_wires()
-            .map(|(w, peer_stack)| (w.index, w.id, peer_stack))
-            .collect();
-        let wires = wires
-            .into_iter()
-            .filter_map(|(index, id, peer_stack)| {
-                self.wire_stats(index).map(|stats| WireReport {
-                    index,
-                    id,
-                    peer_stack,
-                    stats,
+            .filter_map(|wire| {
+                Some(WireReport {
+                    index: wire.index,
+                    id: wire.id,
+                    kind: wire.kind,
+                    stats: self.wire_stats(wire.index)?,
                 })
             })
             .collect();

@@ -79,11 +79,21 @@ impl Wire {
         self.is_network != 0
     }
 
-    const fn role(&self) -> Role {
-        if self.is_slave == 0 {
+    const fn kind(&self) -> WireKind {
+        if self.is_network() {
+            return WireKind::Network {
+                network: self.network,
+            };
+        }
+        let role = if self.is_slave == 0 {
             Role::Master
         } else {
             Role::Slave
+        };
+        WireKind::Memif {
+            peer_stack: self.peer_stack,
+            role,
+            geometry: self.geometry,
         }
     }
 }
@@ -97,18 +107,41 @@ pub struct WireToAttach {
     pub generation: u32,
     /// Identity of the wire.
     pub id: u64,
-    /// Our part.
-    pub role: Role,
-    /// Its layout.
-    pub geometry: Geometry,
-    /// A network, which has neither part nor layout.
-    pub is_network: bool,
+    /// What it is.
+    pub kind: WireKind,
+}
+
+/// What a wire is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireKind {
+    /// A link to another stack, in shared memory.
+    Memif {
+        /// The stack at the other end.
+        peer_stack: u64,
+        /// Our part in the protocol.
+        role: Role,
+        /// Where rings and buffers lie.
+        geometry: Geometry,
+    },
+    /// A queue of an interface.
+    Network {
+        /// The network's identity.
+        network: u64,
+    },
 }
 
 impl WireToAttach {
     /// Whether it is a queue of an interface.
     pub const fn is_network(&self) -> bool {
-        self.is_network
+        matches!(self.kind, WireKind::Network { .. })
+    }
+
+    /// The stack at the other end, if one is.
+    pub const fn peer_stack(&self) -> Option<u64> {
+        match self.kind {
+            WireKind::Memif { peer_stack, .. } => Some(peer_stack),
+            WireKind::Network { .. } => None,
+        }
     }
 }
 
@@ -159,22 +192,17 @@ impl Stack<'_> {
             .map(|(i, _)| i)
     }
 
-    /// All open wires: what to attach, and the stack at the other end.
-    pub fn open_wires(&self) -> impl Iterator<Item = (WireToAttach, u64)> + '_ {
+    /// All open wires.
+    pub fn open_wires(&self) -> impl Iterator<Item = WireToAttach> + '_ {
         let end = self.wires_end();
         (0..)
             .zip(&self.wires[..end])
             .filter(|(_, w)| w.is_open())
-            .map(|(index, w)| {
-                let attach = WireToAttach {
-                    index,
-                    generation: w.generation,
-                    id: w.id,
-                    role: w.role(),
-                    geometry: w.geometry,
-                    is_network: w.is_network(),
-                };
-                (attach, w.peer_stack)
+            .map(|(index, w)| WireToAttach {
+                index,
+                generation: w.generation,
+                id: w.id,
+                kind: w.kind(),
             })
     }
 
@@ -185,7 +213,6 @@ impl Stack<'_> {
         }
         let missing = self
             .open_wires()
-            .map(|(w, _)| w)
             .find(|w| !self.links.has(w.index, w.generation));
         if missing.is_none() {
             self.links.seen_changes = self.core.header.wire_changes;

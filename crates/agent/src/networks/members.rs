@@ -116,7 +116,7 @@ impl Registry {
         };
         let added = entry.with(|stack| {
             let index = stack.add_network(setup)?;
-            let mut open = stack.open_wires().map(|(open, _)| open);
+            let mut open = stack.open_wires();
             let open = open.find(|open| open.index == index);
             Ok((index, open.map_or(0, |open| open.generation)))
         })?;
@@ -162,7 +162,7 @@ impl Registry {
             let Some(entry) = stacks.get_mut(&queue.stack) else {
                 continue;
             };
-            let open = entry.with(|stack| stack.open_wires().any(|(w, _)| w.id == queue.id));
+            let open = entry.with(|stack| stack.open_wires().any(|w| w.id == queue.id));
             if open == Ok(false) && !lost.contains(&queue.stack) {
                 lost.push(queue.stack);
             }

@@ -201,11 +201,7 @@ impl TestStack {
         let doorbell = EventFd::attach(mapped.doorbell).unwrap();
         let attachment = Attachment::for_wire(region, &geometry, role, doorbell).unwrap();
         let mut stack = self.shared.lock(self.owner).unwrap();
-        let open = stack
-            .open_wires()
-            .find(|(open, _)| open.index == wire)
-            .unwrap()
-            .0;
+        let open = stack.open_wires().find(|open| open.index == wire).unwrap();
         stack.attach_wire(wire, open.generation, attachment);
     }
 
@@ -291,7 +287,7 @@ impl TestStack {
         let stack = self.shared.lock(self.owner).unwrap();
         stack
             .open_wires()
-            .map(|(wire, peer)| (wire.index, peer))
+            .filter_map(|wire| Some((wire.index, wire.peer_stack()?)))
             .collect()
     }
 }

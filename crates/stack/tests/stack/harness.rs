@@ -6,7 +6,7 @@ use sidestep_nic::memif::{Attachment, Geometry, Memif, Role, State, wire};
 use sidestep_shm::{EventFd, Foreign, Nanos, Owner, Region};
 use sidestep_stack::{
     Accepted, Address, Config, Counters, Datagram, Endpoint, NetworkSetup, Result, SetRef,
-    SharedStack, SocketFlags, SocketRef, Stack, WireSetup, create_private,
+    SharedStack, SocketFlags, SocketRef, Stack, WireKind, WireSetup, create_private,
 };
 use sidestep_wire::Mac;
 use std::sync::Arc;
@@ -218,7 +218,12 @@ impl Node {
         self.with(|s| {
             let index = s.add_wire(&setup).unwrap();
             let open = s.unattached_wire().unwrap();
-            assert_eq!((open.index, open.id, open.role), (index, id, role));
+            let kind = WireKind::Memif {
+                peer_stack: id,
+                role,
+                geometry: *geometry,
+            };
+            assert_eq!((open.index, open.id, open.kind), (index, id, kind));
             s.attach_wire(index, open.generation, attachment(region, geometry, role));
             assert!(s.unattached_wire().is_none());
             index

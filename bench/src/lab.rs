@@ -1,22 +1,21 @@
-//! Where measurements take place: the processors, the programs under test, a private agent, and the proof that
-//! what was to be accelerated was.
+//! What measurements need: the processors, the programs under test, private agents.
 
 use crate::clock::Deadline;
-use crate::model::{Contender, Problem};
+use crate::model::Problem;
+use crate::network::{Network, Wiring};
 use crate::placement::Cpus;
-use crate::process::{Finished, Program, TempDir};
+use crate::process::{Program, TempDir};
+use crate::traffic::Traffic;
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use sidestep_tests::netns::Netns;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use std::{fs, io};
 
-/// How long a server has until it listens, and `sidestep ps` until it answers.
+/// How long an agent has until it answers.
 const SOON: Duration = Duration::from_secs(5);
-/// How long after the start of a client the counters are looked at while it runs; within its warm-up.
-const SETTLED: Duration = Duration::from_millis(150);
 
 /// Processors, programs and the agent that all cases share.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub(crate) struct Lab {
     pub(crate) binary: Result<PathBuf, Problem>,
     /// The same with an agent, or why there is none.
     pub(crate) sidestep: Result<Sidestep, Problem>,
+    /// Cables, each made when it is first needed.
+    pub(crate) networks: [OnceCell<Result<Network, Problem>>; Wiring::COUNT],
 }
 
 /// The command under test with an agent of its own.
@@ -37,90 +38,7 @@ pub(crate) struct Sidestep {
     binary: PathBuf,
     runtime: TempDir,
     /// Kept running so that its start is part of no figure.
-    _agent: Program,
-}
-
-/// What each stack has moved so far, by its identity.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    stacks: BTreeMap<String, Moved>,
-    /// Why sockets were left to the kernel, and how many.
-    left_to_kernel: BTreeMap<String, u64>,
-}
-
-/// What moved through one stack, both ways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moved {
-    frames: u64,
-    tcp_bytes: u64,
-}
-
-impl Traffic {
-    /// From what `sidestep ps` reports; none while a stack cannot be looked into.
-    fn of(ps: &Value) -> Option<Self> {
-        let mut traffic = Self::default();
-        for stack in ps["stacks"].as_array()? {
-            if stack["status"] == "busy" {
-                return None;
-            }
-            let count = |name: &str| stack["counters"][name].as_u64().unwrap_or(0);
-            let moved = Moved {
-                frames: count("rx_frames") + count("tx_frames"),
-                tcp_bytes: count("tcp_rx_bytes") + count("tcp_tx_bytes"),
-            };
-            traffic
-                .stacks
-                .insert(stack["id"].as_str()?.to_owned(), moved);
-            for left in stack["kernel"].as_array().into_iter().flatten() {
-                let reason = left["reason"].as_str().unwrap_or("unknown").to_owned();
-                *traffic.left_to_kernel.entry(reason).or_default() +=
-                    left["count"].as_u64().unwrap_or(0);
-            }
-        }
-        Some(traffic)
-    }
-
-    /// The later of two looks at each stack: one that is gone is as it was last seen.
-    fn or_later(mut self, later: Self) -> Self {
-        self.stacks.extend(later.stacks);
-        self.left_to_kernel.extend(later.left_to_kernel);
-        self
-    }
-
-    /// What moved since an earlier look.
-    pub(crate) fn since(mut self, before: &Self) -> Self {
-        for (id, moved) in &mut self.stacks {
-            let earlier = before.stacks.get(id).copied().unwrap_or_default();
-            moved.frames = moved.frames.saturating_sub(earlier.frames);
-            moved.tcp_bytes = moved.tcp_bytes.saturating_sub(earlier.tcp_bytes);
-        }
-        self
-    }
-
-    /// That some one stack moved at least so many frames and bytes of TCP, or the problem that none did: work that
-    /// was to be accelerated but went through the kernel is no figure.
-    pub(crate) fn at_least(&self, frames: u64, tcp_bytes: u64) -> Result<(), Problem> {
-        let enough = |m: &Moved| m.frames >= frames.max(1) && m.tcp_bytes >= tcp_bytes;
-        if self.stacks.values().any(enough) {
-            return Ok(());
-        }
-        let most = self
-            .stacks
-            .values()
-            .max_by_key(|m| m.frames)
-            .copied()
-            .unwrap_or_default();
-        let mut why = format!(
-            "the accelerated path moved {} frames and {} bytes, but the work takes {} and {tcp_bytes}",
-            most.frames,
-            most.tcp_bytes,
-            frames.max(1)
-        );
-        for (reason, count) in &self.left_to_kernel {
-            why += &format!("; left to the kernel {count} times: {reason}");
-        }
-        Err(Problem::Invalid(why))
-    }
+    agent: Program,
 }
 
 /// What a server listens on.
@@ -128,6 +46,8 @@ impl Traffic {
 pub(crate) enum Listening {
     /// A TCP port.
     Tcp(u16),
+    /// A TCP port that so many of them share.
+    SharedTcp(u16, usize),
 }
 
 impl Lab {
@@ -141,109 +61,65 @@ impl Lab {
             exe,
             binary,
             sidestep,
+            networks: Default::default(),
         })
+    }
+
+    /// The cable with this at its ends, or the reason that there is none.
+    pub(crate) fn network(&self, wiring: Wiring) -> Result<&Network, Problem> {
+        let binary = self.binary.as_deref().map_err(Clone::clone)?;
+        let network = self.networks[wiring as usize].get_or_init(|| Network::new(wiring, binary));
+        network.as_ref().map_err(Problem::clone)
     }
 
     /// The command, or the reason that it cannot be used.
     pub(crate) fn sidestep(&self) -> Result<&Sidestep, Problem> {
         self.sidestep.as_ref().map_err(Problem::clone)
     }
-
-    /// One of this program's own loads, as this contender runs it.
-    pub(crate) fn load(
-        &self,
-        contender: Contender,
-        name: &str,
-        args: &[&str],
-    ) -> Result<Command, Problem> {
-        let mut command = self.command(contender, &self.exe)?;
-        command.args(["load", name]).args(args);
-        Ok(command)
-    }
-
-    /// A command that runs `program` as this contender does.
-    pub(crate) fn command(&self, contender: Contender, program: &Path) -> Result<Command, Problem> {
-        if contender != Contender::Sidestep {
-            return Ok(Command::new(program));
-        }
-        let sidestep = self.sidestep()?;
-        let mut command = sidestep.command("run");
-        command.arg("--").arg(program);
-        Ok(command)
-    }
-
-    /// Starts a server on its processor and waits until it listens.
-    pub(crate) fn serve(
-        &self,
-        name: &str,
-        command: Command,
-        on: Listening,
-    ) -> Result<Program, Problem> {
-        let program = Program::start(name, command, Some(self.cpus.server))?;
-        let deadline = Deadline::after(SOON);
-        while !on.taken() {
-            if program.ends_within(Duration::from_millis(5))? {
-                return Err(Problem::Failed(format!(
-                    "{name} ended: {}",
-                    program.words()
-                )));
-            }
-            if deadline.passed() {
-                return Err(Problem::Failed(format!(
-                    "{name} does not listen: {}",
-                    program.words()
-                )));
-            }
-        }
-        Ok(program)
-    }
-
-    /// Runs a client on its processor to its end, and tells what moved through the accelerated path meanwhile.
-    pub(crate) fn client(
-        &self,
-        contender: Contender,
-        name: &str,
-        command: Command,
-        span: Duration,
-    ) -> Result<(Finished, Traffic), Problem> {
-        if contender != Contender::Sidestep {
-            let finished = Program::start(name, command, Some(self.cpus.client))?.finish(span)?;
-            return Ok((finished.success(name)?, Traffic::default()));
-        }
-        let sidestep = self.sidestep()?;
-        let before = sidestep.traffic()?;
-        let program = Program::start(name, command, Some(self.cpus.client))?;
-        program.ends_within(SETTLED)?;
-        let during = sidestep.traffic()?;
-        let finished = program.finish(span)?.success(name)?;
-        // The server still lives, and with it the counters of its end.
-        Ok((
-            finished,
-            during.or_later(sidestep.traffic()?).since(&before),
-        ))
-    }
 }
 
 impl Sidestep {
     fn new(binary: PathBuf) -> Result<Self, Problem> {
+        Self::started(binary, &[], |command| {
+            Program::start("sidestep agent", command, None)
+        })
+    }
+
+    /// With an agent that serves an interface of a namespace.
+    pub(crate) fn serving(binary: PathBuf, netns: &Netns, name: &str) -> Result<Self, Problem> {
+        Self::started(binary, &["--link", &format!("xdp:{name}")], |command| {
+            netns.inside(|| Program::start("sidestep agent", command, None))
+        })
+    }
+
+    fn started(
+        binary: PathBuf,
+        args: &[&str],
+        start: impl FnOnce(Command) -> Result<Program, Problem>,
+    ) -> Result<Self, Problem> {
         let runtime = TempDir::new()?;
         let mut command = Command::new(&binary);
         command.args(["agent", "--foreground", "--linger", "3600"]);
+        command.args(args);
         command.env("SIDESTEP_RUNTIME_DIR", runtime.path());
-        let agent = Program::start("sidestep agent", command, None)?;
-        if agent.ends_within(Duration::from_millis(200))? {
-            return Err(Problem::Failed(format!(
-                "sidestep agent ended: {}",
-                agent.words()
-            )));
-        }
         let sidestep = Self {
+            agent: start(command)?,
             binary,
             runtime,
-            _agent: agent,
         };
-        sidestep.traffic()?;
-        Ok(sidestep)
+        let deadline = Deadline::after(SOON);
+        loop {
+            let ended = sidestep.agent.ends_within(Duration::from_millis(200))?;
+            match sidestep.traffic() {
+                Ok(_) if !ended => return Ok(sidestep),
+                Err(problem) if !ended && deadline.passed() => return Err(problem),
+                _ if ended => {
+                    let words = sidestep.agent.words();
+                    return Err(Problem::Failed(format!("sidestep agent ended: {words}")));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// A subcommand, with our agent.
@@ -303,33 +179,28 @@ fn find_binary(exe: &Path) -> Result<PathBuf, Problem> {
 }
 
 impl Listening {
-    /// Whether somebody listens there, without disturbing them by a connection.
-    fn taken(self) -> bool {
-        let Self::Tcp(port) = self;
-        ["/proc/net/tcp", "/proc/net/tcp6"]
+    /// Whether as many as are wanted listen there in this thread's network namespace, without disturbing them by a connection.
+    pub(crate) fn taken(self) -> bool {
+        let (port, count) = match self {
+            Self::Tcp(port) => (port, 1),
+            Self::SharedTcp(port, count) => (port, count),
+        };
+        let listeners = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
             .iter()
-            .any(|table| fs::read_to_string(table).is_ok_and(|text| lists_listener(&text, port)))
+            .filter_map(|table| fs::read_to_string(table).ok())
+            .map(|text| listeners(&text, port));
+        listeners.sum::<usize>() >= count
     }
 }
 
-/// Whether a table of the kernel's TCP sockets has one that listens (state 0A) on this port.
-fn lists_listener(table: &str, port: u16) -> bool {
+/// Sockets in a table of the kernel's TCP sockets that listen (state 0A) on this port.
+fn listeners(table: &str, port: u16) -> usize {
     let suffix = format!(":{port:04X}");
-    table.lines().any(|line| {
+    let listens = |line: &&str| {
         let mut fields = line.split_whitespace();
         fields.nth(1).is_some_and(|local| local.ends_with(&suffix)) && fields.nth(1) == Some("0A")
-    })
-}
-
-/// A port that is free for TCP and UDP at the moment.
-pub(crate) fn free_port() -> io::Result<u16> {
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
+    };
+    table.lines().filter(listens).count()
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ mod stream;
 
 use clap::Subcommand;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 
 /// Bytes of a message of the loads that exchange messages.
 const MESSAGE_BYTES: usize = 32;
+/// Where loads meet that never leave the host.
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A load and its role.
 #[derive(Debug, Subcommand)]
@@ -37,11 +39,15 @@ pub(crate) enum Load {
     },
     /// Receives streams, one after another, and answers each with its length.
     Sink {
+        #[arg(long, default_value_t = HERE)]
+        host: Ipv4Addr,
         #[arg(long)]
         port: u16,
     },
     /// Sends a stream to `sink` for so long.
     Source {
+        #[arg(long, default_value_t = HERE)]
+        host: Ipv4Addr,
         #[arg(long)]
         port: u16,
         #[arg(long)]
@@ -71,35 +77,35 @@ pub(crate) enum Load {
 /// Runs a load to its end; servers have none.
 pub(crate) fn run(load: Load) -> io::Result<()> {
     match load {
-        Load::Echo { port } => calls::echo(&listen(port)?),
+        Load::Echo { port } => calls::echo(&listen(HERE, port)?),
         Load::Calls {
             port,
             warmup,
             count,
             gap_us,
-        } => calls::time(&connect(port)?, warmup, count, gap_us),
-        Load::Sink { port } => stream::sink(&listen(port)?),
-        Load::Source { port, seconds } => stream::source(&connect(port)?, seconds),
-        Load::HoldServer { port } => hold::server(&listen(port)?),
+        } => calls::time(&connect(HERE, port)?, warmup, count, gap_us),
+        Load::Sink { host, port } => stream::sink(&listen(host, port)?),
+        Load::Source {
+            host,
+            port,
+            seconds,
+        } => stream::source(&connect(host, port)?, seconds),
+        Load::HoldServer { port } => hold::server(&listen(HERE, port)?),
         Load::Hold {
             port,
             first,
             then,
             when,
-        } => hold::client(address(port), first, then, &when),
+        } => hold::client((HERE, port).into(), first, then, &when),
     }
 }
 
-fn address(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
+fn listen(host: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((host, port))
 }
 
-fn listen(port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind(address(port))
-}
-
-fn connect(port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address(port))?;
+fn connect(host: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -6,10 +6,12 @@
 mod case;
 mod cases;
 mod clock;
+mod ends;
 mod lab;
 mod load;
 mod machine;
 mod model;
+mod network;
 mod placement;
 mod process;
 mod raw_memif;
@@ -18,6 +20,7 @@ mod report;
 mod smoltcp;
 mod stats;
 mod targets;
+mod traffic;
 
 use anyhow::{Context as _, bail};
 use case::Case;
@@ -29,14 +32,14 @@ use model::Effort;
 use report::Report;
 use std::path::PathBuf;
 use std::time::Duration;
-use targets::{TARGETS, judge};
+use targets::judge;
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench --quick
-      a first impression, in two minutes
+      a first impression, in four minutes; as root, also of networks
   cargo xtask bench --html bench.html --json bench.json
-      everything, in a quarter of an hour, also as a page to open and as data
+      everything, in twenty minutes at most, also as a page to open and as data
   cargo xtask bench --only tcp_rtt_spin,redis_c50 --rounds 9
       two cases, with more rounds
 
@@ -117,7 +120,7 @@ fn main() -> anyhow::Result<()> {
     drop(lab);
     let report = Report {
         machine,
-        rows: judge(TARGETS, &results),
+        rows: judge(&targets::all(), &results),
         cases: results,
     };
     print!("{}", report.table());

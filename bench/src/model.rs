@@ -10,8 +10,14 @@ use std::collections::BTreeMap;
 pub(crate) enum Contender {
     /// The unmodified program over the kernel.
     Kernel,
+    /// The same with all offloads of the interfaces off.
+    KernelWithoutOffloads,
     /// The unmodified program under `sidestep run`.
     Sidestep,
+    /// Only the server under `sidestep run`, the client over the kernel.
+    SidestepServer,
+    /// Two servers, with a stack each, that share a port and the two queues of an interface.
+    TwoStacks,
     /// The smoltcp crate on its own API.
     Smoltcp,
     /// Raw frames over our own memif driver.
@@ -29,7 +35,10 @@ impl Contender {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
+            Self::KernelWithoutOffloads => "no offloads",
             Self::Sidestep => "Sidestep",
+            Self::SidestepServer => "server alone",
+            Self::TwoStacks => "two stacks",
             Self::Smoltcp => "smoltcp",
             Self::RawMemif => "raw memif",
             Self::RawXdp => "raw AF_XDP",
@@ -210,13 +219,13 @@ impl Effort {
         seconds: 0.5,
         warmup_seconds: 0.3,
         idle_connections: 1_000,
-        budget_seconds: 110.0,
+        budget_seconds: 220.0,
     };
     /// For figures to publish.
     pub(crate) const FULL: Self = Self {
         seconds: 2.0,
         warmup_seconds: 0.5,
         idle_connections: 5_000,
-        budget_seconds: 840.0,
+        budget_seconds: 1260.0,
     };
 }

@@ -2,9 +2,8 @@
 //!
 //! Thresholds are targets, fixed before anything was measured; the figures beside them come from this run only.
 
+mod networks;
 mod table;
-
-pub(crate) use table::TARGETS;
 
 use crate::model::{CaseResult, Contender, Problem, Sample, Unit};
 use crate::placement;
@@ -66,8 +65,8 @@ pub(crate) struct Target {
     pub(crate) reference: Option<Source>,
     /// How.
     pub(crate) relation: Relation,
-    /// What has to be reached.
-    pub(crate) at_least: f64,
+    /// What has to be reached; none where the figure is worth seeing, but nothing was promised.
+    pub(crate) at_least: Option<f64>,
     /// What is aimed at, where there is more to aim at.
     pub(crate) aim: Option<f64>,
 }
@@ -118,6 +117,8 @@ pub(crate) enum Verdict {
     Met,
     /// It is not.
     Missed,
+    /// Nothing was to be reached.
+    Reported,
     /// There is no figure that may be believed.
     NoFigure(Problem),
     /// Its case was not asked for.
@@ -131,6 +132,7 @@ impl Verdict {
             Self::Aim => "aim met",
             Self::Met => "met",
             Self::Missed => "missed",
+            Self::Reported => "reported",
             Self::NoFigure(Problem::Invalid(_)) => "INVALID",
             Self::NoFigure(_) => "no figure",
             Self::NotRun => "not run",
@@ -171,6 +173,11 @@ impl Row {
         };
         beside_kernel && self.value.is_some_and(worse)
     }
+}
+
+/// Every row, in the order of the report.
+pub(crate) fn all() -> Vec<Target> {
+    [table::TARGETS, networks::TARGETS].concat()
 }
 
 /// Works out every target that the results have something to say about.
@@ -219,8 +226,11 @@ fn judge_one(target: &Target, results: &[CaseResult]) -> Row {
     let verdict = match value {
         None => Verdict::NoFigure(Problem::Failed("no round has both figures".into())),
         Some(v) if target.aim.is_some_and(|aim| target.reaches(v.median, aim)) => Verdict::Aim,
-        Some(v) if target.reaches(v.median, target.at_least) => Verdict::Met,
-        Some(_) => Verdict::Missed,
+        Some(v) => match target.at_least {
+            Some(at_least) if target.reaches(v.median, at_least) => Verdict::Met,
+            Some(_) => Verdict::Missed,
+            None => Verdict::Reported,
+        },
     };
     Row {
         value,

@@ -44,6 +44,7 @@ fn lab() -> Lab {
             server: 0,
             client: 0,
         },
+        networks: Default::default(),
         exe: PathBuf::new(),
         binary: Err(missing.clone()),
         sidestep: Err(missing),

@@ -2,7 +2,8 @@
 
 use super::{BESIDE_KERNEL, CLIENT_SPAN};
 use crate::case::Case;
-use crate::lab::{Lab, Listening, free_port};
+use crate::ends::{Ends, Place};
+use crate::lab::{Lab, Listening};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
 use crate::process::{TempDir, find_program};
 use serde_json::Value;
@@ -47,11 +48,12 @@ impl Case for CallCost {
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
-        let port = free_port()?.to_string();
+        let ends = Ends::new(lab, Place::Host, who)?;
+        let port = ends.free_port()?.to_string();
         let listening = Listening::Tcp(port.parse().unwrap_or(0));
-        let _server = lab.serve(
+        let _server = ends.serve(
             "echo load",
-            lab.load(who, "echo", &["--port", &port])?,
+            ends.server.load("echo", &["--port", &port]),
             listening,
         )?;
         #[expect(
@@ -70,15 +72,9 @@ impl Case for CallCost {
             "--gap-us",
             GAP_US,
         ];
-        let (said, moved) = lab.client(
-            who,
-            "calls load",
-            lab.load(who, "calls", &args)?,
-            CLIENT_SPAN,
-        )?;
-        if who == Contender::Sidestep {
-            moved.at_least(2 * calls, 0)?;
-        }
+        let load = ends.client.load("calls", &args);
+        let (said, moved) = ends.run("calls load", load, CLIENT_SPAN)?;
+        moved.at_least(2 * calls, 0)?;
         parse(&said.stdout)
     }
 }
@@ -148,15 +144,16 @@ fn counted(who: Contender, lab: &Lab, function: &str) -> Result<f64, Problem> {
     let valgrind = find_program("valgrind", "valgrind")?;
     let dir = TempDir::new()?;
     let out = dir.path().join("callgrind.out");
-    let port = free_port()?.to_string();
+    let ends = Ends::new(lab, Place::Host, who)?;
+    let port = ends.free_port()?.to_string();
     let listening = Listening::Tcp(port.parse().unwrap_or(0));
-    let _server = lab.serve(
+    let _server = ends.serve(
         "echo load",
-        lab.load(who, "echo", &["--port", &port])?,
+        ends.server.load("echo", &["--port", &port]),
         listening,
     )?;
 
-    let mut client = lab.command(who, &valgrind)?;
+    let mut client = ends.client.command(&valgrind);
     client.args(["--tool=callgrind", "--collect-atstart=no"]);
     client.arg(format!("--toggle-collect={function}"));
     client.arg(format!("--callgrind-out-file={}", out.display()));
@@ -169,7 +166,7 @@ fn counted(who: Contender, lab: &Lab, function: &str) -> Result<f64, Problem> {
         "--gap-us",
         COUNTED_GAP_US,
     ]);
-    let (said, moved) = lab.client(who, "calls load under valgrind", client, CLIENT_SPAN)?;
+    let (said, moved) = ends.run("calls load under valgrind", client, CLIENT_SPAN)?;
     moved.at_least(u64::from(2 * COUNTED_CALLS), 0)?;
     let text = fs::read_to_string(&out)?;
     let total = total_instructions(&text)

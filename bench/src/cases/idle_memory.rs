@@ -2,9 +2,10 @@
 
 use super::BESIDE_KERNEL;
 use crate::case::Case;
-use crate::lab::{Lab, Listening, free_port};
+use crate::ends::{Ends, Place};
+use crate::lab::{Lab, Listening};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
-use crate::process::{Program, TempDir};
+use crate::process::TempDir;
 use std::fs;
 use std::time::Duration;
 
@@ -46,27 +47,26 @@ impl Case for IdleMemory {
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
         let dir = TempDir::new()?;
         let go = dir.path().join("go");
+        let ends = Ends::new(lab, Place::Host, who)?;
         let (port, count) = (
-            free_port()?.to_string(),
+            ends.free_port()?.to_string(),
             effort.idle_connections.to_string(),
         );
         let listening = Listening::Tcp(port.parse().unwrap_or(0));
-        let server = lab.serve(
+        let server = ends.serve(
             "hold load",
-            lab.load(who, "hold-server", &["--port", &port])?,
+            ends.server.load("hold-server", &["--port", &port]),
             listening,
         )?;
-        let mut command = lab.load(who, "hold", &["--port", &port, "--then", &count])?;
+        let mut command = ends
+            .client
+            .load("hold", &["--port", &port, "--then", &count]);
         command
             .args(["--first", &FIRST_CONNECTIONS.to_string()])
             .arg("--when")
             .arg(&go);
-        let before_all = if who == Contender::Sidestep {
-            Some(lab.sidestep()?.traffic()?)
-        } else {
-            None
-        };
-        let client = Program::start("hold load", command, Some(lab.cpus.client))?;
+        let before_all = ends.server.traffic()?;
+        let client = ends.client.start("hold load", command)?;
         client.says("first", SPAN)?;
         server.says(&format!("holds {FIRST_CONNECTIONS}\n"), SPAN)?;
         let before = Memory::of(server.id())?;
@@ -77,13 +77,11 @@ impl Case for IdleMemory {
             SPAN,
         )?;
         let after = Memory::of(server.id())?;
-        if let Some(before_all) = before_all {
+        if who == Contender::Sidestep {
             // A handshake takes three frames.
             let connections = (FIRST_CONNECTIONS + effort.idle_connections) as u64;
-            lab.sidestep()?
-                .traffic()?
-                .since(&before_all)
-                .at_least(3 * connections, 0)?;
+            let moved = ends.server.traffic()?.since(&before_all);
+            moved.at_least(3 * connections, 0)?;
         }
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 bytes")]
         let each = |before: u64, after: u64, ends: usize| {

@@ -3,6 +3,7 @@
 use crate::case::Case;
 use crate::lab::Lab;
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
+use crate::network::needs_root;
 use crate::raw_xdp::peers::{Peer, Peers};
 use crate::raw_xdp::{Work, peer_round_trips, rate, round_trips};
 use std::time::Duration;
@@ -21,9 +22,7 @@ struct LazyPeers(Option<Peers>);
 impl LazyPeers {
     /// The peer that a contender is, built; none for our own driver.
     fn built(&mut self, who: Contender) -> Result<Option<(&Peers, Peer)>, Problem> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(Problem::Missing("root, to make interfaces".into()));
-        }
+        needs_root()?;
         let peer = match who {
             Contender::Dpdk => Peer::Dpdk,
             Contender::Libxdp => Peer::Libxdp,
@@ -75,19 +74,11 @@ impl Case for RawXdp {
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
-        let frames = frames(effort);
-        let halves = if let Some((peers, peer)) = self.0.built(who)? {
-            peer_round_trips(lab.cpus, frames, FRAME_BYTES, peers, peer).map_err(failed)?
-        } else {
-            let trips = round_trips(lab.cpus, frames, FRAME_BYTES).map_err(failed)?;
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "nanoseconds of far less than a month"
-            )]
-            let half = |ns: u64| ns as f64 / 2.0;
-            let at = |quantile| half(trips.value_at_quantile(quantile));
-            vec![at(0.5), at(0.99), at(0.999), half(trips.max())]
+        let Some((peers, peer)) = self.0.built(who)? else {
+            return half_round_trips(lab, effort);
         };
+        let halves =
+            peer_round_trips(lab.cpus, frames(effort), FRAME_BYTES, peers, peer).map_err(failed)?;
         let names = ["p50_ns", "p99_ns", "p999_ns", "max_ns"];
         if halves.len() != names.len() {
             return Err(Problem::Failed(format!(
@@ -149,6 +140,23 @@ impl Case for RawXdpRate {
         })
         .collect()
     }
+}
+
+/// The figures of the round-trip cases, for raw frames.
+pub(super) fn half_round_trips(lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
+    needs_root()?;
+    let trips = round_trips(lab.cpus, frames(effort), FRAME_BYTES).map_err(failed)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of far less than a month"
+    )]
+    let half = |ns: u64| ns as f64 / 2.0;
+    Ok(Figures::from([
+        ("p50_ns", half(trips.value_at_quantile(0.5))),
+        ("p99_ns", half(trips.value_at_quantile(0.99))),
+        ("p999_ns", half(trips.value_at_quantile(0.999))),
+        ("max_ns", half(trips.max())),
+    ]))
 }
 
 /// Round trips that take about the time.

@@ -1,8 +1,9 @@
 //! redis-server and redis-benchmark, as the distribution ships them: GET and SET without pipelining.
 
-use super::{BESIDE_KERNEL, CLIENT_SPAN};
+use super::{CLIENT_SPAN, contenders_at};
 use crate::case::Case;
-use crate::lab::{Lab, Listening, free_port};
+use crate::ends::{Ends, Place};
+use crate::lab::{Lab, Listening};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
 use crate::process::{TempDir, find_program};
 use std::collections::BTreeMap;
@@ -10,9 +11,10 @@ use std::collections::BTreeMap;
 /// Requests of each kind in a contender's first round, before its rate is known.
 const FIRST_REQUESTS: f64 = 10_000.0;
 
-/// So many connections.
+/// So many connections, and where.
 #[derive(Debug)]
 pub(super) struct Redis {
+    place: Place,
     connections: u32,
     /// The lesser rate of each contender when last measured.
     per_second: BTreeMap<Contender, f64>,
@@ -20,8 +22,9 @@ pub(super) struct Redis {
 
 impl Redis {
     /// One connection, or fifty.
-    pub(super) fn new(connections: u32) -> Self {
+    pub(super) fn new(place: Place, connections: u32) -> Self {
         Self {
+            place,
             connections,
             per_second: BTreeMap::new(),
         }
@@ -45,18 +48,24 @@ impl Redis {
 
 impl Case for Redis {
     fn name(&self) -> &'static str {
-        if self.connections == 1 {
-            "redis_c1"
-        } else {
-            "redis_c50"
+        match (self.place, self.connections) {
+            (Place::Host, 1) => "redis_c1",
+            (Place::Host, _) => "redis_c50",
+            (Place::Network, 1) => "net_redis_c1",
+            (Place::Network, _) => "net_redis_c50",
         }
     }
 
     fn title(&self) -> &'static str {
-        if self.connections == 1 {
-            "redis-benchmark GET and SET, 1 connection, no pipelining"
-        } else {
-            "redis-benchmark GET and SET, 50 connections, no pipelining"
+        match (self.place, self.connections) {
+            (Place::Host, 1) => "redis-benchmark GET and SET, 1 connection, no pipelining",
+            (Place::Host, _) => "redis-benchmark GET and SET, 50 connections, no pipelining",
+            (Place::Network, 1) => {
+                "redis-benchmark GET and SET over veth, 1 connection, no pipelining"
+            }
+            (Place::Network, _) => {
+                "redis-benchmark GET and SET over veth, 50 connections, no pipelining"
+            }
         }
     }
 
@@ -74,51 +83,52 @@ impl Case for Redis {
     }
 
     fn contenders(&self) -> &'static [Contender] {
-        BESIDE_KERNEL
+        contenders_at(self.place)
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
         let server = find_program("redis-server", "redis-server")?;
         let benchmark = find_program("redis-benchmark", "redis-tools")?;
         let dir = TempDir::new()?;
-        let port = free_port()?;
-        let port_arg = port.to_string();
-        let mut command = lab.command(who, &server)?;
+        let ends = Ends::new(lab, self.place, who)?;
+        let port = ends.free_port()?;
+        let (address, port_arg) = (ends.address.to_string(), port.to_string());
+        let mut command = ends.server.command(&server);
         command.args([
             "--port",
             &port_arg,
             "--bind",
-            "127.0.0.1",
+            &address,
+            "--protected-mode",
+            "no",
             "--save",
             "",
             "--appendonly",
             "no",
         ]);
         command.arg("--dir").arg(dir.path());
-        let _server = lab.serve("redis-server", command, Listening::Tcp(port))?;
+        let _server = ends.serve("redis-server", command, Listening::Tcp(port))?;
 
         let requests = self.requests(who, effort);
-        let mut command = lab.command(who, &benchmark)?;
-        command.args(["-h", "127.0.0.1", "-p", &port_arg, "-t", "get,set", "--csv"]);
+        let mut command = ends.client.command(&benchmark);
+        command.args(["-h", &address, "-p", &port_arg, "-t", "get,set", "--csv"]);
         command.args([
             "-c",
             &self.connections.to_string(),
             "-n",
             &requests.to_string(),
         ]);
-        let (said, moved) = lab.client(who, "redis-benchmark", command, CLIENT_SPAN)?;
-        if who == Contender::Sidestep {
-            // Each of the 2 × requests has a frame to itself and one with its answer when there is one connection;
-            // with many, answers may share frames.
-            moved.at_least(
-                if self.connections == 1 {
-                    4 * requests
-                } else {
-                    requests
-                },
-                0,
-            )?;
-        }
+        let (said, moved) = ends.run("redis-benchmark", command, CLIENT_SPAN)?;
+        // Each of the 2 × requests has a frame to itself and one with its answer when there is one connection; with
+        // many, answers may share frames.
+        moved.at_least(
+            if self.connections == 1 {
+                4 * requests
+            } else {
+                requests
+            },
+            0,
+        )?;
         let figures = parse(&said.stdout)?;
         self.per_second.insert(
             who,

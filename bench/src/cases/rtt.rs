@@ -1,8 +1,9 @@
 //! Half round trips of `sidestep pingpong`, which is a plain sockets program.
 
-use super::{BESIDE_KERNEL, CLIENT_SPAN, raw_memif, smoltcp_rtt};
+use super::{BESIDE_KERNEL, CLIENT_SPAN, raw_memif, raw_xdp, smoltcp_rtt};
 use crate::case::Case;
-use crate::lab::{Lab, Listening, free_port};
+use crate::ends::{Ends, Place};
+use crate::lab::{Lab, Listening};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,14 +29,18 @@ const METRICS: &[Metric] = &[
 
 const MESSAGE_BYTES: usize = 32;
 
+/// How pingpong is told of datagrams.
+const UDP_SPIN: &[&str] = &["--mode", "spin", "--udp", "--connect"];
+
 /// Untimed round trips in a contender's first round, before it is known how many fill the warm-up.
 const FIRST_WARMUP: u64 = 5_000;
 
-/// A protocol and a way of waiting.
+/// A protocol, a way of waiting, and a place.
 #[derive(Debug)]
 pub(super) struct Rtt {
     name: &'static str,
     title: &'static str,
+    place: Place,
     /// What `pingpong client` is told.
     args: &'static [&'static str],
     contenders: &'static [Contender],
@@ -68,17 +73,45 @@ impl Rtt {
     /// UDP, both sides spinning.
     pub(super) fn udp_spin() -> Self {
         let title = "UDP half round trip of 32 B, unmodified program, both sides spinning";
-        Self::new(
-            "udp_rtt_spin",
-            title,
-            &["--mode", "spin", "--udp", "--connect"],
-        )
+        Self::new("udp_rtt_spin", title, UDP_SPIN)
+    }
+
+    /// TCP over veth, both sides spinning.
+    pub(super) fn net_tcp_spin() -> Self {
+        let title =
+            "TCP half round trip of 32 B over veth, unmodified program, both sides spinning";
+        let contenders = &[Contender::Kernel, Contender::Sidestep, Contender::RawXdp];
+        Self {
+            contenders,
+            place: Place::Network,
+            ..Self::new("net_tcp_rtt_spin", title, &["--mode", "spin"])
+        }
+    }
+
+    /// TCP over veth, both sides blocking.
+    pub(super) fn net_tcp_blocking() -> Self {
+        let title = "TCP half round trip of 32 B over veth, unmodified program, blocking, untuned";
+        Self {
+            place: Place::Network,
+            ..Self::new("net_tcp_rtt_blocking", title, &["--mode", "blocking"])
+        }
+    }
+
+    /// UDP over veth, both sides spinning.
+    pub(super) fn net_udp_spin() -> Self {
+        let title =
+            "UDP half round trip of 32 B over veth, unmodified program, both sides spinning";
+        Self {
+            place: Place::Network,
+            ..Self::new("net_udp_rtt_spin", title, UDP_SPIN)
+        }
     }
 
     fn new(name: &'static str, title: &'static str, args: &'static [&'static str]) -> Self {
         Self {
             name,
             title,
+            place: Place::Host,
             args,
             contenders: BESIDE_KERNEL,
             half_ns: BTreeMap::new(),
@@ -121,17 +154,19 @@ impl Case for Rtt {
         match who {
             Contender::Smoltcp => return smoltcp_rtt::measure(MESSAGE_BYTES, lab, effort),
             Contender::RawMemif => return raw_memif::half_round_trips(lab, effort),
+            Contender::RawXdp => return raw_xdp::half_round_trips(lab, effort),
             _ => {}
         }
         let binary = lab.binary.clone()?;
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
-        let mut server = lab.command(who, &binary)?;
+        let ends = Ends::new(lab, self.place, who)?;
+        let port = ends.free_port()?;
+        let address = format!("{}:{port}", ends.address);
+        let mut server = ends.server.command(&binary);
         server.args(["pingpong", "server", "--listen", &address]);
-        let _server = lab.serve("pingpong server", server, Listening::Tcp(port))?;
+        let _server = ends.serve("pingpong server", server, Listening::Tcp(port))?;
 
         let warmup = self.warmup(who, effort);
-        let mut client = lab.command(who, &binary)?;
+        let mut client = ends.client.command(&binary);
         client.args([
             "pingpong",
             "client",
@@ -149,11 +184,9 @@ impl Case for Rtt {
             &warmup.to_string(),
         ]);
         client.args(self.args);
-        let (said, moved) = lab.client(who, "pingpong client", client, CLIENT_SPAN)?;
+        let (said, moved) = ends.run("pingpong client", client, CLIENT_SPAN)?;
         let (figures, iterations) = parse(&said.stdout)?;
-        if who == Contender::Sidestep {
-            moved.at_least(2 * iterations, 0)?;
-        }
+        moved.at_least(2 * iterations, 0)?;
         self.half_ns.insert(who, figures["p50_ns"]);
         Ok(figures)
     }

@@ -2,20 +2,29 @@
 
 use super::{BESIDE_KERNEL, CLIENT_SPAN};
 use crate::case::Case;
-use crate::lab::{Lab, Listening, free_port};
+use crate::ends::{Ends, Place};
+use crate::lab::{Lab, Listening};
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
 
-/// One sender, one receiver.
+/// One sender, one receiver, and where.
 #[derive(Debug)]
-pub(super) struct Stream;
+pub(super) struct Stream(pub(super) Place);
 
 impl Case for Stream {
     fn name(&self) -> &'static str {
-        "stream"
+        match self.0 {
+            Place::Host => "stream",
+            Place::Network => "net_stream",
+        }
     }
 
     fn title(&self) -> &'static str {
-        "one TCP stream, 64 KB writes and reads, blocking"
+        match self.0 {
+            Place::Host => "one TCP stream, 64 KB writes and reads, blocking",
+            Place::Network => {
+                "one TCP stream over veth, MTU 1500, 64 KB writes and reads, blocking"
+            }
+        }
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -26,28 +35,32 @@ impl Case for Stream {
     }
 
     fn contenders(&self) -> &'static [Contender] {
-        BESIDE_KERNEL
+        match self.0 {
+            Place::Host => BESIDE_KERNEL,
+            Place::Network => &[
+                Contender::Kernel,
+                Contender::KernelWithoutOffloads,
+                Contender::Sidestep,
+            ],
+        }
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
-        let port = free_port()?.to_string();
+        let ends = Ends::new(lab, self.0, who)?;
+        let (host, port) = (ends.address.to_string(), ends.free_port()?.to_string());
         let listening = Listening::Tcp(port.parse().unwrap_or(0));
-        let _server = lab.serve(
+        let _server = ends.serve(
             "sink load",
-            lab.load(who, "sink", &["--port", &port])?,
+            ends.server
+                .load("sink", &["--host", &host, "--port", &port]),
             listening,
         )?;
-        let args = ["--port", &port, "--seconds", &effort.seconds.to_string()];
-        let (said, moved) = lab.client(
-            who,
-            "source load",
-            lab.load(who, "source", &args)?,
-            CLIENT_SPAN,
-        )?;
+        let seconds = effort.seconds.to_string();
+        let args = ["--host", &host, "--port", &port, "--seconds", &seconds];
+        let load = ends.client.load("source", &args);
+        let (said, moved) = ends.run("source load", load, CLIENT_SPAN)?;
         let (gbps, bytes) = parse(&said.stdout)?;
-        if who == Contender::Sidestep {
-            moved.at_least(1, bytes)?;
-        }
+        moved.at_least(1, bytes)?;
         Ok(Figures::from([("gbps", gbps)]))
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::targets::TARGETS;
+use crate::targets;
 
 #[test]
 fn names_are_unlike() {
@@ -13,7 +13,7 @@ fn names_are_unlike() {
 #[test]
 fn every_target_names_a_figure_that_some_case_yields() {
     let cases = all();
-    for target in TARGETS {
+    for target in targets::all() {
         for source in std::iter::once(target.subject).chain(target.reference) {
             let case = cases.iter().find(|c| c.name() == source.case);
             let case = case.unwrap_or_else(|| panic!("{}: no case {}", target.what, source.case));

@@ -3,7 +3,7 @@ use std::net::TcpStream;
 
 #[test]
 fn a_stream_is_confirmed_by_its_length() {
-    let listener = listen(0).unwrap();
+    let listener = listen(HERE, 0).unwrap();
     let server = listener.local_addr().unwrap();
     let receiver = std::thread::spawn(move || stream::receive(&listener.accept().unwrap().0));
     let (bytes, seconds) = stream::send(&TcpStream::connect(server).unwrap(), 0.01).unwrap();
@@ -14,7 +14,7 @@ fn a_stream_is_confirmed_by_its_length() {
 #[test]
 fn a_receiver_that_loses_bytes_is_found_out() {
     use std::io::{Read as _, Write as _};
-    let listener = listen(0).unwrap();
+    let listener = listen(HERE, 0).unwrap();
     let server = listener.local_addr().unwrap();
     let liar = std::thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
@@ -31,8 +31,8 @@ fn a_receiver_that_loses_bytes_is_found_out() {
 
 #[test]
 fn calls_are_timed_against_an_echo() {
-    let listener = listen(0).unwrap();
+    let listener = listen(HERE, 0).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || calls::echo(&listener));
-    calls::time(&connect(port).unwrap(), 1, 5, 1_000).unwrap();
+    calls::time(&connect(HERE, port).unwrap(), 1, 5, 1_000).unwrap();
 }

@@ -69,6 +69,7 @@ fn summary(rows: &[Row]) -> String {
         ("aim met", "aim"),
         ("met", "met"),
         ("missed", "missed"),
+        ("reported", "none"),
         ("INVALID", "none"),
         ("no figure", "none"),
         ("not run", "none"),
@@ -102,7 +103,7 @@ fn target_table(rows: &[Row]) -> String {
             Verdict::Aim => "aim",
             Verdict::Met => "met",
             Verdict::Missed => "missed",
-            Verdict::NoFigure(_) | Verdict::NotRun => "none",
+            Verdict::Reported | Verdict::NoFigure(_) | Verdict::NotRun => "none",
         };
         let remark = note(row);
         let cells = [
@@ -115,7 +116,7 @@ fn target_table(rows: &[Row]) -> String {
                 || "–".into(),
                 |v| format!("{} to {}", t.show(v.min), t.show(v.max)),
             ),
-            t.show_threshold(t.at_least),
+            t.at_least.map_or_else(String::new, |x| t.show_threshold(x)),
             t.aim.map_or_else(String::new, |aim| t.show_threshold(aim)),
         ];
         let _ = write!(out, "<tr><td>{}</td>", escape(t.what));

@@ -155,7 +155,7 @@ fn scored(row: &Row) -> Option<(f64, f64, f64)> {
 }
 
 fn score(row: &Row, value: f64) -> Option<f64> {
-    let at_least = row.target.at_least;
+    let at_least = row.target.at_least?;
     let score = match row.target.relation {
         Relation::TimesFaster | Relation::TimesMore => value / at_least,
         // Less than nothing over the reference is as good as the scale can show.
@@ -200,8 +200,8 @@ fn tip(bar: &Bar, unit: Unit, s: &Summary) -> String {
 
 fn class_of(name: &str) -> &'static str {
     match name {
-        "kernel" => "bar-kernel",
-        "Sidestep" | "raw memif" => "bar-ours",
+        "kernel" | "no offloads" => "bar-kernel",
+        "Sidestep" | "server alone" | "raw memif" | "raw AF_XDP" => "bar-ours",
         _ => "bar-peer",
     }
 }

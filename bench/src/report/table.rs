@@ -25,7 +25,7 @@ pub(super) fn render(report: &Report) -> String {
                 let (metric, who) = (metric.name, bar.name);
                 let _ = writeln!(
                     out,
-                    "  {metric:<28}{who:<11}{median:>14}  ({min} to {max}){moved}"
+                    "  {metric:<28}{who:<13}{median:>14}  ({min} to {max}){moved}"
                 );
             }
         }
@@ -96,7 +96,7 @@ fn columns(row: &Row) -> [String; 9] {
             || "-".into(),
             |v| format!("{} to {}", t.show(v.min), t.show(v.max)),
         ),
-        t.show_threshold(t.at_least),
+        t.at_least.map_or_else(String::new, |x| t.show_threshold(x)),
         t.aim.map_or_else(String::new, |aim| t.show_threshold(aim)),
         row.verdict.word().to_owned(),
         remark,

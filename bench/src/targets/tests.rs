@@ -21,7 +21,7 @@ fn target(relation: Relation, at_least: f64, aim: f64) -> Target {
         subject: source(Contender::Sidestep),
         reference: Some(source(Contender::Kernel)),
         relation,
-        at_least,
+        at_least: Some(at_least),
         aim: Some(aim),
     }
 }
@@ -157,10 +157,27 @@ fn a_bound_needs_no_reference() {
 }
 
 #[test]
+fn a_row_without_a_threshold_is_reported() {
+    let r = results(&[(5001.0, 50.0)], &[(5000.0, 50.0)]);
+    let reported = Target {
+        at_least: None,
+        aim: None,
+        ..target(Relation::TimesFaster, 10.0, 20.0)
+    };
+    let row = judged(reported, &r);
+    assert_eq!(
+        (row.verdict.clone(), row.slower_than_kernel()),
+        (Verdict::Reported, true)
+    );
+}
+
+#[test]
 fn aims_are_never_easier_than_what_has_to_be_reached() {
-    for t in TARGETS {
-        if let Some(aim) = t.aim {
-            assert!(t.reaches(aim, t.at_least), "{}", t.what);
+    for t in all() {
+        match (t.at_least, t.aim) {
+            (Some(at_least), Some(aim)) => assert!(t.reaches(aim, at_least), "{}", t.what),
+            (None, aim) => assert_eq!(aim, None, "{}", t.what),
+            (Some(_), None) => {}
         }
     }
 }

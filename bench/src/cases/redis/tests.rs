@@ -22,7 +22,7 @@ fn a_missing_test_is_a_failure() {
 
 #[test]
 fn the_faster_get_more_requests_to_fill_the_time() {
-    let mut redis = Redis::new(50);
+    let mut redis = Redis::new(Place::Host, 50);
     assert_eq!(redis.requests(Contender::Kernel, Effort::FULL), 10_000);
     redis.per_second.insert(Contender::Sidestep, 300_000.0);
     assert_eq!(redis.requests(Contender::Sidestep, Effort::FULL), 300_000);

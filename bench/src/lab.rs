@@ -85,9 +85,9 @@ impl Sidestep {
         })
     }
 
-    /// With an agent that serves an interface of a namespace.
-    pub(crate) fn serving(binary: PathBuf, netns: &Netns, name: &str) -> Result<Self, Problem> {
-        Self::started(binary, &["--link", &format!("xdp:{name}")], |command| {
+    /// With an agent that serves an interface of a namespace, named with its options.
+    pub(crate) fn serving(binary: PathBuf, netns: &Netns, link: &str) -> Result<Self, Problem> {
+        Self::started(binary, &["--link", &format!("xdp:{link}")], |command| {
             netns.inside(|| Program::start("sidestep agent", command, None))
         })
     }

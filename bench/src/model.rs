@@ -16,7 +16,7 @@ pub(crate) enum Contender {
     Sidestep,
     /// Only the server under `sidestep run`, the client over the kernel.
     SidestepServer,
-    /// Two servers, with a stack each, that share a port and the two queues of an interface.
+    /// Two servers that share a port, with a stack and a queue of the interface each.
     TwoStacks,
     /// The smoltcp crate on its own API.
     Smoltcp,

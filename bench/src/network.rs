@@ -25,7 +25,7 @@ pub(crate) enum Wiring {
     Sidestep,
     /// An agent at the server's end; the client's kernel finishes its checksums.
     ServerAlone,
-    /// An agent at each end, and two queues between them.
+    /// An agent at each end, and two queues, of which each stack of the server's end gets one.
     TwoQueues,
 }
 
@@ -87,12 +87,16 @@ impl Network {
                 }
             }
         }
-        let agent = |netns, name| Sidestep::serving(binary.to_owned(), netns, name);
+        let agent = |netns, link| Sidestep::serving(binary.to_owned(), netns, link);
         let (server, client) = match wiring {
             Wiring::Kernel | Wiring::KernelWithoutOffloads => (None, None),
             Wiring::ServerAlone => (Some(agent(&cable.near, "near0")?), None),
-            Wiring::Sidestep | Wiring::TwoQueues => (
+            Wiring::Sidestep => (
                 Some(agent(&cable.near, "near0")?),
+                Some(agent(&cable.far, "far0")?),
+            ),
+            Wiring::TwoQueues => (
+                Some(agent(&cable.near, "near0,queues=1")?),
                 Some(agent(&cable.far, "far0")?),
             ),
         };

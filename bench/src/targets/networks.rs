@@ -133,7 +133,7 @@ pub(super) const TARGETS: &[Target] = &[
         "per_second",
     ),
     reported(
-        "nginx over veth, keep-alive: two stacks that share two queues ÷ one, on one processor",
+        "nginx over veth, keep-alive: two stacks on two queues ÷ one on one, on one processor",
         ("net_nginx_keepalive", "per_second", Unit::PerSecond),
         Relation::TimesMore,
         (Contender::TwoStacks, Contender::Sidestep),

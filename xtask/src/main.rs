@@ -1,4 +1,4 @@
-//! Development commands: `cargo xtask build | demo | test | bench | ci`.
+//! Development commands: `cargo xtask build | demo | test | bench | sim | ci`.
 //!
 //! Everything that people and continuous integration do to this repository goes through here, in Rust rather than in
 //! shell, so that there is one place to look and nothing to install first.
@@ -10,6 +10,7 @@ mod children;
 mod clock;
 mod demo;
 mod packages;
+mod sim;
 mod steps;
 mod suite;
 mod tidy;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run TCP in virtual time over bad links: replay a seed, try many, or print goodput over loss and delay.
+    Sim(sim::Sim),
     /// What continuous integration runs: formatting, lints, documentation, tidiness, tests.
     Ci,
     /// Only the rules of style that no other tool checks.
@@ -66,6 +69,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::main(&args),
         Command::Test => Ok(suite::main(suite::Summary::default())),
         Command::Bench { args } => bench(&args),
+        Command::Sim(args) => sim::main(&args),
         Command::Ci => Ok(checks::main()),
         Command::Tidy => tidy::main(&root),
     }

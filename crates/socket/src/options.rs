@@ -229,7 +229,7 @@ fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Op
                 libc::TCP_CORK => number(u32::from(tcb.cork())),
                 libc::TCP_MAXSEG => number(u32::from(tcb.info().snd_mss)),
                 libc::TCP_INFO => Some(OptionAnswer::Info(Box::new(tcb.info()))),
-                libc::TCP_CONGESTION => Some(OptionAnswer::Name("reno")),
+                libc::TCP_CONGESTION => Some(OptionAnswer::Name(tcb.info().algorithm.name())),
                 _ => None,
             }
         }

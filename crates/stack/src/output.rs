@@ -17,6 +17,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) const HEADERS_MAX: usize = 128;
 /// Segments sent for one socket before the next on the list has its turn.
 const BURST: usize = 64;
+/// The two bits of ECN in the type of service, and what says that marks are understood (RFC 3168 section 5).
+const ECN_FIELD: u8 = 3;
+const ECT_0: u8 = 2;
 /// Turns of sockets in one flush; the rest follows with the next poll.
 const SOCKETS_A_FLUSH: usize = 1024;
 
@@ -253,7 +256,11 @@ impl Core<'_> {
                 src: s.local.addr,
                 dst: s.remote.addr,
                 hop_limit: s.hop_limit,
-                tos: s.tos,
+                tos: if segment.ect {
+                    s.tos & !ECN_FIELD | ECT_0
+                } else {
+                    s.tos
+                },
             };
             let header_len = segment.repr.header_len();
             let mut headers = [0; HEADERS_MAX];

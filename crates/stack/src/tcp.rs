@@ -516,6 +516,7 @@ impl Core<'_> {
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
             snd_buf_bytes: s.snd_buf_bytes,
+            ecn: tcp::Ecn::Off,
             time_wait: if s.hop == NONE {
                 TIME_WAIT
             } else {

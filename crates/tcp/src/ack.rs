@@ -1,5 +1,6 @@
 //! What an acknowledgement does: SND.UNA, the send window, the round trip, and our FIN (RFC 9293 3.10.7.4, fifth).
 
+use crate::recovery::{Acked, Phase};
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use crate::timer::{FIN_WAIT_2, Timer};
@@ -15,7 +16,7 @@ impl Tcb {
         payload_len: usize,
     ) -> Option<Events> {
         let ack = seg.ack;
-        if ack.gt(self.snd_max) {
+        if ack.gt(self.snd_nxt) {
             self.challenge(env.now);
             return None;
         }
@@ -29,17 +30,43 @@ impl Tcb {
         }
         let mut events = Events::empty();
         let window = self.window_of(seg);
-        if ack != self.snd_una {
-            let echo = seg.options.timestamps.map(|ts| ts.echo);
-            events |= self.advance_una(env, ack, echo);
-        } else if payload_len == 0
-            && window == self.snd_wnd
-            && !seg.flags.contains(Flags::FIN)
-            && self.is_outstanding()
-        {
-            self.on_duplicate_ack();
+        let mut acked = Acked {
+            pipe_before: self.pipe_bytes(),
+            echo: seg.options.timestamps.map(|ts| ts.echo),
+            ..Acked::default()
+        };
+        let una = self.snd_una;
+        if ack != una {
+            acked.bytes = ack.0.wrapping_sub(una.0);
+            acked.delivered = self.scoreboard.advance(env.pool, una, ack);
+            events |= self.take_acknowledged(env, ack, acked.echo);
+        } else {
+            acked.duplicate = payload_len == 0
+                && window == self.snd_wnd
+                && !seg.flags.contains(Flags::FIN)
+                && self.is_outstanding();
         }
-        if self.snd_wl1.lt(seg.seq) || (self.snd_wl1 == seg.seq && self.snd_wl2.le(ack)) {
+        self.on_sack_blocks(env, ack, &seg.options.sack, &mut acked);
+        if acked.bytes > 0 {
+            self.rearm_retransmit(env.now);
+        }
+        if seg.flags.contains(Flags::ECE) && !seg.flags.contains(Flags::SYN) {
+            self.on_echo_of_congestion(env.now);
+        }
+        let undisturbed = self.phase == Phase::Open as u8
+            && self.dup_acks == 0
+            && !acked.duplicate
+            && seg.options.sack.is_empty();
+        if !undisturbed {
+            self.on_disturbed_ack(env, &acked);
+        } else if acked.bytes > 0 {
+            let sent = acked.delivered.newest.map(|newest| newest.0);
+            self.on_progress(env.now, acked.bytes, acked.pipe_before, sent);
+        }
+        // Also what was overtaken, where it acknowledges more: its window belongs to that (as Linux; with the older one
+        // counted from the newer SND.UNA we would send beyond any window that was offered).
+        let newer = self.snd_wl1.lt(seg.seq) || (self.snd_wl1 == seg.seq && self.snd_wl2.le(ack));
+        if acked.bytes > 0 || newer {
             self.update_send_window(seg.seq, ack, window);
         }
         if self.has_unsent() {
@@ -75,7 +102,7 @@ impl Tcb {
         self.unsent_bytes() > 0 || self.fin_is_unsent()
     }
 
-    /// Moves SND.UNA to `ack`, which acknowledges something new.
+    /// Moves SND.UNA to `ack`, which acknowledges something new, while nothing is amiss.
     #[inline]
     pub(crate) fn advance_una(
         &mut self,
@@ -83,12 +110,25 @@ impl Tcb {
         ack: Seq,
         echo: Option<u32>,
     ) -> Events {
-        let acked = ack.0.wrapping_sub(self.snd_una.0);
+        let una = self.snd_una;
         let flight_before = self.flight_bytes();
+        let sent = self
+            .scoreboard
+            .advance_undisturbed(env.pool, una, (ack, self.snd_nxt));
+        let events = self.take_acknowledged(env, ack, echo);
+        let acked = ack.0.wrapping_sub(una.0);
+        self.on_progress(env.now, acked, flight_before, sent);
+        self.rearm_retransmit(env.now);
+        events
+    }
+
+    /// Moves SND.UNA and drops what is acknowledged from the queue.
+    #[inline]
+    fn take_acknowledged(&mut self, env: &mut Env<'_, '_>, ack: Seq, echo: Option<u32>) -> Events {
+        let acked = ack.0.wrapping_sub(self.snd_una.0);
         let queued = self.snd.len();
         let was_writable = self.writable();
         self.snd_una = ack;
-        self.snd_nxt = self.snd_nxt.max(ack);
         let data = acked.min(queued);
         if data > 0 {
             self.snd.consume(env.pool, data, ack);
@@ -99,8 +139,6 @@ impl Tcb {
         }
         self.retries = 0;
         self.measure_round_trip(ack, echo, env.now);
-        self.on_progress(acked, flight_before);
-        self.rearm_retransmit(env.now);
         if self.writable() && (!was_writable || self.is(Marks::NO_SPACE)) {
             self.marks.remove(Marks::NO_SPACE);
             return Events::WRITABLE;

@@ -18,7 +18,7 @@ impl Tcb {
         let established = self.state == State::Established as u8;
         let undisturbed = self.phase == Phase::Open as u8
             && self.dup_acks == 0
-            && self.snd_nxt == self.snd_max
+            && self.ecn.is_off()
             && flight == self.snd.len();
         let busy = Marks::OUTPUT.difference(Marks::ACK_NOW)
             | Marks::CORK
@@ -28,7 +28,7 @@ impl Tcb {
         if !established || !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
             return None;
         }
-        self.restart_after_idle(env.now);
+        self.revalidate_window(env.now);
         let window = self.snd_wnd.min(self.congestion.cwnd);
         let whole = bytes >= u32::from(self.mss);
         let nagle = !whole && !self.is(Marks::NODELAY) && self.snd_sml.gt(self.snd_una);
@@ -41,7 +41,7 @@ impl Tcb {
         }
         let seq = self.snd_nxt;
         let end = seq + bytes;
-        self.note_data_sent(env.now, seq, end);
+        self.note_data_sent(env, end);
         if !whole {
             self.snd_sml = end;
         }

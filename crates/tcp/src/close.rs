@@ -48,7 +48,7 @@ impl Tcb {
         if self.rcv.len() > 0 {
             return self.abort(env);
         }
-        self.rcv.clear_ahead(env.pool);
+        self.clear_ahead(env.pool);
         self.marks.insert(Marks::ORPHANED);
         self.shutdown_write(env);
         if self.state() == State::FinWait2 {
@@ -104,7 +104,7 @@ impl Tcb {
         };
         if newer {
             Reuse::Allow {
-                iss_min: self.snd_max + (u32::from(u16::MAX) + 2),
+                iss_min: self.snd_nxt + (u32::from(u16::MAX) + 2),
             }
         } else {
             Reuse::Refuse
@@ -114,7 +114,8 @@ impl Tcb {
     pub(crate) fn enter_time_wait(&mut self, env: &mut Env<'_, '_>) -> Events {
         self.set_state(State::TimeWait);
         self.snd.clear(env.pool);
-        self.rcv.clear_ahead(env.pool);
+        self.scoreboard.clear(env.pool);
+        self.clear_ahead(env.pool);
         self.deadlines = Deadlines::NONE;
         self.marks.remove(Marks::OUTPUT & !Marks::ACK_NOW);
         self.restart_time_wait(env.now);
@@ -167,7 +168,7 @@ impl Tcb {
 
     /// Asks for a RST behind all that was sent.
     pub(crate) fn reset_in_sequence(&mut self) {
-        (self.reset_seq, self.reset_ack) = (self.snd_max, self.rcv_nxt);
+        (self.reset_seq, self.reset_ack) = (self.snd_nxt, self.rcv_nxt);
         self.marks.insert(Marks::RST_DUE | Marks::RST_ACKS);
     }
 
@@ -191,10 +192,11 @@ impl Tcb {
 
     fn free_unreadable(&mut self, pool: &mut ChunkPool<'_>) {
         self.snd.clear(pool);
+        self.scoreboard.clear(pool);
         if self.is(Marks::ORPHANED) {
             self.rcv.clear(pool);
         } else {
-            self.rcv.clear_ahead(pool);
+            self.clear_ahead(pool);
         }
     }
 
@@ -202,6 +204,7 @@ impl Tcb {
         // A zeroed entry has queues that are not valid yet, and nothing in them.
         if self.adv_mss != 0 {
             self.snd.clear(pool);
+            self.scoreboard.clear(pool);
             self.rcv.clear(pool);
         }
     }

@@ -24,7 +24,7 @@ pub struct Counters {
     pub segments_out: u32,
     /// Segments with text, SYN or FIN sent again.
     pub retransmits: u32,
-    /// Losses found by duplicate acknowledgements.
+    /// Losses found by what was acknowledged, before a timeout.
     pub fast_retransmits: u32,
     /// Retransmission timeouts.
     pub timeouts: u32,
@@ -36,8 +36,12 @@ pub struct Counters {
     pub challenges_suppressed: u32,
     /// Window and keepalive probes sent.
     pub probes: u32,
-    /// Keeps the size a multiple of the alignment.
-    pub _reserved: u32,
+    /// Probes of the tail sent (RFC 8985).
+    pub tail_probes: u32,
+    /// Reports of the peer that something came twice (RFC 2883).
+    pub repeats_reported: u32,
+    /// Reductions of the congestion window that were taken back.
+    pub reductions_undone: u32,
 }
 
 /// What TCP_INFO needs.
@@ -57,8 +61,10 @@ pub struct Info {
     pub backoff: u8,
     /// Timestamps are in use.
     pub timestamps: bool,
-    /// The peer permits SACK.
+    /// SACK is in use.
     pub sack: bool,
+    /// ECN is in use.
+    pub ecn: bool,
     /// Shift counts of the windows that we receive and send, if scaled.
     pub window_scale: Option<(u8, u8)>,
     /// The retransmission timeout.
@@ -85,6 +91,10 @@ pub struct Info {
     pub rcv_wnd_bytes: u32,
     /// Bytes sent and not acknowledged.
     pub unacked_bytes: u32,
+    /// Of these, bytes that the peer has, out of order.
+    pub sacked_bytes: u32,
+    /// Of these, bytes believed lost and not yet sent again.
+    pub lost_bytes: u32,
     /// Bytes queued and not sent.
     pub unsent_bytes: u32,
     /// Bytes received that wait for the reader.
@@ -116,6 +126,7 @@ impl Tcb {
             backoff: self.backoff,
             timestamps: self.is(Marks::TIMESTAMPS),
             sack: self.is(Marks::SACK_PERMITTED),
+            ecn: self.ecn.is_on(),
             window_scale: self
                 .is(Marks::WINDOW_SCALE)
                 .then_some((self.snd_wscale, self.rcv_wscale)),
@@ -134,7 +145,9 @@ impl Tcb {
             snd_ssthresh_bytes: self.congestion.ssthresh,
             snd_wnd_bytes: self.snd_wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
-            unacked_bytes: self.snd_max.0.wrapping_sub(self.snd_una.0),
+            unacked_bytes: self.snd_nxt.0.wrapping_sub(self.snd_una.0),
+            sacked_bytes: self.scoreboard.sacked_bytes(),
+            lost_bytes: self.scoreboard.lost_bytes(),
             unsent_bytes: self.unsent_bytes(),
             unread_bytes: self.rcv.len(),
             ahead_bytes: self.rcv.ahead_bytes(),

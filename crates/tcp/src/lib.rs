@@ -23,6 +23,8 @@
 //! | `at_once` | the short way for a message that nothing stands in the way of |
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
 //! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
+//! | `sack_blocks` | what we tell the peer that we have (RFC 2018, RFC 2883) |
+//! | `ecn` | congestion that routers mark (RFC 3168) |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
 //! | `path` | what the path carries (RFC 1191, RFC 8201), and who may speak of it (RFC 5927) |
 //! | `options`, `info` | what a program may set and see |
@@ -32,6 +34,7 @@ mod ack;
 mod at_once;
 mod close;
 mod congestion;
+mod ecn;
 mod info;
 mod keepalive;
 pub mod listen;
@@ -42,6 +45,7 @@ mod path;
 mod recovery;
 mod recv_queue;
 mod rtt;
+mod sack_blocks;
 mod segment;
 mod send_queue;
 mod state;
@@ -52,6 +56,7 @@ mod window;
 
 pub use close::Reuse;
 pub use congestion::Algorithm;
+pub use ecn::Ecn;
 pub use info::{Counters, Info};
 pub use listen::reset_for;
 pub use options::{IcmpError, KeepAlive};

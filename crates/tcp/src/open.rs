@@ -1,6 +1,8 @@
 //! Opening a connection: actively, passively, and from both ends at once (RFC 9293 3.5, 3.10.7.3).
 
-use crate::congestion::{Algorithm, Congestion};
+use crate::congestion::Congestion;
+use crate::ecn::Ecn;
+use crate::recovery::scoreboard::Scoreboard;
 use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
 use crate::send_queue::SendQueue;
@@ -35,12 +37,7 @@ impl Tcb {
         (self.local_port, self.remote_port) = (local_port, remote_port);
         self.set_state(State::SynSent);
         self.marks.insert(Marks::SYN_DUE);
-        if settings.timestamps {
-            self.marks.insert(Marks::TIMESTAMPS);
-        }
-        if settings.window_scale {
-            self.marks.insert(Marks::WINDOW_SCALE);
-        }
+        self.ecn.ask(settings.ecn == Ecn::Ask);
     }
 
     /// Opens passively, by a SYN that [`listen::on_segment`](crate::listen::on_segment) let through: to SYN-RECEIVED,
@@ -57,11 +54,8 @@ impl Tcb {
         (self.local_port, self.remote_port) = (syn.dst_port, syn.src_port);
         self.set_state(State::SynReceived);
         self.marks.insert(Marks::SYN_DUE | Marks::PASSIVE);
-        if settings.timestamps {
-            self.marks.insert(Marks::TIMESTAMPS);
-        }
-        if settings.window_scale {
-            self.marks.insert(Marks::WINDOW_SCALE);
+        if settings.ecn != Ecn::Off {
+            self.ecn.on_syn(syn.flags);
         }
         self.last_rx = env.now;
         self.synchronize(syn);
@@ -80,17 +74,18 @@ impl Tcb {
         self.keep_count = kept.keep_count;
         self.user_timeout_ms = kept.user_timeout_ms;
 
-        (self.iss, self.snd_una, self.snd_nxt, self.snd_max) = (iss, iss, iss, iss);
+        (self.iss, self.snd_una, self.snd_nxt) = (iss, iss, iss);
         (self.snd_sml, self.recover) = (iss, iss);
         self.ts_offset = ts_offset;
         self.rcv = RecvQueue::EMPTY;
         self.snd = SendQueue::EMPTY;
+        self.scoreboard = Scoreboard::EMPTY;
         self.deadlines = Deadlines::NONE;
         self.rtt = Rtt::UNKNOWN;
         self.adv_mss = settings.mss.max(MSS_MIN);
         self.path_mss = settings.path_mss;
         self.mss = self.adv_mss;
-        self.congestion = Congestion::new(Algorithm::Reno, u32::from(self.mss));
+        self.congestion = Congestion::new(settings.congestion, u32::from(self.mss), env.now);
         self.rcv_mss = RCV_MSS_INITIAL.min(self.adv_mss);
         self.rcv_buf_bytes = settings.rcv_buf_bytes.max(u32::from(MSS_MIN));
         self.snd_buf_bytes = settings.snd_buf_bytes.max(u32::from(MSS_MIN));
@@ -99,7 +94,12 @@ impl Tcb {
         self.syn_retries = settings.syn_retries;
         self.data_retries = settings.data_retries;
         self.quick_acks = QUICK_ACKS;
+        // Until the peer has answered, these are what we offer.
+        self.marks.set(Marks::TIMESTAMPS, settings.timestamps);
+        self.marks.set(Marks::WINDOW_SCALE, settings.window_scale);
+        self.marks.set(Marks::SACK_PERMITTED, settings.sack);
         self.stalled_since = env.now;
+        self.recovery.marked = iss;
     }
 
     /// Takes the peer's sequence number and options from its SYN.
@@ -122,8 +122,8 @@ impl Tcb {
                 self.rcv_wscale = 0;
             }
         }
-        if syn.options.sack_permitted {
-            self.marks.insert(Marks::SACK_PERMITTED);
+        if !syn.options.sack_permitted {
+            self.marks.remove(Marks::SACK_PERMITTED);
         }
         self.peer_mss = syn.options.mss.unwrap_or(0);
         self.set_segment_size();
@@ -146,8 +146,9 @@ impl Tcb {
             limit => limit,
         };
         self.mss = peer.min(self.adv_mss).min(path) - options;
-        if self.snd_max == self.iss || self.snd_max == self.iss + 1 {
-            self.congestion = Congestion::new(self.congestion.algorithm(), u32::from(self.mss));
+        if self.snd_nxt == self.iss || self.snd_nxt == self.iss + 1 {
+            let (algorithm, since) = (self.congestion.algorithm(), self.congestion.validated_at);
+            self.congestion = Congestion::new(algorithm, u32::from(self.mss), since);
         }
     }
 
@@ -157,6 +158,7 @@ impl Tcb {
             mss: Some(self.adv_mss),
             window_scale: self.is(Marks::WINDOW_SCALE).then_some(self.rcv_wscale),
             timestamps: self.timestamps_option(now),
+            sack_permitted: self.is(Marks::SACK_PERMITTED),
             ..Options::default()
         }
     }
@@ -169,7 +171,7 @@ impl Tcb {
         payload: Foreign<'_>,
     ) -> Events {
         let acks = seg.flags.contains(Flags::ACK);
-        if acks && (seg.ack.le(self.iss) || seg.ack.gt(self.snd_max)) {
+        if acks && (seg.ack.le(self.iss) || seg.ack.gt(self.snd_nxt)) {
             if !seg.flags.contains(Flags::RST) {
                 self.reset_with(seg.ack);
             }
@@ -186,8 +188,12 @@ impl Tcb {
             return Events::empty();
         }
         self.synchronize(seg);
+        if acks {
+            self.ecn.on_syn_ack(seg.flags);
+        }
         if !acks {
             // Both ends open at once (RFC 9293 3.5, figure 8).
+            self.ecn.ask(false);
             self.set_state(State::SynReceived);
             self.marks.insert(Marks::SYN_DUE);
             self.retries = 0;
@@ -207,7 +213,6 @@ impl Tcb {
         let echo = seg.options.timestamps.map(|ts| ts.echo);
         self.measure_round_trip(seg.ack, echo, env.now);
         self.snd_una = seg.ack;
-        self.snd_nxt = self.snd_nxt.max(seg.ack);
         (self.snd_sml, self.recover) = (seg.ack - 1, seg.ack - 1);
         (self.retries, self.backoff) = (0, 0);
         self.marks.remove(Marks::SYN_DUE);

@@ -1,5 +1,6 @@
 //! What a program may set, and what ICMP tells.
 
+use crate::congestion::Algorithm;
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use sidestep_shm::Nanos;
@@ -74,6 +75,11 @@ impl Tcb {
         if on && self.is(Marks::ACK_PENDING) {
             self.marks.insert(Marks::ACK_NOW);
         }
+    }
+
+    /// TCP_CONGESTION.
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        self.congestion.set_algorithm(algorithm);
     }
 
     /// SO_KEEPALIVE.
@@ -159,7 +165,7 @@ impl Tcb {
         }
         let kind = match error {
             IcmpError::TooBig { mss } => {
-                self.on_path_limit(mss);
+                self.on_path_limit(env, mss);
                 return self.events(Events::empty());
             }
             IcmpError::PortUnreachable => Error::Refused,

@@ -1,10 +1,12 @@
 //! What to send next: new data as the windows, Nagle's algorithm and the cork allow, retransmissions, probes,
 //! acknowledgements, resets (RFC 9293 3.7.4, 3.8.6.2.1).
 
+use crate::recovery::Phase;
+use crate::recovery::scoreboard::ticks;
 use crate::send_queue::{Place, SendQueue};
 use crate::state::State;
 use crate::tcb::{Env, Marks, Tcb};
-use crate::timer::{CORK_MAX, DELAYED_ACK, Timer};
+use crate::timer::{CORK_MAX, DELAYED_ACK, Timer, Wait};
 use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
 use sidestep_wire::plain::Plain;
@@ -17,6 +19,8 @@ pub struct Transmit {
     pub repr: Repr,
     /// Bytes of payload.
     pub payload_len: usize,
+    /// Whether its IP header is to say that we understand marks: ECT(0) (RFC 3168).
+    pub ect: bool,
     place: Place,
 }
 
@@ -41,6 +45,8 @@ struct Outgoing {
     flags: Flags,
     len: u32,
     place: Place,
+    /// Holds data that was not sent before.
+    fresh: bool,
 }
 
 impl Outgoing {
@@ -51,6 +57,7 @@ impl Outgoing {
             flags,
             len: 0,
             place: Place::NOWHERE,
+            fresh: false,
         }
     }
 }
@@ -120,12 +127,11 @@ impl Tcb {
         Some(Transmit {
             repr: self.header(segment, env.now),
             payload_len: segment.len as usize,
+            ect: segment.len > 0 && segment.fresh && self.ecn.is_on(),
             place: segment.place,
         })
     }
 
-    /// A bare acknowledgement goes from the end of all that was sent, also while SND.NXT has fallen back: the peer drops
-    /// what looks old.
     #[inline]
     fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
         if self.is(Marks::RST_DUE) {
@@ -141,18 +147,26 @@ impl Tcb {
             State::SynSent | State::SynReceived => return self.handshake_segment(env),
             _ => {}
         }
-        if self.is(Marks::RETRANSMIT) {
-            self.marks.remove(Marks::RETRANSMIT);
-            if self.is_outstanding() {
-                return Some(self.retransmit(env));
-            }
+        if self.is(Marks::ACK_NOW) && self.blocks.any() {
+            // Blocks go in segments of their own, so that text never has to make room for them.
+            return Some(Outgoing::bare(self.snd_nxt, Flags::ACK));
+        }
+        if self.is(Marks::RETRANSMIT | Marks::TAIL_PROBE_DUE)
+            && let Some(segment) = self.urgent_segment(env)
+        {
+            return Some(segment);
         }
         if self.is(Marks::SEND_DUE) {
-            let plan = self.plan_segment(env.now);
-            if let Some((len, fin)) = plan {
-                let segment = self.data_segment(env, self.snd_nxt, len, fin);
-                self.marks.set(Marks::SEND_DUE, self.has_unsent());
-                return Some(segment);
+            let lost = self.scoreboard.lost_bytes() > 0 && !self.asks_by_new_data();
+            let segment = if lost {
+                self.retransmit(env, false)
+            } else {
+                self.new_segment(env)
+            };
+            if segment.is_some() {
+                let due = self.has_unsent() || self.scoreboard.lost_bytes() > 0;
+                self.marks.set(Marks::SEND_DUE, due);
+                return segment;
             }
             self.marks.remove(Marks::SEND_DUE);
         }
@@ -161,7 +175,17 @@ impl Tcb {
             return Some(self.probe_segment(env));
         }
         self.is(Marks::ACK_NOW)
-            .then(|| Outgoing::bare(self.snd_max, Flags::ACK))
+            .then(|| Outgoing::bare(self.snd_nxt, Flags::ACK))
+    }
+
+    #[inline]
+    fn new_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
+        let (len, fin) = self.plan_segment(env.now)?;
+        let segment = self.data_segment(env, self.snd_nxt, len, fin);
+        if self.phase != Phase::Open as u8 {
+            self.note_sent_in_recovery(len);
+        }
+        Some(segment)
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
@@ -173,10 +197,10 @@ impl Tcb {
         if unsent == 0 && !fin {
             return None;
         }
-        self.restart_after_idle(now);
+        self.revalidate_window(now);
         let mss = u32::from(self.mss);
         let window = self.snd_wnd.saturating_sub(flight);
-        let congestion = self.send_window_bytes().saturating_sub(flight);
+        let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
         let len = unsent.min(mss).min(window).min(congestion);
         if len < unsent && len < mss {
             self.marks.set(Marks::CWND_LIMITED, congestion < window);
@@ -204,8 +228,10 @@ impl Tcb {
             if self.deadlines.at(Timer::Retransmit) == Nanos::NEVER {
                 self.stalled_since = now;
             }
-            let at = self.retransmit_at(now);
-            self.deadlines.set_if_idle(Timer::Retransmit, at);
+            if self.deadlines.at(Timer::Retransmit) == Nanos::NEVER {
+                let at = self.retransmit_at(now);
+                self.wait_until(Wait::Retransmission, at);
+            }
         }
         None
     }
@@ -220,14 +246,14 @@ impl Tcb {
         }
         !self.is(Marks::NODELAY | Marks::UNCORKED)
             && self.snd_sml.gt(self.snd_una)
-            && self.snd_sml.le(self.snd_max)
+            && self.snd_sml.le(self.snd_nxt)
     }
 
-    /// Forgets a congestion window that was not used for long (RFC 5681 4.1).
+    /// Forgets, bit by bit, a congestion window that was not used for long (RFC 7661).
     #[inline]
-    pub(crate) fn restart_after_idle(&mut self, now: Nanos) {
-        if !self.is_outstanding() && now - self.last_tx > self.rtt.rto(0) {
-            self.congestion.on_idle(u32::from(self.mss));
+    pub(crate) fn revalidate_window(&mut self, now: Nanos) {
+        if self.congestion.is_stale(now) {
+            self.congestion.shrink_stale(now, u32::from(self.mss));
         }
     }
 
@@ -250,8 +276,13 @@ impl Tcb {
         };
         let text_end = seq + len;
         let end = text_end + u32::from(fin);
-        self.note_data_sent(env.now, seq, end);
-        if len < u32::from(self.mss) {
+        let fresh = seq == self.snd_nxt;
+        if fresh {
+            self.note_data_sent(env, end);
+        } else {
+            self.note_data_repeated(env, seq, end);
+        }
+        if fresh && len < u32::from(self.mss) {
             self.snd_sml = end;
         }
         let mut flags = Flags::ACK;
@@ -269,41 +300,102 @@ impl Tcb {
             flags,
             len,
             place,
+            fresh,
         }
     }
 
     /// Moves the send sequence on over a segment, and sets the timers that watch it.
     #[inline]
-    pub(crate) fn note_data_sent(&mut self, now: Nanos, seq: Seq, end: Seq) {
-        if seq.lt(self.snd_max) {
-            self.counters.retransmits += 1;
-        } else {
-            self.time_segment(end, now);
-        }
+    pub(crate) fn note_data_sent(&mut self, env: &mut Env<'_, '_>, end: Seq) {
+        let now = env.now;
+        self.time_segment(end, now);
+        self.scoreboard
+            .push(env.pool, end, ticks(now), self.rtt.grain);
         if !self.is_outstanding() {
             self.stalled_since = now;
-            self.deadlines.clear(Timer::Retransmit);
+            self.snd_nxt = end;
+            let at = self.retransmit_at(now);
+            self.wait_until(Wait::Retransmission, at);
+        } else {
+            self.snd_nxt = end;
+            if self.wait == Wait::Retransmission as u8 && self.may_probe_tail() {
+                self.watch(now);
+            }
         }
-        let at = self.retransmit_at(now);
-        self.deadlines.set_if_idle(Timer::Retransmit, at);
-        self.snd_nxt = self.snd_nxt.max(end);
-        self.snd_max = self.snd_max.max(end);
+        self.note_sent(now);
+    }
+
+    /// A segment goes once more.
+    #[cold]
+    fn note_data_repeated(&mut self, env: &mut Env<'_, '_>, seq: Seq, end: Seq) {
+        self.counters.retransmits += 1;
+        self.marks.remove(Marks::RTT_TIMED);
+        self.note_repeated(env, seq, end);
+        if seq == self.snd_una {
+            let at = self.retransmit_at(env.now);
+            self.wait_until(Wait::Retransmission, at);
+        }
+        self.note_sent(env.now);
+    }
+
+    #[inline]
+    fn note_sent(&mut self, now: Nanos) {
         self.last_tx = now;
         if now - self.last_data_rx < DELAYED_ACK {
             self.marks.insert(Marks::PINGPONG);
         }
     }
 
-    /// The first outstanding segment once more.
+    /// What does not wait for the windows: the first of what is lost, or a tail probe.
     #[cold]
-    fn retransmit(&mut self, env: &mut Env<'_, '_>) -> Outgoing {
-        let outstanding = self.snd_max.0.wrapping_sub(self.snd_una.0);
-        let sent = outstanding.min(self.snd.len());
-        let len = sent.min(u32::from(self.mss));
-        let fin = outstanding > self.snd.len() && len == sent;
-        self.marks.remove(Marks::RTT_TIMED);
-        self.deadlines.clear(Timer::Retransmit);
-        self.data_segment(env, self.snd_una, len, fin)
+    fn urgent_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
+        if self.is(Marks::RETRANSMIT) {
+            self.marks.remove(Marks::RETRANSMIT);
+            if let Some(segment) = self.retransmit(env, true) {
+                return Some(segment);
+            }
+        }
+        let due = self.is(Marks::TAIL_PROBE_DUE);
+        self.marks.remove(Marks::TAIL_PROBE_DUE);
+        (due && self.is_outstanding()).then(|| self.tail_probe(env))
+    }
+
+    /// The first of what is lost, if the congestion window has room for it; `urgent` where it goes anyway. What lies
+    /// beyond the peer's window, which it has taken back then, waits.
+    #[cold]
+    fn retransmit(&mut self, env: &mut Env<'_, '_>, urgent: bool) -> Option<Outgoing> {
+        let (start, end) = self.scoreboard.first_lost(env.pool, self.snd_una)?;
+        let len = end.0.wrapping_sub(start.0).min(u32::from(self.mss));
+        let room = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
+        let offered = (start + len).le(self.snd_una + self.snd_wnd);
+        if !urgent && (len > room || (!offered && start != self.snd_una)) {
+            return None;
+        }
+        Some(self.repeat(env, start, start + len))
+    }
+
+    /// What lies between two sequence numbers, once more; the FIN if it is among them.
+    fn repeat(&mut self, env: &mut Env<'_, '_>, start: Seq, end: Seq) -> Outgoing {
+        let text_end = self.snd_una + self.snd.len();
+        let fin = self.is(Marks::FIN_SENT) && end.gt(text_end);
+        let len = end.min(text_end).0.wrapping_sub(start.0);
+        self.data_segment(env, start, len, fin)
+    }
+
+    /// New data if the peer has room for it, else the last segment again (RFC 8985 7.3).
+    fn tail_probe(&mut self, env: &mut Env<'_, '_>) -> Outgoing {
+        let window = self.snd_wnd.saturating_sub(self.flight_bytes());
+        let len = self.unsent_bytes().min(window).min(u32::from(self.mss));
+        let again = len == 0;
+        let segment = if again {
+            let last = self.flight_bytes().min(u32::from(self.mss));
+            self.repeat(env, self.snd_nxt - last, self.snd_nxt)
+        } else {
+            let fin = self.fin_is_unsent() && len == self.unsent_bytes() && window > len;
+            self.data_segment(env, self.snd_nxt, len, fin)
+        };
+        self.note_tail_probe(self.snd_nxt, again);
+        segment
     }
 
     /// Asks a silent peer for an acknowledgement: with what its window has room for, else with an old sequence number
@@ -317,7 +409,7 @@ impl Tcb {
         }
         if self.has_unsent() && !self.is_outstanding() {
             let at = self.retransmit_at(env.now);
-            self.deadlines.set(Timer::Retransmit, at);
+            self.wait_until(Wait::Retransmission, at);
         }
         self.counters.probes += 1;
         Outgoing::bare(self.snd_una - 1, Flags::ACK)
@@ -332,22 +424,23 @@ impl Tcb {
         }
         self.marks.remove(Marks::SYN_DUE);
         let end = self.iss + 1;
-        if self.snd_max == end {
+        if self.snd_nxt == end {
             self.counters.retransmits += 1;
             self.marks.remove(Marks::RTT_TIMED);
         } else {
             self.time_segment(end, env.now);
         }
-        (self.snd_nxt, self.snd_max) = (end, end);
+        self.snd_nxt = end;
         let at = self.retransmit_at(env.now);
-        self.deadlines.set(Timer::Retransmit, at);
+        self.wait_until(Wait::Retransmission, at);
         let acks = self.state() == State::SynReceived;
         let flags = if acks {
             Flags::SYN | Flags::ACK
         } else {
             Flags::SYN
         };
-        Some(Outgoing::bare(self.iss, flags))
+        let ecn = self.ecn.syn_flags(acks, self.retries > 0);
+        Some(Outgoing::bare(self.iss, flags | ecn))
     }
 
     /// The header of a segment that leaves now. What it acknowledges and announces is noted.
@@ -367,6 +460,10 @@ impl Tcb {
             self.finish_special_header(&mut repr, now);
             return repr;
         }
+        if segment.len == 0 && self.blocks.any() {
+            repr.options.sack = self.blocks.take();
+        }
+        repr.flags |= self.ecn.data_flags(segment.fresh);
         let plain = self.plain_header(now);
         repr.window = plain.window;
         repr.options.timestamps = plain.timestamps;

@@ -2,7 +2,7 @@
 //! station than before, can know the connection (RFC 5927 section 4.1).
 
 use crate::state::State;
-use crate::tcb::{Marks, Tcb};
+use crate::tcb::{Env, Tcb};
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr};
@@ -13,7 +13,7 @@ const PATH_MSS_MIN: u16 = 512;
 impl Tcb {
     /// Whether a byte with that sequence number, or SYN or FIN, was sent and is not acknowledged.
     pub fn is_in_flight(&self, seq: Seq) -> bool {
-        self.state() != State::Closed && seq.ge(self.snd_una) && seq.lt(self.snd_max)
+        self.state() != State::Closed && seq.ge(self.snd_una) && seq.lt(self.snd_nxt)
     }
 
     /// Whether a segment that ends before `end` can come from the peer: it acknowledges what may be acknowledged, its
@@ -21,7 +21,7 @@ impl Tcb {
     pub fn may_be_peers(&self, seg: &Repr, end: Seq, now: Nanos) -> bool {
         let acks = seg.flags.contains(Flags::ACK)
             && !seg.flags.contains(Flags::RST)
-            && seg.ack.le(self.snd_max)
+            && seg.ack.le(self.snd_nxt)
             && seg.ack.ge(self.snd_una - self.snd_wnd_max);
         match self.state() {
             State::Closed | State::Listen => false,
@@ -47,7 +47,7 @@ impl Tcb {
     }
 
     /// The path carries less than we send: smaller segments, and the first one again at once.
-    pub(crate) fn on_path_limit(&mut self, mss: u16) {
+    pub(crate) fn on_path_limit(&mut self, env: &mut Env<'_, '_>, mss: u16) {
         let mss = mss.max(PATH_MSS_MIN);
         if self.path_mss != 0 && self.path_mss <= mss {
             return;
@@ -59,9 +59,7 @@ impl Tcb {
         }
         self.set_segment_size();
         if self.mss < before && self.is_outstanding() {
-            self.snd_nxt = self.snd_una;
-            self.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
-            self.marks.remove(Marks::RTT_TIMED);
+            self.on_flight_too_long(env);
         }
     }
 }

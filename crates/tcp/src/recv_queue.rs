@@ -100,14 +100,15 @@ impl RecvQueue {
     }
 
     /// Keeps bytes that begin at `seq`, beyond RCV.NXT, as far as they are new and at most `chunks_max` chunks wait.
+    /// Returns how many of the first ones are here now.
     pub(crate) fn insert_ahead(
         &mut self,
         pool: &mut ChunkPool<'_>,
         seq: Seq,
         payload: Foreign<'_>,
         chunks_max: u32,
-    ) {
-        let (mut seq, mut rest) = (seq, payload);
+    ) -> u32 {
+        let (from, mut seq, mut rest) = (seq, seq, payload);
         // The usual case after a single loss: behind all that waits already.
         let mut before = NONE;
         let mut after = self.ahead_head;
@@ -128,7 +129,7 @@ impl RecvQueue {
             };
             let kept = self.fill_gap(pool, &mut before, after, (seq, rest.first(gap)), chunks_max);
             if kept < gap {
-                return;
+                return (seq + clamp_u32(kept)).0.wrapping_sub(from.0);
             }
             let covered = if after == NONE {
                 gap
@@ -139,6 +140,7 @@ impl RecvQueue {
             seq += clamp_u32(covered);
             rest = rest.skip(covered);
         }
+        seq.0.wrapping_sub(from.0)
     }
 
     /// Puts bytes between two chunks of the list, into the first one's spare room and then into new chunks.

@@ -1,5 +1,6 @@
 //! Round-trip time and the retransmission timeout (RFC 6298), with Linux's bounds.
 
+use crate::recovery::scoreboard::ticks;
 use crate::tcb::{Marks, Tcb};
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
@@ -11,6 +12,8 @@ const RTO_INITIAL: Nanos = Nanos::from_secs(1);
 const RTO_VARIANCE_MIN: u64 = Nanos::from_millis(200).0;
 /// The longest timeout (`TCP_RTO_MAX`).
 const RTO_MAX: Nanos = Nanos::from_secs(120);
+/// The least time before a tail probe: a peer that computes for a moment is not a loss.
+const PROBE_MIN: Nanos = Nanos::from_millis(10);
 
 /// What is known of the round trip.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -25,7 +28,10 @@ pub(crate) struct Rtt {
     sent: Nanos,
     /// The acknowledgement that ends it.
     seq: Seq,
-    _reserved: u32,
+    /// A sixteenth of SRTT in [`ticks`]: what is sent within it counts as sent together.
+    pub(crate) grain: u32,
+    /// How long to wait for acknowledgements before the tail is probed (PTO of RFC 8985).
+    probe_after: Nanos,
 }
 
 impl Rtt {
@@ -36,8 +42,15 @@ impl Rtt {
         min_ns: u64::MAX,
         sent: Nanos::ZERO,
         seq: Seq(0),
-        _reserved: 0,
+        grain: 0,
+        probe_after: Nanos::NEVER,
     };
+
+    /// See the field.
+    #[inline]
+    pub(crate) const fn probe_after(&self) -> Nanos {
+        self.probe_after
+    }
 
     /// The timeout after so many doublings (RFC 6298 5.5).
     #[inline]
@@ -64,6 +77,8 @@ impl Rtt {
             .srtt_ns
             .saturating_add((4 * self.rttvar_ns).max(RTO_VARIANCE_MIN));
         self.rto = Nanos(rto).min(RTO_MAX);
+        self.grain = ticks(Nanos(self.srtt_ns / 16));
+        self.probe_after = Nanos(2 * self.srtt_ns).max(PROBE_MIN);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::recv_queue::chunks_ahead_max;
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use crate::validate::{Verdict, is_older};
-use sidestep_shm::{Foreign, ForeignMut, Nanos};
+use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
 use sidestep_wire::plain::Plain;
 use sidestep_wire::tcp::{Flags, Repr};
@@ -101,11 +101,12 @@ impl Tcb {
         self.state == State::Established as u8
             && self.phase == Phase::Open as u8
             && self.dup_acks == 0
+            && self.ecn.is_off()
             && seg.seq == self.rcv_nxt
             && payload_len <= self.rcv_wnd() as usize
             && self.rcv.is_contiguous()
             && seg.ack.ge(self.snd_una)
-            && seg.ack.le(self.snd_max)
+            && seg.ack.le(self.snd_nxt)
             && (payload_len > 0 || seg.ack != self.snd_una)
             && timestamps_ok
     }
@@ -116,7 +117,7 @@ impl Tcb {
         let mut taken = self.rcv.append(env.pool, payload);
         if taken < payload.len() {
             // The pool is exhausted. What waits behind a hole is worth less than what is next.
-            self.rcv.clear_ahead(env.pool);
+            self.clear_ahead(env.pool);
             taken += self.rcv.append(env.pool, payload.skip(taken));
             if taken < payload.len() {
                 self.counters.dropped_no_buffer += 1;
@@ -168,13 +169,14 @@ impl Tcb {
         }
         let mut events = Events::empty();
         if self.state() == State::SynReceived {
-            if !(seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_max)) {
+            if !(seg.ack.gt(self.snd_una) && seg.ack.le(self.snd_nxt)) {
                 self.reset_with(seg.ack);
                 return events;
             }
             events |= self.establish(env, seg);
         }
         self.note_alive(env);
+        self.ecn.on_flags(seg.flags);
         let Some(more) = self.on_ack(env, seg, payload.len()) else {
             return events;
         };
@@ -256,14 +258,15 @@ impl Tcb {
             // Repeated or beyond the window: the peer should hear at once where we are (RFC 5681 4.2).
             self.marks.insert(Marks::ACK_NOW);
         }
+        if known > 0 {
+            let from = seq - u32::try_from(known).unwrap_or(0);
+            self.note_arrived_twice(from, seq);
+        }
         if new.is_empty() {
             return Events::empty();
         }
         if seq != self.rcv_nxt {
-            self.marks.insert(Marks::ACK_NOW);
-            self.counters.segments_ahead += 1;
-            let chunks_max = chunks_ahead_max(self.rcv_buf_bytes);
-            self.rcv.insert_ahead(env.pool, seq, new, chunks_max);
+            self.keep_ahead(env, seq, new);
             return Events::empty();
         }
         let hole = !self.rcv.is_contiguous();
@@ -271,17 +274,42 @@ impl Tcb {
         if hole {
             let before = self.rcv_nxt;
             self.rcv_nxt = self.rcv.advance(env.pool, before);
+            self.blocks.advance(self.rcv_nxt);
             self.counters.bytes_received += u64::from(self.rcv_nxt.0.wrapping_sub(before.0));
             self.marks.insert(Marks::ACK_NOW);
         }
         events
     }
 
+    /// Keeps text that came ahead of a hole, and tells the peer.
+    fn keep_ahead(&mut self, env: &mut Env<'_, '_>, seq: Seq, text: Foreign<'_>) {
+        self.marks.insert(Marks::ACK_NOW);
+        self.counters.segments_ahead += 1;
+        let chunks_max = chunks_ahead_max(self.rcv_buf_bytes);
+        let kept = self.rcv.insert_ahead(env.pool, seq, text, chunks_max);
+        if self.is(Marks::SACK_PERMITTED) && kept > 0 {
+            self.blocks.add(seq, seq + kept);
+        }
+    }
+
+    /// Text came that was here already: with SACK the peer is told (RFC 2883).
+    pub(crate) fn note_arrived_twice(&mut self, from: Seq, to: Seq) {
+        if self.is(Marks::SACK_PERMITTED) {
+            self.blocks.note_repeated(from, to);
+        }
+    }
+
+    /// Drops what waits behind holes; the peer will not hear of it again.
+    pub(crate) fn clear_ahead(&mut self, pool: &mut ChunkPool<'_>) {
+        self.rcv.clear_ahead(pool);
+        self.blocks.clear();
+    }
+
     /// The peer's FIN is next in sequence (3.10.7.4, eighth).
     fn on_fin(&mut self, env: &mut Env<'_, '_>) -> Events {
         self.rcv_nxt += 1;
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
-        self.rcv.clear_ahead(env.pool);
+        self.clear_ahead(env.pool);
         let events = match self.state() {
             State::Established => {
                 self.set_state(State::CloseWait);

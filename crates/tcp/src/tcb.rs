@@ -3,15 +3,20 @@
 //! ```text
 //! byte   0  state, phase, marks, sequence space          what every segment reads and writes
 //!       64  receive queue, send queue and its cursor
-//!      128  congestion window, deadlines, round-trip time
-//!      232  times, buffer sizes, ports, options, counters
+//!      128  deadlines, round-trip time, congestion window
+//!      320  what is known of everything in flight
+//!      464  times, buffer sizes, ports, options, counters, loss recovery
 //! ```
 //! All fields are written by the holder of the stack's lock only.
 
-use crate::congestion::Congestion;
+use crate::congestion::{Algorithm, Congestion};
+use crate::ecn::{Ecn, EcnBits};
 use crate::info::Counters;
+use crate::recovery::Recovery;
+use crate::recovery::scoreboard::Scoreboard;
 use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
+use crate::sack_blocks::Blocks;
 use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
 use crate::timer::Deadlines;
@@ -47,6 +52,12 @@ pub struct Settings {
     pub timestamps: bool,
     /// Offer window scaling (RFC 7323).
     pub window_scale: bool,
+    /// Offer selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: Ecn,
+    /// What moves the congestion window.
+    pub congestion: Algorithm,
     /// How often a SYN is repeated before giving up.
     pub syn_retries: u8,
     /// How often data is repeated before giving up.
@@ -64,6 +75,9 @@ impl Default for Settings {
             time_wait: Nanos::from_secs(60),
             timestamps: true,
             window_scale: true,
+            sack: true,
+            ecn: Ecn::Accept,
+            congestion: Algorithm::Cubic,
             syn_retries: 6,
             data_retries: 15,
         }
@@ -81,7 +95,7 @@ bitflags! {
         const SYN_DUE = 1;
         /// An acknowledgement is to be sent at once.
         const ACK_NOW = 1 << 1;
-        /// The segment at SND.UNA is to be sent again, whatever the windows say.
+        /// The first segment that is lost is to be sent again, whatever the windows say.
         const RETRANSMIT = 1 << 2;
         /// Queued data or a FIN may be sendable.
         const SEND_DUE = 1 << 3;
@@ -89,8 +103,10 @@ bitflags! {
         const PROBE_DUE = 1 << 4;
         /// A RST with sequence number `reset_seq` is to be sent.
         const RST_DUE = 1 << 5;
+        /// A tail probe is to be sent (RFC 8985 section 7).
+        const TAIL_PROBE_DUE = 1 << 29;
         /// Any of these makes `wants_output`.
-        const OUTPUT = 0x3f;
+        const OUTPUT = 0x3f | 1 << 29;
 
         /// An acknowledgement is owed, by the delayed-ACK deadline at the latest.
         const ACK_PENDING = 1 << 6;
@@ -149,7 +165,7 @@ pub struct Tcb {
     pub(crate) state: u8,
     /// A [`Phase`](crate::Phase) of loss recovery.
     pub(crate) phase: u8,
-    /// Duplicate acknowledgements in a row.
+    /// Duplicate acknowledgements in a row; with SACK, 1 while anything is amiss in flight.
     pub(crate) dup_acks: u8,
     /// Timeouts in a row without progress.
     pub(crate) retries: u8,
@@ -165,10 +181,12 @@ pub struct Tcb {
 
     // Send sequence space (RFC 9293 3.3.1).
     pub(crate) snd_una: Seq,
-    /// Next to send; falls back to SND.UNA on a retransmission timeout.
+    /// Highest sequence number ever sent, plus one: what is sent again does not move it.
     pub(crate) snd_nxt: Seq,
-    /// Highest sequence number ever sent, plus one.
-    pub(crate) snd_max: Seq,
+    /// A [`Wait`](crate::timer::Wait): what the first deadline is for.
+    pub(crate) wait: u8,
+    pub(crate) ecn: EcnBits,
+    pub(crate) _reserved: [u8; 2],
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: Seq,
     pub(crate) snd_wl2: Seq,
@@ -191,9 +209,16 @@ pub struct Tcb {
 
     pub(crate) rcv: RecvQueue,
     pub(crate) snd: SendQueue,
-    pub(crate) congestion: Congestion,
     pub(crate) deadlines: Deadlines,
     pub(crate) rtt: Rtt,
+    pub(crate) congestion: Congestion,
+    /// SND.NXT when recovery began (RFC 6582).
+    pub(crate) recover: Seq,
+    /// Without SACK: bytes that must have left the network, by duplicate acknowledgements.
+    pub(crate) left_bytes: u32,
+    pub(crate) scoreboard: Scoreboard,
+    /// The largest window the peer ever offered.
+    pub(crate) snd_wnd_max: u32,
 
     /// When something was last received, data was last sent, data was last received.
     pub(crate) last_rx: Nanos,
@@ -203,10 +228,6 @@ pub struct Tcb {
     pub(crate) stalled_since: Nanos,
     /// When the last rate-limited acknowledgement was sent (RFC 5961 section 10).
     pub(crate) challenged_at: Nanos,
-    /// Highest sequence number sent when recovery began (RFC 6582).
-    pub(crate) recover: Seq,
-    /// The largest window the peer ever offered.
-    pub(crate) snd_wnd_max: u32,
     /// Where the peer's FIN is in sequence.
     pub(crate) rcv_fin: Seq,
     /// Sequence number of the RST to send.
@@ -237,17 +258,20 @@ pub struct Tcb {
     pub(crate) keep_interval_s: u16,
     /// Most payload in a segment, without options, that the path carries; 0 where nothing is known of it.
     pub(crate) path_mss: u16,
-    pub(crate) _reserved: [u8; 4],
+    pub(crate) _reserved2: [u8; 4],
     pub(crate) user_timeout_ms: u32,
     pub(crate) time_wait: Nanos,
+    pub(crate) blocks: Blocks,
+    pub(crate) recovery: Recovery,
     pub(crate) counters: Counters,
 }
 
 /// A table entry should stay small: an idle connection costs 2 KiB at most, all told.
-const _: () = assert!(size_of::<Tcb>() <= 512);
+const _: () = assert!(size_of::<Tcb>() <= 832);
 const _: () = assert!(core::mem::offset_of!(Tcb, rcv) == 64);
-const _: () = assert!(core::mem::offset_of!(Tcb, congestion) == 128);
-const _: () = assert!(core::mem::offset_of!(Tcb, last_rx) == 232);
+const _: () = assert!(core::mem::offset_of!(Tcb, deadlines) == 128);
+const _: () = assert!(core::mem::offset_of!(Tcb, scoreboard) == 320);
+const _: () = assert!(core::mem::offset_of!(Tcb, last_rx) == 464);
 
 impl Tcb {
     /// A CLOSED connection.
@@ -317,7 +341,7 @@ impl Tcb {
         }
     }
 
-    /// Bytes and flags in flight: from SND.UNA up to what was last sent in order.
+    /// Bytes and flags that are sent and not acknowledged in sequence.
     #[inline]
     pub(crate) const fn flight_bytes(&self) -> u32 {
         self.snd_nxt.0.wrapping_sub(self.snd_una.0)
@@ -326,7 +350,7 @@ impl Tcb {
     /// Whether something sent is not yet acknowledged.
     #[inline]
     pub(crate) fn is_outstanding(&self) -> bool {
-        self.snd_max != self.snd_una
+        self.snd_nxt != self.snd_una
     }
 
     /// Queued bytes that SND.NXT has not passed.

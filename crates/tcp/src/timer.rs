@@ -32,6 +32,18 @@ pub(crate) enum Timer {
 
 const TIMERS: usize = 5;
 
+/// What [`Timer::Retransmit`] is set for. Stored as a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wait {
+    /// To send again, or to probe a closed window.
+    Retransmission = 0,
+    /// To probe the tail (RFC 8985 section 7).
+    TailProbe = 1,
+    /// To call lost what has not arrived by then (RFC 8985 section 6).
+    Reordering = 2,
+}
+
 /// One deadline for each [`Timer`], [`Nanos::NEVER`] where it is not set.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -109,7 +121,11 @@ impl Tcb {
         }
         let mut events = Events::empty();
         if self.deadlines.take_due(Timer::Retransmit, env.now) {
-            events |= self.on_retransmit_deadline(env);
+            match core::mem::take(&mut self.wait) {
+                wait if wait == Wait::TailProbe as u8 => self.on_tail_probe_deadline(env),
+                wait if wait == Wait::Reordering as u8 => self.on_reordering_deadline(env),
+                _ => events |= self.on_retransmit_deadline(env),
+            }
         }
         if self.state() != State::Closed && self.deadlines.take_due(Timer::Keepalive, env.now) {
             events |= self.on_keepalive_deadline(env);
@@ -133,7 +149,7 @@ impl Tcb {
             self.marks.remove(Marks::RTT_TIMED);
             self.marks.insert(Marks::SYN_DUE);
         } else if outstanding {
-            self.on_retransmission_timeout();
+            self.on_retransmission_timeout(env);
         } else {
             self.marks.insert(Marks::PROBE_DUE);
         }
@@ -171,11 +187,28 @@ impl Tcb {
     pub(crate) fn rearm_retransmit(&mut self, now: Nanos) {
         if self.is_outstanding() {
             self.stalled_since = now;
-            self.deadlines
-                .set(Timer::Retransmit, self.retransmit_at(now));
+            self.watch(now);
         } else {
             self.deadlines.clear(Timer::Retransmit);
         }
+    }
+
+    /// Sets the deadline that is right for what is outstanding now.
+    #[inline]
+    pub(crate) fn watch(&mut self, now: Nanos) {
+        let at = self.retransmit_at(now);
+        let probe = now + self.rtt.probe_after();
+        if probe < at && self.may_probe_tail() {
+            self.wait_until(Wait::TailProbe, probe);
+        } else {
+            self.wait_until(Wait::Retransmission, at);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wait_until(&mut self, wait: Wait, at: Nanos) {
+        self.wait = wait as u8;
+        self.deadlines.set(Timer::Retransmit, at);
     }
 
     /// When to lose patience, from now on; not after the user timeout.

@@ -85,7 +85,7 @@ impl Tcb {
             && !self.is(Marks::PASSIVE)
             && seg.flags.contains(Flags::SYN | Flags::ACK)
             && seg.seq == self.irs
-            && seg.ack == self.snd_max
+            && seg.ack == self.snd_nxt
     }
 
     /// A segment outside of the window: an old one, a probe, or a forged one.
@@ -104,6 +104,10 @@ impl Tcb {
             self.marks.insert(Marks::ACK_NOW);
             self.restart_time_wait(now);
             return;
+        }
+        if payload_len > 0 && seg.seq.lt(self.rcv_nxt) && state.is_synchronized() {
+            let end = seg.seq + u32::try_from(payload_len).unwrap_or(0);
+            self.note_arrived_twice(seg.seq, end.min(self.rcv_nxt));
         }
         self.answer_unacceptable(seg.seq_len(payload_len) as usize, now);
     }

@@ -47,6 +47,9 @@ mod field {
 
 /// Version 4, five words.
 const V4_START: u8 = 0x45;
+/// Congestion was experienced (RFC 3168 section 5).
+const V4_CONGESTION: u8 = 0x03;
+const V6_CONGESTION: u8 = 0x30;
 /// More fragments, or an offset.
 const FRAGMENT_BITS: u16 = 0x3fff;
 const PROTOCOL_TCP: u8 = 6;
@@ -109,6 +112,7 @@ pub fn parse_v4(head: &[u8; V4_BYTES], frame_len: usize) -> Option<Arrived> {
     let length = usize::from(u16_at(head, field::V4_LENGTH));
     let ours = u16_at(head, field::ETHERTYPE) == 0x0800
         && head[field::IP] == V4_START
+        && head[field::IP + 1] & V4_CONGESTION != V4_CONGESTION
         && u16_at(head, field::V4_FRAGMENT) & FRAGMENT_BITS == 0
         && head[field::V4_PROTOCOL] == PROTOCOL_TCP
         && LINK + length <= frame_len
@@ -141,6 +145,7 @@ pub fn parse_v6(head: &[u8; V6_BYTES], frame_len: usize) -> Option<Arrived> {
     );
     let ours = u16_at(head, field::ETHERTYPE) == 0x86dd
         && head[field::IP] >> 4 == 6
+        && head[field::IP + 1] & V6_CONGESTION != V6_CONGESTION
         && head[field::V6_NEXT] == PROTOCOL_TCP
         && LINK + 40 + length <= frame_len
         && length >= TCP

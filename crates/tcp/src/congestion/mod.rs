@@ -1,16 +1,23 @@
 //! How much may be in flight. One file an algorithm, chosen by a byte in the connection.
 //!
-//! An algorithm answers four questions on the [`Congestion`] state: what an acknowledgement, a loss, a timeout and an
-//! idle time do to the window. When a loss has happened is the business of `recovery`.
+//! An algorithm answers two questions on the [`Congestion`] state: what an acknowledgement beyond slow start does to the
+//! window, and what a loss does. Slow start (with `hystart`, its end by delay) and what is left of an unused window
+//! (RFC 7661) are the same for all. When a loss has happened is the business of `recovery`.
 
+mod cubic;
+mod hystart;
 mod reno;
 
+use sidestep_shm::Nanos;
+use sidestep_wire::Seq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Segments that may be sent before the first acknowledgement (RFC 6928).
 const INITIAL_SEGMENTS: u32 = 10;
 /// No window grows beyond this, so that sums with it never overflow.
 const CWND_MAX: u32 = 1 << 30;
+/// How long a window lasts of which less than half is used (RFC 7661 4.4).
+const NOT_VALIDATED: Nanos = Nanos::from_secs(300);
 
 /// The algorithms there are. Stored as a byte; one that is none of them reads as [`Algorithm::Reno`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +25,31 @@ const CWND_MAX: u32 = 1 << 30;
 pub enum Algorithm {
     /// RFC 5681.
     Reno = 0,
+    /// RFC 9438.
+    Cubic = 1,
 }
 
 impl Algorithm {
-    const fn from_byte(_byte: u8) -> Self {
-        Self::Reno
+    const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Cubic,
+            _ => Self::Reno,
+        }
     }
 
     /// The name, as `TCP_CONGESTION` has it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reno => "reno",
+            Self::Cubic => "cubic",
         }
+    }
+
+    /// The algorithm of that name.
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        [Self::Reno, Self::Cubic]
+            .into_iter()
+            .find(|algorithm| algorithm.name().as_bytes() == name)
     }
 }
 
@@ -37,23 +57,53 @@ impl Algorithm {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Congestion {
+    cubic: cubic::Cubic,
+    hystart: hystart::HyStart,
     pub(crate) cwnd: u32,
     pub(crate) ssthresh: u32,
     /// Bytes acknowledged since the window last grew (RFC 3465).
     acked_bytes: u32,
     algorithm: u8,
     _reserved: [u8; 3],
+    /// When more than half of the window was last in use.
+    pub(crate) validated_at: Nanos,
+}
+
+/// What a reduction can be taken back to.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Prior {
+    cubic: cubic::Cubic,
+    cwnd: u32,
+    ssthresh: u32,
+}
+
+/// An acknowledgement by which the window may grow.
+pub(crate) struct Growth {
+    pub(crate) now: Nanos,
+    /// Bytes that it acknowledges.
+    pub(crate) acked_bytes: u32,
+    pub(crate) mss: u32,
+    pub(crate) srtt_ns: u64,
+    pub(crate) min_rtt_ns: u64,
+    /// How long the newest of them took, where that is known.
+    pub(crate) rtt: Option<Nanos>,
+    pub(crate) una: Seq,
+    pub(crate) nxt: Seq,
 }
 
 impl Congestion {
     /// The state of a connection that begins.
-    pub(crate) fn new(algorithm: Algorithm, mss: u32) -> Self {
+    pub(crate) fn new(algorithm: Algorithm, mss: u32, now: Nanos) -> Self {
         Self {
             cwnd: initial_window(mss),
             ssthresh: u32::MAX,
             acked_bytes: 0,
             algorithm: algorithm as u8,
             _reserved: [0; 3],
+            validated_at: now,
+            cubic: cubic::Cubic::START,
+            hystart: hystart::HyStart::START,
         }
     }
 
@@ -62,40 +112,106 @@ impl Congestion {
         Algorithm::from_byte(self.algorithm)
     }
 
+    /// Another one goes on from the same window.
+    pub(crate) const fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.algorithm = algorithm as u8;
+        self.cubic = cubic::Cubic::START;
+        self.acked_bytes = 0;
+    }
+
     /// Whether the window still doubles with each round trip.
     #[inline]
     pub(crate) const fn in_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
     }
 
-    /// New data was acknowledged while nothing is lost and the window was in use.
+    /// New data was acknowledged while the window was in use.
     #[inline]
-    pub(crate) fn on_ack(&mut self, acked_bytes: u32, mss: u32) {
-        match self.algorithm() {
-            Algorithm::Reno => reno::on_ack(self, acked_bytes, mss),
+    pub(crate) fn on_ack(&mut self, ack: &Growth) {
+        if self.in_slow_start() {
+            self.slow_start(ack);
+        } else {
+            match self.algorithm() {
+                Algorithm::Reno => reno::on_ack(self, ack),
+                Algorithm::Cubic => cubic::on_ack(self, ack),
+            }
         }
         self.cwnd = self.cwnd.min(CWND_MAX);
     }
 
-    /// A loss was noticed by duplicate acknowledgements; sets SSTHRESH.
-    pub(crate) fn on_loss(&mut self, flight_bytes: u32, mss: u32) {
-        match self.algorithm() {
-            Algorithm::Reno => reno::on_loss(self, flight_bytes, mss),
+    /// RFC 5681 3.1. The first one may end before there is a loss.
+    fn slow_start(&mut self, ack: &Growth) {
+        let mut bytes = ack.acked_bytes;
+        if self.ssthresh == u32::MAX {
+            match self.hystart.on_ack(ack) {
+                hystart::Pace::Full => {}
+                hystart::Pace::Slower => bytes /= hystart::GROWTH_DIVISOR,
+                hystart::Pace::Enough => {
+                    self.ssthresh = self.cwnd;
+                    return;
+                }
+            }
         }
+        self.cwnd = self.cwnd.saturating_add(bytes).min(self.ssthresh);
+    }
+
+    /// A loss was noticed, or the peer reports congestion; sets SSTHRESH.
+    pub(crate) fn on_loss(&mut self, now: Nanos, flight_bytes: u32, mss: u32) {
+        // What was not in use does not count (RFC 7661 4.4.1).
+        let flight = flight_bytes.min(self.cwnd);
+        match self.algorithm() {
+            Algorithm::Reno => reno::on_loss(self, flight),
+            Algorithm::Cubic => cubic::on_loss(self, flight, mss),
+        }
+        self.ssthresh = self.ssthresh.max(2 * mss);
+        self.acked_bytes = 0;
+        self.validated_at = now;
     }
 
     /// The retransmission timer expired. `first` unless it had before, without progress since.
-    pub(crate) fn on_timeout(&mut self, flight_bytes: u32, mss: u32, first: bool) {
+    pub(crate) fn on_timeout(&mut self, now: Nanos, flight_bytes: u32, mss: u32, first: bool) {
         if first {
-            self.on_loss(flight_bytes, mss);
+            self.on_loss(now, flight_bytes, mss);
         }
         self.cwnd = mss;
         self.acked_bytes = 0;
     }
 
-    /// Nothing was sent for longer than a timeout: the path may have changed (RFC 5681 4.1).
-    pub(crate) fn on_idle(&mut self, mss: u32) {
-        self.cwnd = self.cwnd.min(initial_window(mss));
+    /// What [`revert`](Self::revert) needs.
+    pub(crate) const fn prior(&self) -> Prior {
+        Prior {
+            cwnd: self.cwnd,
+            ssthresh: self.ssthresh,
+            cubic: self.cubic,
+        }
+    }
+
+    /// The reduction was for nothing.
+    pub(crate) fn revert(&mut self, prior: &Prior) {
+        self.cwnd = self.cwnd.max(prior.cwnd);
+        self.ssthresh = self.ssthresh.max(prior.ssthresh);
+        self.cubic = prior.cubic;
+    }
+
+    /// Whether so little was used for so long that the path may have changed.
+    #[inline]
+    pub(crate) fn is_stale(&self, now: Nanos) -> bool {
+        now - self.validated_at > NOT_VALIDATED
+    }
+
+    /// Halves a stale window, down to the initial one (RFC 7661 4.4.2).
+    #[cold]
+    pub(crate) fn shrink_stale(&mut self, now: Nanos, mss: u32) {
+        let initial = initial_window(mss);
+        while self.is_stale(now) {
+            if self.cwnd <= initial {
+                self.validated_at = now;
+                break;
+            }
+            self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
+            self.cwnd = (self.cwnd / 2).max(initial);
+            self.validated_at = self.validated_at + NOT_VALIDATED;
+        }
     }
 }
 
@@ -103,3 +219,6 @@ impl Congestion {
 fn initial_window(mss: u32) -> u32 {
     INITIAL_SEGMENTS * mss
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,33 @@
-//! What was lost and is to be sent again. One file a way of finding out.
+//! What was lost and is to be sent again. One file a way of finding out, or of going on from there.
 //!
-//! The entry points are called with the connection's sequence variables up to date; they ask for retransmissions by
-//! marks and move the congestion window through `congestion`.
+//! | file | of |
+//! | --- | --- |
+//! | `scoreboard` | what is known of everything in flight |
+//! | `sack` | what the peer says it has (RFC 2018, RFC 2883) |
+//! | `rack` | losses told by time (RFC 8985) |
+//! | `tail_probe` | losses at the end, about which nobody says anything (RFC 8985 section 7) |
+//! | `newreno` | losses told by duplicate acknowledgements, where the peer knows no SACK (RFC 6582) |
+//! | `prr` | how fast to send while a loss is mended (RFC 9937) |
+//! | `spurious` | what was no loss after all (RFC 5682, RFC 3522, RFC 4015) |
+//!
+//! An acknowledgement in the undisturbed state only goes through [`Tcb::on_progress`]; all else through
+//! [`Tcb::on_disturbed_ack`], whose steps are in the order of RFC 8985.
 
 mod newreno;
+mod prr;
+mod rack;
+mod sack;
+pub(crate) mod scoreboard;
+mod spurious;
+mod tail_probe;
 
-use crate::tcb::{Marks, Tcb};
+use crate::congestion::{Growth, Prior};
+use crate::tcb::{Env, Marks, Tcb};
+use crate::timer::Wait;
+use scoreboard::{Delivered, span, ticks};
+use sidestep_shm::Nanos;
+use sidestep_wire::Seq;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Where loss recovery stands. Stored as a byte; one that is none of them reads as [`Phase::Open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +35,49 @@ use crate::tcb::{Marks, Tcb};
 pub enum Phase {
     /// Nothing is known to be lost.
     Open = 0,
-    /// A loss was noticed by duplicate acknowledgements and is being mended.
+    /// A loss was noticed and is being mended.
     Recovery = 1,
-    /// The retransmission timer expired; everything outstanding is sent again in order.
+    /// The retransmission timer expired; what is outstanding is sent again in order.
     Loss = 2,
+}
+
+/// What recovery remembers.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Recovery {
+    rack: rack::Rack,
+    prr: prr::Prr,
+    /// End of the tail probe that is on its way, by `tail_probe`.
+    probe_end: Seq,
+    /// A [`tail_probe::Kind`].
+    probe: u8,
+    /// A [`spurious::Frto`].
+    frto: u8,
+    /// Whether there is something to go back to in `prior`.
+    can_undo: u8,
+    _reserved: u8,
+    undo: spurious::Undo,
+    /// SND.NXT when the window was last reduced because of marks (RFC 3168 6.1.2).
+    pub(crate) marked: Seq,
+    /// The window before the last reduction.
+    prior: Prior,
+}
+
+/// What an acknowledgement that is not a plain one says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Acked {
+    /// What has arrived.
+    pub(crate) delivered: Delivered,
+    /// By how much SND.UNA advanced.
+    pub(crate) bytes: u32,
+    /// What was in the network before.
+    pub(crate) pipe_before: u32,
+    /// It acknowledges nothing new in sequence, while something is outstanding (RFC 5681 section 2).
+    pub(crate) duplicate: bool,
+    /// Bytes that it says came twice, with their end (RFC 2883).
+    pub(crate) repeated: Option<(u32, Seq)>,
+    /// Echo of the timestamp.
+    pub(crate) echo: Option<u32>,
 }
 
 impl Tcb {
@@ -29,39 +90,223 @@ impl Tcb {
         }
     }
 
-    /// An acknowledgement came that acknowledges nothing new while data is outstanding (RFC 5681 section 2).
-    pub(crate) fn on_duplicate_ack(&mut self) {
-        newreno::on_duplicate_ack(self);
+    /// Bytes in the network, as far as is known (RFC 6675: pipe).
+    #[inline]
+    pub(crate) const fn pipe_bytes(&self) -> u32 {
+        self.flight_bytes()
+            .saturating_sub(self.scoreboard.absent_bytes())
+            .saturating_sub(self.left_bytes)
     }
 
-    /// SND.UNA advanced by `acked_bytes`; `flight_before` was in flight until now.
+    /// SND.UNA advanced by `acked_bytes` while nothing was amiss; `flight_before` was in flight until now, of which the
+    /// part that is acknowledged was sent at `sent`, in ticks.
     #[inline]
-    pub(crate) fn on_progress(&mut self, acked_bytes: u32, flight_before: u32) {
-        self.dup_acks = 0;
-        if self.phase == Phase::Open as u8 {
-            let in_use = self.congestion.in_slow_start()
-                && flight_before.saturating_mul(2) > self.congestion.cwnd;
-            if in_use || self.is(Marks::CWND_LIMITED) {
-                self.congestion.on_ack(acked_bytes, u32::from(self.mss));
+    pub(crate) fn on_progress(
+        &mut self,
+        now: Nanos,
+        acked_bytes: u32,
+        flight_before: u32,
+        sent: Option<u32>,
+    ) {
+        // More than half in use says that the window is right for the path (RFC 7661 4.3).
+        let in_use = flight_before.saturating_mul(2) > self.congestion.cwnd;
+        let limited = self.is(Marks::CWND_LIMITED);
+        if in_use || limited {
+            self.congestion.validated_at = now;
+            if limited || self.congestion.in_slow_start() {
+                self.grow_window(now, acked_bytes, sent);
             }
+        }
+    }
+
+    fn grow_window(&mut self, now: Nanos, acked_bytes: u32, sent: Option<u32>) {
+        if acked_bytes == 0 {
+            return;
+        }
+        self.congestion.on_ack(&Growth {
+            now,
+            acked_bytes,
+            mss: u32::from(self.mss),
+            srtt_ns: self.rtt.srtt_ns,
+            min_rtt_ns: self.rtt.min_ns,
+            rtt: sent.map(|sent| span(ticks(now).wrapping_sub(sent))),
+            una: self.snd_una,
+            nxt: self.snd_nxt,
+        });
+    }
+
+    /// An acknowledgement that says something of losses, or comes while some are known.
+    pub(crate) fn on_disturbed_ack(&mut self, env: &mut Env<'_, '_>, acked: &Acked) {
+        let sack = self.is(Marks::SACK_PERMITTED);
+        let mut acked = *acked;
+        if sack {
+            rack::on_delivered(self, &acked, env.now);
+            tail_probe::on_ack(self, env, &acked);
         } else {
-            newreno::on_progress(self, acked_bytes);
+            acked.delivered.bytes = newreno::delivered_bytes(self, &acked);
+            newreno::on_ack(self, env, &acked);
+        }
+        let acked = &acked;
+        spurious::on_ack(self, env, acked);
+        let before = self.phase();
+        if before != Phase::Open && self.snd_una.ge(self.recover) {
+            self.end_recovery();
+        }
+        let lost = if sack {
+            rack::detect_losses(self, env)
+        } else {
+            0
+        };
+        if self.phase() == Phase::Open && self.scoreboard.lost_bytes() > 0 {
+            self.enter_recovery(env, acked);
+        }
+        match self.phase() {
+            Phase::Open if before != Phase::Open => {}
+            Phase::Open => {
+                self.on_progress(env.now, acked.bytes, acked.pipe_before, None);
+            }
+            Phase::Recovery => prr::on_ack(self, acked, lost > 0),
+            Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None),
+        }
+        if sack {
+            let probing = self.recovery.probe != tail_probe::Kind::None as u8;
+            self.dup_acks = u8::from(self.scoreboard.absent_bytes() > 0 || probing);
+        }
+        if self.wait == Wait::TailProbe as u8 && !self.may_probe_tail() && self.is_outstanding() {
+            let at = self.retransmit_at(env.now);
+            self.wait_until(Wait::Retransmission, at);
+        }
+        self.marks.insert(Marks::SEND_DUE);
+    }
+
+    /// A loss was noticed: the window goes down, and the first segment that is lost goes out at once.
+    fn enter_recovery(&mut self, env: &mut Env<'_, '_>, acked: &Acked) {
+        self.begin_episode(env, Phase::Recovery);
+        let flight = self.flight_bytes();
+        self.congestion
+            .on_loss(env.now, flight, u32::from(self.mss));
+        prr::begin(self, acked);
+        self.marks.insert(Marks::RETRANSMIT);
+        self.counters.fast_retransmits += 1;
+    }
+
+    /// What both ways of finding a loss begin with.
+    fn begin_episode(&mut self, env: &mut Env<'_, '_>, phase: Phase) {
+        let first = self
+            .scoreboard
+            .first_lost(env.pool, self.snd_una)
+            .map_or(self.snd_una, |lost| lost.0);
+        self.recovery.prior = self.congestion.prior();
+        self.recovery.can_undo = 1;
+        self.recovery.undo = spurious::Undo::begin(first);
+        self.recovery.frto = 0;
+        self.recover = self.snd_nxt;
+        self.phase = phase as u8;
+        self.marks.remove(Marks::RTT_TIMED);
+    }
+
+    /// All that was outstanding when the loss was noticed is acknowledged.
+    fn end_recovery(&mut self) {
+        if self.phase() == Phase::Recovery {
+            // RFC 9937: what the algorithm made of the loss, however much of it was reached.
+            self.congestion.cwnd = self.congestion.ssthresh;
+        }
+        rack::on_recovered(self);
+        self.settle_open();
+    }
+
+    fn settle_open(&mut self) {
+        self.phase = Phase::Open as u8;
+        self.recovery.frto = 0;
+        (self.dup_acks, self.left_bytes) = (0, 0);
+        // Nothing was sent twice beyond this point, so duplicate acknowledgements count again at once.
+        self.recover = self.snd_una - 1;
+    }
+
+    /// The retransmission timer expired with data outstanding (RFC 6298 5.4 to 5.7, RFC 8985 6.3).
+    pub(crate) fn on_retransmission_timeout(&mut self, env: &mut Env<'_, '_>) {
+        let una = self.snd_una;
+        let first_sacked = self.scoreboard.runs(env.pool).first();
+        if first_sacked.is_some_and(scoreboard::Run::is_sacked) {
+            self.scoreboard.clear_sacked(env.pool, una);
+        }
+        let again = self.phase() == Phase::Loss;
+        self.scoreboard.mark_lost(env.pool, una, |_, _| true);
+        let (flight, mss) = (self.flight_bytes(), u32::from(self.mss));
+        if again {
+            self.recovery.frto = 0;
+            self.recover = self.snd_nxt;
+        } else {
+            self.begin_episode(env, Phase::Loss);
+            spurious::begin(self);
+        }
+        self.congestion.on_timeout(env.now, flight, mss, !again);
+        (self.dup_acks, self.left_bytes) = (0, 0);
+        self.recovery.probe = 0;
+        self.marks.remove(Marks::RTT_TIMED | Marks::TAIL_PROBE_DUE);
+        self.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
+        self.counters.timeouts += 1;
+    }
+
+    /// What is in flight was too long for the path, which says nothing of congestion: all of it goes again.
+    pub(crate) fn on_flight_too_long(&mut self, env: &mut Env<'_, '_>) {
+        let una = self.snd_una;
+        self.scoreboard.mark_lost(env.pool, una, |_, _| true);
+        self.begin_episode(env, Phase::Loss);
+        self.recovery.can_undo = 0;
+        self.left_bytes = 0;
+        self.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
+    }
+
+    /// The congestion experienced that the peer reports (RFC 3168 6.1.2): as a loss, once a round trip, with nothing to
+    /// send again.
+    pub(crate) fn on_congestion_echo(&mut self, now: Nanos) {
+        if self.phase() != Phase::Open {
+            return;
+        }
+        let flight = self.flight_bytes();
+        self.congestion.on_loss(now, flight, u32::from(self.mss));
+        self.congestion.cwnd = self.congestion.ssthresh;
+        self.recovery.can_undo = 0;
+    }
+
+    /// The time between two segments that would spread a window over a round trip, and so when the next one would go.
+    /// Nothing waits for it; it is for a sender that paces.
+    pub fn next_send_at(&self) -> Nanos {
+        let cwnd = u64::from(self.congestion.cwnd.max(1));
+        // Twice the rate in slow start, so that the window can double, and a little more otherwise (as Linux).
+        let gain = if self.congestion.in_slow_start() {
+            200
+        } else {
+            120
+        };
+        let gap = self.rtt.srtt_ns.saturating_mul(u64::from(self.mss)) / cwnd * 100 / gain;
+        self.last_tx + Nanos(gap)
+    }
+
+    /// What is in `repeated` segments is news for the timers and for the undoing of reductions.
+    pub(crate) fn note_repeated(&mut self, env: &mut Env<'_, '_>, start: Seq, end: Seq) {
+        // A tick later, so that it comes after whatever was sent in the same one.
+        let (una, now) = (self.snd_una, ticks(env.now).wrapping_add(1));
+        self.scoreboard
+            .note_repeated(env.pool, una, (start, end), now);
+        let len = end.0.wrapping_sub(start.0);
+        let stamp = self.ts_now(env.now);
+        self.recovery.undo.on_repeated(len, stamp, self.snd_nxt);
+        if self.phase() == Phase::Recovery {
+            self.recovery.prr.on_sent(len);
         }
     }
 
-    /// The retransmission timer expired with data outstanding.
-    pub(crate) fn on_retransmission_timeout(&mut self) {
-        newreno::on_timeout(self);
+    /// New data was sent while a loss is being mended.
+    #[cold]
+    pub(crate) fn note_sent_in_recovery(&mut self, len: u32) {
+        self.recovery.prr.on_sent(len);
     }
 
-    /// The window to send by: the congestion window, and on the first two duplicate acknowledgements a segment more
-    /// for each (limited transmit, RFC 3042).
+    /// Whether new data goes before what is lost, to find out whether anything is (RFC 5682).
     #[inline]
-    pub(crate) fn send_window_bytes(&self) -> u32 {
-        let cwnd = self.congestion.cwnd;
-        if self.dup_acks == 0 || self.phase() != Phase::Open {
-            return cwnd;
-        }
-        cwnd.saturating_add(u32::from(self.dup_acks.min(2)) * u32::from(self.mss))
+    pub(crate) const fn asks_by_new_data(&self) -> bool {
+        self.recovery.frto == spurious::Frto::Asked as u8
     }
 }

@@ -1,82 +1,78 @@
-//! Fast retransmit and fast recovery without SACK (RFC 5681 3.2, RFC 6582).
+//! Losses told by duplicate acknowledgements, where the peer knows no SACK (RFC 5681 3.2, RFC 6582).
+//!
+//! Each duplicate says that something has left the network, though not what: `left_bytes` counts it.
 
-use super::Phase;
-use crate::tcb::{Marks, Tcb};
+use super::{Acked, Phase};
+use crate::tcb::{Env, Marks, Tcb};
 
 /// Duplicate acknowledgements that mean a loss.
 const DUP_THRESH: u8 = 3;
 
-pub(super) fn on_duplicate_ack(tcb: &mut Tcb) {
-    tcb.dup_acks = tcb.dup_acks.saturating_add(1);
-    let mss = u32::from(tcb.mss);
-    match tcb.phase() {
-        Phase::Open if tcb.dup_acks >= DUP_THRESH && !is_echo(tcb) => enter(tcb),
-        Phase::Open => tcb.marks.insert(Marks::SEND_DUE),
-        Phase::Recovery => {
-            // A segment has left the network (RFC 6582 3.2 step 3).
-            tcb.congestion.cwnd = tcb.congestion.cwnd.saturating_add(mss);
-            tcb.marks.insert(Marks::SEND_DUE);
-        }
-        // Segments sent again that the peer had already.
-        Phase::Loss => {}
+/// Takes an acknowledgement; marks what it tells to be lost.
+pub(super) fn on_ack(tcb: &mut Tcb, env: &mut Env<'_, '_>, acked: &Acked) {
+    if acked.bytes > 0 {
+        on_progress(tcb, env, acked);
+    } else if acked.duplicate {
+        on_duplicate(tcb, env);
     }
+}
+
+fn on_duplicate(tcb: &mut Tcb, env: &mut Env<'_, '_>) {
+    tcb.dup_acks = tcb.dup_acks.saturating_add(1);
+    if tcb.phase() == Phase::Loss {
+        // Segments sent again that the peer had already.
+        return;
+    }
+    let mss = u32::from(tcb.mss);
+    let rest = tcb
+        .flight_bytes()
+        .saturating_sub(tcb.scoreboard.absent_bytes())
+        .saturating_sub(mss);
+    tcb.left_bytes = tcb.left_bytes.saturating_add(mss).min(rest);
+    if tcb.phase() == Phase::Open && tcb.dup_acks >= DUP_THRESH && !is_echo(tcb) {
+        mark_first(tcb, env);
+    }
+}
+
+fn on_progress(tcb: &mut Tcb, env: &mut Env<'_, '_>, acked: &Acked) {
+    if tcb.phase() == Phase::Open {
+        (tcb.dup_acks, tcb.left_bytes) = (0, 0);
+        return;
+    }
+    // Of what has left the network, all but the segment that was missing is acknowledged now.
+    let known = acked.bytes.saturating_sub(u32::from(tcb.mss));
+    tcb.left_bytes = tcb.left_bytes.saturating_sub(known);
+    if tcb.phase() == Phase::Recovery && tcb.snd_una.lt(tcb.recover) {
+        // A partial acknowledgement: the segment behind it is lost, too, and goes at once (RFC 6582 3.2 step 5).
+        mark_first(tcb, env);
+        tcb.marks.insert(Marks::RETRANSMIT);
+    }
+}
+
+fn mark_first(tcb: &mut Tcb, env: &mut Env<'_, '_>) {
+    let end = (tcb.snd_una + u32::from(tcb.mss)).min(tcb.snd_nxt);
+    tcb.scoreboard.mark_first_lost(env.pool, tcb.snd_una, end);
+    let left = tcb
+        .flight_bytes()
+        .saturating_sub(tcb.scoreboard.absent_bytes());
+    tcb.left_bytes = tcb.left_bytes.min(left);
 }
 
 /// Whether duplicate acknowledgements may come from segments that were sent twice after a timeout (RFC 6582 3.2
 /// step 2): while nothing beyond what was outstanding then is acknowledged.
 fn is_echo(tcb: &Tcb) -> bool {
-    tcb.recover.ge(tcb.snd_una) && tcb.recover.le(tcb.snd_max)
+    tcb.recover.ge(tcb.snd_una) && tcb.recover.le(tcb.snd_nxt)
 }
 
-fn enter(tcb: &mut Tcb) {
+/// What an acknowledgement without SACK says has arrived: a segment for a duplicate, and for progress what no duplicate
+/// spoke of before.
+pub(super) fn delivered_bytes(tcb: &Tcb, acked: &Acked) -> u32 {
     let mss = u32::from(tcb.mss);
-    tcb.congestion.on_loss(tcb.flight_bytes(), mss);
-    tcb.congestion.cwnd = tcb.congestion.ssthresh + u32::from(DUP_THRESH) * mss;
-    tcb.recover = tcb.snd_max;
-    tcb.phase = Phase::Recovery as u8;
-    tcb.marks.remove(Marks::RTT_TIMED);
-    tcb.marks.insert(Marks::RETRANSMIT);
-    tcb.counters.fast_retransmits += 1;
-}
-
-pub(super) fn on_progress(tcb: &mut Tcb, acked_bytes: u32) {
-    let mss = u32::from(tcb.mss);
-    let complete = tcb.snd_una.ge(tcb.recover);
-    tcb.marks.insert(Marks::SEND_DUE);
-    match tcb.phase() {
-        Phase::Recovery if complete => {
-            let flight = tcb.flight_bytes().max(mss);
-            tcb.congestion.cwnd = tcb.congestion.ssthresh.min(flight + mss);
-            tcb.phase = Phase::Open as u8;
-            // Nothing was sent twice beyond this point, so duplicate acknowledgements count again at once.
-            tcb.recover = tcb.snd_una - 1;
-        }
-        Phase::Recovery => {
-            // A partial acknowledgement: the segment behind it is lost, too (RFC 6582 3.2 step 5).
-            let grown = if acked_bytes >= mss { mss } else { 0 };
-            let cwnd = tcb.congestion.cwnd.saturating_sub(acked_bytes) + grown;
-            tcb.congestion.cwnd = cwnd.max(mss);
-            tcb.marks.insert(Marks::RETRANSMIT);
-        }
-        Phase::Loss | Phase::Open => {
-            tcb.congestion.on_ack(acked_bytes, mss);
-            if complete {
-                tcb.phase = Phase::Open as u8;
-            }
-        }
+    if acked.bytes == 0 {
+        // After a timeout duplicates come of what was sent again needlessly.
+        let counts = acked.duplicate && tcb.phase() != Phase::Loss;
+        return if counts { mss } else { 0 };
     }
-}
-
-pub(super) fn on_timeout(tcb: &mut Tcb) {
-    let outstanding = tcb.snd_max.0.wrapping_sub(tcb.snd_una.0);
-    let first = tcb.phase() != Phase::Loss;
-    tcb.congestion
-        .on_timeout(outstanding, u32::from(tcb.mss), first);
-    tcb.snd_nxt = tcb.snd_una;
-    tcb.recover = tcb.snd_max;
-    tcb.phase = Phase::Loss as u8;
-    tcb.dup_acks = 0;
-    tcb.marks.remove(Marks::RTT_TIMED);
-    tcb.marks.insert(Marks::RETRANSMIT | Marks::SEND_DUE);
-    tcb.counters.timeouts += 1;
+    let known = acked.bytes.saturating_sub(mss).min(tcb.left_bytes);
+    acked.bytes - known
 }

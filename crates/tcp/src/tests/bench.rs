@@ -78,11 +78,21 @@ impl Bench {
     }
 
     pub(super) fn established_with(settings: &Settings) -> Self {
+        Self::established_by(settings, false)
+    }
+
+    /// ESTABLISHED, with a peer that permits SACK, after a round trip of 20 ms.
+    pub(super) fn established_sacking(settings: &Settings) -> Self {
+        Self::established_by(settings, true)
+    }
+
+    fn established_by(settings: &Settings, sack: bool) -> Self {
         let mut bench = Self::syn_sent(settings);
-        bench.now = bench.now + ms(1);
+        bench.now = bench.now + ms(if sack { 20 } else { 1 });
         let mut syn_ack = bench.repr(PEER_ISS, OURS, Flags::SYN | Flags::ACK);
         syn_ack.options = Options {
             mss: Some(settings.mss),
+            sack_permitted: sack,
             ..Options::default()
         };
         if settings.timestamps {
@@ -129,6 +139,15 @@ impl Bench {
     pub(super) fn ack(&mut self, seq: Seq, ack: Seq, payload: &[u8]) -> Events {
         let repr = self.repr(seq, ack, Flags::ACK);
         self.feed(&repr, payload)
+    }
+
+    /// An acknowledgement with SACK blocks arrives; all by offset from our first byte.
+    pub(super) fn sack(&mut self, ack: u32, blocks: &[(u32, u32)]) -> Events {
+        let mut repr = self.repr(PEERS, OURS + ack, Flags::ACK);
+        for (start, end) in blocks {
+            repr.options.sack.push(OURS + *start, OURS + *end);
+        }
+        self.feed(&repr, &[])
     }
 
     pub(super) fn segment(&mut self, seq: Seq, ack: Seq, flags: Flags, payload: &[u8]) -> Events {

@@ -3,10 +3,14 @@
 mod bench;
 mod pair;
 
+mod ecn;
+
 mod closing;
 mod flow;
 mod handshake;
 mod loss;
+mod recovery;
+mod spurious;
 mod stream;
 mod timers;
 mod validation;
@@ -16,14 +20,14 @@ use sidestep_shm::{CHUNK_BYTES, ChunkMeta, ChunkPool, Nanos, PoolHead};
 use zerocopy::FromZeros;
 
 /// Plain memory for a pool.
-struct Memory {
+pub(crate) struct Memory {
     head: PoolHead,
     meta: Vec<ChunkMeta>,
     data: Vec<[u8; CHUNK_BYTES]>,
 }
 
 impl Memory {
-    fn new(chunks: usize) -> Self {
+    pub(crate) fn new(chunks: usize) -> Self {
         Self {
             head: PoolHead::new_zeroed(),
             meta: vec![ChunkMeta::new_zeroed(); chunks],
@@ -31,11 +35,11 @@ impl Memory {
         }
     }
 
-    fn pool(&mut self) -> ChunkPool<'_> {
+    pub(crate) fn pool(&mut self) -> ChunkPool<'_> {
         ChunkPool::new(&mut self.head, &mut self.meta, &mut self.data)
     }
 
-    fn used(&mut self) -> u32 {
+    pub(crate) fn used(&mut self) -> u32 {
         self.pool().used()
     }
 }
@@ -65,6 +69,7 @@ fn settings() -> Settings {
         mss: 1000,
         rcv_buf_bytes: 60_000,
         snd_buf_bytes: 100_000,
+        congestion: crate::Algorithm::Reno,
         ..Settings::default()
     }
 }

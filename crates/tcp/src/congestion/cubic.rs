@@ -1,0 +1,129 @@
+//! CUBIC (RFC 9438): after a loss the window comes back to where it was by a cubic function of time, lingers there, and
+//! goes on to find out more; and it is never less than what Reno would have.
+//!
+//! Windows are counted in segments here, as in the RFC.
+
+use super::{Congestion, Growth};
+use sidestep_shm::Nanos;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a loss leaves of the window (4.6).
+const BETA: f64 = 0.7;
+/// How fast the function grows, in segments a second cubed (4.1).
+const C: f64 = 0.4;
+/// By how much the Reno-friendly window grows in a round trip until it has made up for the loss (4.3).
+const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+
+/// What it remembers.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Cubic {
+    /// When the present period of congestion avoidance began; 0 if none has.
+    epoch: Nanos,
+    /// When the window last grew.
+    grown_at: Nanos,
+    /// The Reno-friendly window (`W_est`).
+    friendly: f64,
+    /// Where the function levels out (`W_max`), and the window before the loss (`cwnd_prior`).
+    origin: f32,
+    prior: f32,
+    /// Seconds until it levels out (`K`).
+    plateau_s: f32,
+    /// What the window has grown by, less whole bytes.
+    rest: f32,
+}
+
+impl Cubic {
+    pub(super) const START: Self = Self {
+        epoch: Nanos::ZERO,
+        grown_at: Nanos::ZERO,
+        friendly: 0.0,
+        origin: 0.0,
+        prior: 0.0,
+        plateau_s: 0.0,
+        rest: 0.0,
+    };
+
+    /// Congestion avoidance begins with a window of so many segments (4.2).
+    fn begin(&mut self, now: Nanos, cwnd: f64) {
+        (self.epoch, self.grown_at) = (now, now);
+        self.friendly = cwnd;
+        self.rest = 0.0;
+        if cwnd < f64::from(self.origin) {
+            self.plateau_s = narrow(((f64::from(self.origin) - cwnd) / C).cbrt());
+        } else {
+            (self.origin, self.plateau_s) = (narrow(cwnd), 0.0);
+        }
+    }
+
+    /// The function at so many seconds (equation 1).
+    fn window(&self, t_s: f64) -> f64 {
+        let t = t_s - f64::from(self.plateau_s);
+        C * t * t * t + f64::from(self.origin)
+    }
+}
+
+/// An acknowledgement in congestion avoidance.
+pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
+    let mss = f64::from(ack.mss.max(1));
+    let cwnd = f64::from(state.cwnd.max(1)) / mss;
+    let acked = f64::from(ack.acked_bytes) / mss;
+    let cubic = &mut state.cubic;
+    if cubic.epoch == Nanos::ZERO {
+        cubic.begin(ack.now, cwnd);
+    }
+    // Time in which the program used less than the window does not count (5.8).
+    let idle = (ack.now - cubic.grown_at).0;
+    if idle > 2 * ack.srtt_ns.max(1_000_000) {
+        cubic.epoch = cubic.epoch + Nanos(idle);
+    }
+    cubic.grown_at = ack.now;
+    let t_s = seconds((ack.now - cubic.epoch).0);
+    // 4.3: what Reno would have by now.
+    let made_up = cubic.friendly >= f64::from(cubic.prior);
+    cubic.friendly += if made_up { 1.0 } else { ALPHA } * acked / cwnd;
+    let grown = if cubic.window(t_s) < cubic.friendly {
+        (cubic.friendly - cwnd).clamp(0.0, acked)
+    } else {
+        // 4.4 and 4.5: on the way to where the function is a round trip later.
+        let target = cubic.window(t_s + seconds(ack.srtt_ns));
+        (target.clamp(cwnd, 1.5 * cwnd) - cwnd) / cwnd * acked
+    };
+    let bytes = grown * mss + f64::from(cubic.rest);
+    cubic.rest = narrow(bytes.fract());
+    state.cwnd = state.cwnd.saturating_add(whole(bytes));
+}
+
+/// A loss (4.6), with so much in flight.
+pub(super) fn on_loss(state: &mut Congestion, flight_bytes: u32, mss: u32) {
+    let cubic = &mut state.cubic;
+    let window = f64::from(flight_bytes) / f64::from(mss.max(1));
+    // 4.7: one that did not come back to where the last was leaves room for others.
+    cubic.origin = narrow(if window < f64::from(cubic.origin) {
+        window * (1.0 + BETA) / 2.0
+    } else {
+        window
+    });
+    cubic.prior = narrow(window);
+    cubic.epoch = Nanos::ZERO;
+    state.ssthresh = whole(f64::from(flight_bytes) * BETA);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of hours fit")]
+const fn seconds(ns: u64) -> f64 {
+    ns as f64 * 1e-9
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "such casts saturate"
+)]
+const fn whole(bytes: f64) -> u32 {
+    bytes as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "six digits are enough")]
+const fn narrow(value: f64) -> f32 {
+    value as f32
+}

@@ -1,0 +1,147 @@
+use super::*;
+
+const MSS: u32 = 1000;
+const RTT: Nanos = Nanos::from_millis(50);
+
+/// Acknowledges a whole window in one round trip, segment by segment; returns the time.
+fn round(state: &mut Congestion, now: Nanos, sent: &mut Seq, rtt: Nanos) -> Nanos {
+    let segments = state.cwnd / MSS;
+    let begin = *sent;
+    *sent += segments * MSS;
+    for i in 1..=segments {
+        state.on_ack(&Growth {
+            now: now + rtt,
+            acked_bytes: MSS,
+            mss: MSS,
+            srtt_ns: rtt.0,
+            min_rtt_ns: RTT.0,
+            rtt: Some(rtt),
+            una: begin + i * MSS,
+            nxt: *sent,
+        });
+    }
+    now + rtt
+}
+
+fn state(algorithm: Algorithm) -> Congestion {
+    Congestion::new(algorithm, MSS, Nanos::ZERO)
+}
+
+#[test]
+fn reno_halves_and_adds_a_segment_each_round() {
+    let mut reno = state(Algorithm::Reno);
+    reno.cwnd = 100 * MSS;
+    reno.on_loss(Nanos::ZERO, 100 * MSS, MSS);
+    assert_eq!(reno.ssthresh, 50 * MSS);
+    reno.cwnd = reno.ssthresh;
+    let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
+    for i in 1..=10 {
+        now = round(&mut reno, now, &mut sent, RTT);
+        assert_eq!(reno.cwnd / MSS, 50 + i);
+    }
+}
+
+#[test]
+fn cubic_comes_back_levels_out_and_goes_on() {
+    let mut cubic = state(Algorithm::Cubic);
+    let full = 500 * MSS;
+    cubic.cwnd = full;
+    cubic.on_loss(Nanos::ZERO, full, MSS);
+    assert_eq!(cubic.ssthresh, 350 * MSS);
+    cubic.cwnd = cubic.ssthresh;
+    // K is the cube root of 150 / 0.4: 7.2 seconds.
+    let (mut now, mut sent) = (Nanos::from_secs(1), Seq(0));
+    let mut at = |seconds: u64| {
+        while now < Nanos::from_secs(1 + seconds) {
+            now = round(&mut cubic, now, &mut sent, RTT);
+        }
+        cubic.cwnd / MSS
+    };
+    let (early, plateau, later) = (at(2), at(7), at(12));
+    assert!((425..470).contains(&early), "fast at first: {early}");
+    assert!((490..510).contains(&plateau), "level: {plateau}");
+    assert!((535..570).contains(&later), "on again: {later}");
+}
+
+#[test]
+fn cubic_is_no_slower_than_reno_on_short_paths() {
+    let rtt = Nanos::from_millis(1);
+    let mut windows = [Algorithm::Reno, Algorithm::Cubic].map(|algorithm| {
+        let mut state = state(algorithm);
+        state.cwnd = 20 * MSS;
+        state.on_loss(Nanos::ZERO, 20 * MSS, MSS);
+        state.cwnd = state.ssthresh;
+        let (mut now, mut sent) = (Nanos::from_secs(1), Seq(0));
+        for _ in 0..100 {
+            now = round(&mut state, now, &mut sent, rtt);
+        }
+        state.cwnd / MSS
+    });
+    assert_eq!(windows[0], 110);
+    windows[0] -= 5;
+    assert!(windows[1] >= windows[0], "{windows:?}");
+}
+
+#[test]
+fn cubic_leaves_room_when_it_does_not_come_back() {
+    let mut cubic = state(Algorithm::Cubic);
+    cubic.cwnd = 1000 * MSS;
+    cubic.on_loss(Nanos::ZERO, 1000 * MSS, MSS);
+    cubic.cwnd = 800 * MSS;
+    let prior = cubic.prior();
+    cubic.on_loss(Nanos::ZERO, 800 * MSS, MSS);
+    cubic.cwnd = cubic.ssthresh;
+    // Levels out at 680 segments, 0.85 of 800: the K of the 120 to go is 6.7 seconds.
+    let (mut now, mut sent) = (Nanos::from_secs(1), Seq(0));
+    while now < Nanos::from_secs(8) {
+        now = round(&mut cubic, now, &mut sent, RTT);
+    }
+    assert!((670..690).contains(&(cubic.cwnd / MSS)), "{}", cubic.cwnd);
+    cubic.revert(&prior);
+    assert_eq!((cubic.cwnd, cubic.ssthresh), (800 * MSS, 700 * MSS));
+}
+
+#[test]
+fn slow_start_ends_when_round_trips_become_longer() {
+    let mut state = state(Algorithm::Cubic);
+    let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
+    for _ in 0..4 {
+        now = round(&mut state, now, &mut sent, RTT);
+    }
+    assert_eq!((state.cwnd, state.ssthresh), (160 * MSS, u32::MAX));
+    let longer = RTT + Nanos::from_millis(10);
+    let mut rounds = 0;
+    while state.ssthresh == u32::MAX {
+        now = round(&mut state, now, &mut sent, longer);
+        rounds += 1;
+        assert!(rounds < 10, "it goes on for ever");
+    }
+    assert!(rounds >= 5, "a phase of caution first: {rounds}");
+    assert!(state.cwnd < 160 * MSS * 8, "{}", state.cwnd);
+}
+
+#[test]
+fn slow_start_goes_on_when_the_delay_was_a_chance() {
+    let mut state = state(Algorithm::Cubic);
+    let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
+    for rtt in [50, 50, 60, 50, 50, 50] {
+        now = round(&mut state, now, &mut sent, Nanos::from_millis(rtt));
+    }
+    assert_eq!(state.ssthresh, u32::MAX);
+    assert!(state.cwnd >= 320 * MSS, "{}", state.cwnd);
+}
+
+#[test]
+fn an_unused_window_lasts_for_five_minutes() {
+    let mut state = state(Algorithm::Cubic);
+    state.cwnd = 100 * MSS;
+    assert!(!state.is_stale(Nanos::from_secs(300)));
+    let later = Nanos::from_secs(301);
+    assert!(state.is_stale(later));
+    state.ssthresh = 20 * MSS;
+    state.shrink_stale(later, MSS);
+    assert_eq!((state.cwnd, state.ssthresh), (50 * MSS, 75 * MSS));
+    state.shrink_stale(Nanos::from_secs(3600), MSS);
+    assert_eq!(state.cwnd, 10 * MSS);
+    assert!(!state.is_stale(Nanos::from_secs(3600)));
+}

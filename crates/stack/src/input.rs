@@ -41,6 +41,8 @@ pub(crate) struct Packet<'f> {
     pub(crate) body: Foreign<'f>,
     /// Whether checksums are to be verified.
     pub(crate) verify: bool,
+    /// Whether transport checksums may be unfinished.
+    pub(crate) unfinished: bool,
 }
 
 impl Core<'_> {
@@ -124,6 +126,7 @@ impl Core<'_> {
             ip,
             body,
             verify,
+            unfinished: self.unfinished.get(wire as usize) == Some(&1),
         };
         let head = &head[at..];
         let head = &head[..head.len().min(ip.payload_len)];
@@ -139,7 +142,7 @@ impl Core<'_> {
     fn on_tcp(&mut self, packet: &Packet<'_>, head: &[u8]) -> Result<(), Malformed> {
         let (segment, header_len) = tcp::Repr::parse(head)?;
         let payload = packet.body.skip(header_len);
-        packet.verify_checksum(&head[..header_len], payload)?;
+        packet.verify_checksum(&head[..header_len], tcp::CHECKSUM_OFFSET, payload)?;
         self.counters.tcp_rx_segments += 1;
         self.counters.tcp_rx_bytes += payload.len() as u64;
         let local = Endpoint::new(packet.ip.dst, segment.dst_port);
@@ -200,7 +203,7 @@ impl Core<'_> {
             .skip(udp::HEADER_BYTES)
             .first(header.payload_len);
         if header.has_checksum {
-            packet.verify_checksum(&head[..udp::HEADER_BYTES], payload)?;
+            packet.verify_checksum(&head[..udp::HEADER_BYTES], udp::CHECKSUM_OFFSET, payload)?;
         } else if packet.verify && !packet.ip.dst.is_v4() {
             return Err(Malformed::Checksum);
         }
@@ -218,8 +221,14 @@ impl Core<'_> {
 }
 
 impl Packet<'_> {
-    /// Verifies a transport checksum over the private copy of its header and the payload in the frame.
-    fn verify_checksum(&self, header: &[u8], payload: Foreign<'_>) -> Result<(), Malformed> {
+    /// Verifies a transport checksum, which is at `offset`, over the private copy of its header and the payload in the
+    /// frame.
+    fn verify_checksum(
+        &self,
+        header: &[u8],
+        offset: usize,
+        payload: Foreign<'_>,
+    ) -> Result<(), Malformed> {
         if !self.verify {
             return Ok(());
         }
@@ -227,7 +236,10 @@ impl Packet<'_> {
         let pseudo = checksum::pseudo_header(self.ip.src, self.ip.dst, self.ip.protocol.0, len);
         let sum = checksum::sum(pseudo, header);
         let sum = payload.fold(sum, checksum::sum);
-        if checksum::finish(sum) == 0 {
+        // An unfinished one is the sum over the pseudo-header, for the card to go on with.
+        let begun = checksum::fold(pseudo).to_be_bytes();
+        let unfinished = || self.unfinished && header.get(offset..offset + 2) == Some(&begun);
+        if checksum::finish(sum) == 0 || unfinished() {
             Ok(())
         } else {
             Err(Malformed::Checksum)

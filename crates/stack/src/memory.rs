@@ -126,6 +126,8 @@ pub(crate) struct Core<'m> {
     pub(crate) mtus: &'m mut [u32],
     /// The hardware address of the interface that each wire is a queue of.
     pub(crate) own_stations: &'m mut [Mac],
+    /// 1 for each wire whose frames may have unfinished checksums.
+    pub(crate) unfinished: &'m mut [u8],
     /// Longest frame of each wire, as its port said when it was attached.
     pub(crate) frame_bytes: &'m mut [u32],
     pub(crate) flows: &'m mut [u64],
@@ -159,6 +161,7 @@ struct Tables {
     networks: Span<u8>,
     mtus: Span<u32>,
     own_stations: Span<Mac>,
+    unfinished: Span<u8>,
     frame_bytes: Span<u32>,
     flows: Span<u64>,
     ports: Span<u32>,
@@ -186,6 +189,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let networks = layout.table(WIRES_MAX);
     let mtus = layout.table(WIRES_MAX);
     let own_stations = layout.table(WIRES_MAX);
+    let unfinished = layout.table(WIRES_MAX);
     let frame_bytes = layout.table(WIRES_MAX);
     let flows = layout.table(flows::words(sockets_max));
     let ports = layout.table((sockets_max * 2).next_power_of_two().min(8192));
@@ -209,6 +213,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         networks,
         mtus,
         own_stations,
+        unfinished,
         frame_bytes,
         flows,
         ports,
@@ -278,6 +283,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let networks = carver.table(t.networks)?;
     let mtus = carver.table(t.mtus)?;
     let own_stations = carver.table(t.own_stations)?;
+    let unfinished = carver.table(t.unfinished)?;
     let frame_bytes = carver.table(t.frame_bytes)?;
     let flows = carver.table(t.flows)?;
     let ports = carver.table(t.ports)?;
@@ -303,6 +309,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         networks,
         mtus,
         own_stations,
+        unfinished,
         frame_bytes,
         flows,
         ports,

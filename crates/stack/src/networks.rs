@@ -19,6 +19,9 @@ pub struct NetworkSetup {
     /// Longest IP packet in bytes that the interface carries, with a VLAN tag or without. A port whose frames have no
     /// room for such a packet and a tag carries shorter ones with a tag.
     pub mtu: u32,
+    /// Its frames may come with transport checksums that nobody has finished: over a virtual cable, from a kernel that
+    /// left them to a card that is not there. As the kernel itself does, such packets are believed.
+    pub unfinished_checksums: bool,
     /// The port, just opened.
     pub port: any::State,
 }
@@ -35,6 +38,7 @@ impl Stack<'_> {
         self.core.networks[free] = group;
         self.core.mtus[free] = setup.mtu;
         self.core.own_stations[free] = setup.station;
+        self.core.unfinished[free] = u8::from(setup.unfinished_checksums);
         Ok(self.wire_added(free))
     }
 

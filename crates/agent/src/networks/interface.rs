@@ -4,7 +4,7 @@ use super::hop::Hop;
 use crate::lifetime::LinkSpec;
 use anyhow::Context;
 use sidestep_control::StackId;
-use sidestep_netlink::Link;
+use sidestep_netlink::{Link, LinkKind};
 use sidestep_nic::xdp::{self, Geometry, OpenError, Options, Report, Socket, State};
 use sidestep_shm::Region;
 use sidestep_steering::{Mode, QUEUES_MAX, Steering};
@@ -22,6 +22,8 @@ pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) station: Mac,
     pub(crate) mtu: u32,
+    /// A virtual cable: what comes by it was never on a wire.
+    pub(crate) is_virtual: bool,
     /// Identity in stacks.
     pub(crate) network: u64,
     pub(crate) steering: Steering,
@@ -67,6 +69,7 @@ impl Interface {
             index: link.index,
             station,
             mtu: link.mtu,
+            is_virtual: matches!(link.kind, LinkKind::Veth { .. }),
             network: crate::wires::random().context("random numbers")?,
             steering,
             queues: Vec::new(),

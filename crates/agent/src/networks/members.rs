@@ -112,6 +112,7 @@ impl Registry {
             network: interface.network,
             station: interface.station,
             mtu: interface.mtu,
+            unfinished_checksums: interface.is_virtual,
             port: opened.state.into(),
         };
         let added = entry.with(|stack| {

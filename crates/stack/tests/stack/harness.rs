@@ -277,15 +277,34 @@ impl Tap {
         station: Mac,
         (mtu, geometry): (u32, &Geometry),
     ) -> (Self, u32) {
+        let setup = NetworkSetup {
+            id,
+            network,
+            station,
+            mtu,
+            unfinished_checksums: false,
+            port: State::new(Role::Slave, geometry).into(),
+        };
+        Self::of(node, setup, geometry)
+    }
+
+    /// A virtual cable to a kernel that leaves checksums unfinished.
+    pub(crate) fn virtual_cable(node: &Node, station: Mac) -> (Self, u32) {
+        let geometry = Geometry::default();
+        let setup = NetworkSetup {
+            id: 9,
+            network: 1,
+            station,
+            mtu: 1500,
+            unfinished_checksums: true,
+            port: State::new(Role::Slave, &geometry).into(),
+        };
+        Self::of(node, setup, &geometry)
+    }
+
+    fn of(node: &Node, setup: NetworkSetup, geometry: &Geometry) -> (Self, u32) {
         let region = Arc::new(wire::create(geometry).unwrap());
         let index = node.with(|s| {
-            let setup = NetworkSetup {
-                id,
-                network,
-                station,
-                mtu,
-                port: State::new(Role::Slave, geometry).into(),
-            };
             let index = s.add_network(setup).unwrap();
             let open = s.unattached_wire().unwrap();
             let own = attachment(&region, geometry, Role::Slave);

@@ -7,7 +7,7 @@ use sidestep_stack::{
     ConnectState, Endpoint, Error, HopState, NetworkSetup, NextHop, SocketRef, Way,
 };
 use sidestep_wire::checksum::Check;
-use sidestep_wire::{EtherType, Mac, ethernet, ip};
+use sidestep_wire::{EtherType, Mac, Protocol, checksum, ethernet, ip, udp};
 use std::sync::Arc;
 
 const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
@@ -25,6 +25,7 @@ fn network() -> Net {
                 network: 1,
                 station,
                 mtu: 1500,
+                unfinished_checksums: false,
                 port: State::new(role, &geometry).into(),
             };
             let index = s.add_network(setup).unwrap();
@@ -186,16 +187,13 @@ fn frames_carry_stations_and_finished_checksums() {
     let (packet, len) = ip::Repr::parse(&frame[14..], frame.len() - 14, Check::Verify).unwrap();
     assert_eq!((packet.src, packet.dst), (at_a(0).addr, at_b(0).addr));
     let udp = &frame[14 + len..];
-    let sum = sidestep_wire::checksum::pseudo_header(
+    let sum = checksum::pseudo_header(
         packet.src,
         packet.dst,
         17,
         u32::try_from(udp.len()).unwrap(),
     );
-    assert_eq!(
-        sidestep_wire::checksum::finish(sidestep_wire::checksum::sum(sum, udp)),
-        0
-    );
+    assert_eq!(checksum::finish(checksum::sum(sum, udp)), 0);
 
     // What comes back with a wrong bit is not for the socket; what comes back right goes back where it came from.
     let answer = |flip: u8| {
@@ -232,4 +230,66 @@ fn frames_carry_stations_and_finished_checksums() {
     assert_eq!((link.dst, link.src), (Mac([2, 0, 0, 0, 0, 0xcc]), MAC_A));
     node.close(datagram);
     node.assert_as_at_first();
+}
+
+/// A datagram for port 1000 of A, as a kernel leaves it to a card to finish, and then with that checksum changed.
+fn unfinished(wrong: u16) -> Vec<u8> {
+    let (source, target) = (at_b(53), at_a(1000));
+    let mut frame = vec![0; 14 + 20 + 8];
+    let link = ethernet::Repr {
+        dst: MAC_A,
+        src: MAC_B,
+        ethertype: EtherType::IPV4,
+    };
+    link.emit(&mut frame);
+    let packet = ip::Repr {
+        src: source.addr,
+        dst: target.addr,
+        protocol: Protocol::UDP,
+        hop_limit: 64,
+        tos: 0,
+        ident: 0,
+        dont_fragment: true,
+        fragment: None,
+        payload_len: 8 + 5,
+    };
+    packet.emit(&mut frame[14..]);
+    udp::Repr {
+        src_port: source.port,
+        dst_port: target.port,
+        payload_len: 5,
+        has_checksum: true,
+    }
+    .emit(&mut frame[34..]);
+    let begun = checksum::fold(checksum::pseudo_header(source.addr, target.addr, 17, 13));
+    frame[40..42].copy_from_slice(&(begun ^ wrong).to_be_bytes());
+    frame.extend(b"hello");
+    frame
+}
+
+#[test]
+fn checksums_that_a_virtual_cable_leaves_unfinished_are_believed() {
+    for is_virtual in [true, false] {
+        let node = Node::new(&config());
+        let (mut tap, _) = if is_virtual {
+            Tap::virtual_cable(&node, MAC_A)
+        } else {
+            Tap::network(&node, MAC_A)
+        };
+        let datagram = node.datagram(at_a(1000));
+        tap.give(&unfinished(0));
+        node.poll();
+        let got = node.recv_from(datagram, 100).map(|(bytes, _)| bytes);
+        assert_eq!(got.is_ok(), is_virtual);
+        assert_eq!(node.counters().rx_checksum_bad, u64::from(!is_virtual));
+        // One that is neither begun nor finished is wrong in any case.
+        tap.give(&unfinished(0x0100));
+        node.poll();
+        assert_eq!(
+            node.recv_from(datagram, 100).unwrap_err(),
+            Error::WouldBlock
+        );
+        assert_eq!(node.counters().rx_checksum_bad, 2 - u64::from(is_virtual));
+        node.close(datagram);
+    }
 }

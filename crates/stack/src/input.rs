@@ -11,6 +11,8 @@ use sidestep_tcp::{listen, reset_for};
 use sidestep_wire::checksum::{self, Check};
 use sidestep_wire::{EtherType, Malformed, Protocol, ethernet, ip, tcp, udp, vlan};
 
+/// Both bits of ECN: congestion was experienced (RFC 3168 section 5).
+const CONGESTION: u8 = 3;
 /// What is copied of every frame before anything is believed: longest Ethernet, IP and TCP headers together.
 const HEAD_BYTES: usize = 160;
 
@@ -156,7 +158,8 @@ impl Core<'_> {
                     if self.at(index).hop != NONE && self.at(index).heard != self.back.other() {
                         self.on_other_station(index, &segment, payload.len());
                     }
-                    self.on_segment(index, &segment, payload);
+                    let marked = packet.ip.tos & CONGESTION == CONGESTION;
+                    self.on_segment(index, &segment, payload, marked);
                     return Ok(());
                 }
             }

@@ -356,11 +356,20 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
-    /// A segment for a connection.
+    /// A segment for a connection; `marked` if congestion was experienced on its way.
     #[inline]
-    pub(crate) fn on_segment(&mut self, index: u32, segment: &Repr, payload: Foreign<'_>) {
+    pub(crate) fn on_segment(
+        &mut self,
+        index: u32,
+        segment: &Repr,
+        payload: Foreign<'_>,
+        marked: bool,
+    ) {
         let now = self.now();
         let socket = &mut self.sockets[index as usize];
+        if marked {
+            socket.tcb.on_congestion_experienced(segment.seq);
+        }
         let events = socket.tcb.on_segment(
             &mut Env {
                 now,
@@ -516,7 +525,6 @@ impl Core<'_> {
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
             snd_buf_bytes: s.snd_buf_bytes,
-            ecn: tcp::Ecn::Off,
             time_wait: if s.hop == NONE {
                 TIME_WAIT
             } else {

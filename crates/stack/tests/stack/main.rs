@@ -3,6 +3,7 @@
 
 mod closing;
 mod datagrams;
+mod ecn;
 mod exhaustion;
 mod express;
 mod harness;

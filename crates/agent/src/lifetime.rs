@@ -26,6 +26,8 @@ pub struct LinkSpec {
     pub copying: Copying,
     /// Most queues that one stack gets; none for all that are free.
     pub queues: Option<usize>,
+    /// All of it, as it was said.
+    pub said: String,
 }
 
 /// How the agent runs.

@@ -3,10 +3,13 @@
 use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use rustix::fs::MemfdFlags;
 use sidestep_agent::{Copying, LinkSpec, Mode, Wanted};
 use sidestep_control::{Client, ClientError, RuntimeDir, start};
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -103,7 +106,7 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
 }
 
 /// An interface to serve, as it is named on the command line.
-fn link_spec(text: &str) -> Result<LinkSpec, String> {
+pub(crate) fn link_spec(text: &str) -> Result<LinkSpec, String> {
     let mut words = text.split(',');
     let name = words.next().and_then(|word| word.strip_prefix("xdp:"));
     let name = name.filter(|name| !name.is_empty());
@@ -113,6 +116,7 @@ fn link_spec(text: &str) -> Result<LinkSpec, String> {
         mode: Wanted::Auto,
         copying: Copying::Auto,
         queues: None,
+        said: text.to_owned(),
     };
     for word in words {
         match word {
@@ -147,6 +151,44 @@ fn user(text: &str) -> Result<u32, String> {
 /// Who called sudo.
 fn caller() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+/// Starts an agent of the whole host that serves these interfaces, unless one does.
+pub(crate) fn ensure_serving(exe: &Path, links: &[LinkSpec]) -> anyhow::Result<()> {
+    let directory = RuntimeDir::of_host().context("the agent's directory (are you root?)")?;
+    if let Ok((mut client, _)) = Client::connect(&directory.socket(), "sidestep run") {
+        let report = crate::ps::report(&mut client)?;
+        for link in links {
+            let name = &link.interface;
+            let served = report.interfaces.iter().any(|i| i.name == *name);
+            anyhow::ensure!(
+                served,
+                "the agent that runs in {} does not serve {name}: end it with `sidestep agent stop`, and try again",
+                directory.path().display()
+            );
+        }
+        return Ok(());
+    }
+    let said = rustix::fs::memfd_create("sidestep-agent", MemfdFlags::CLOEXEC)?;
+    let mut command = Command::new(exe);
+    command.arg("agent");
+    for link in links {
+        command.arg("--link").arg(&link.said);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut agent = command.stderr(Stdio::from(said.try_clone()?)).spawn()?;
+    while Client::connect(&directory.socket(), "sidestep run").is_err() {
+        if agent.try_wait()?.is_some() {
+            let mut why = String::new();
+            let mut file = File::from(said);
+            file.rewind()?;
+            file.read_to_string(&mut why)?;
+            let why = why.trim_end().trim_start_matches("sidestep: ");
+            anyhow::bail!("the agent does not start: {why}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Connects to this user's agent, starts it where none runs, and returns its directory.

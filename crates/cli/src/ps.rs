@@ -67,6 +67,15 @@ fn ask() -> anyhow::Result<Option<String>> {
         Err(ClientError::NoAgent) => return Ok(None),
         Err(error) => return Err(error).context("cannot ask the agent"),
     };
+    ask_of(&mut client).map(Some)
+}
+
+/// The report of that agent.
+pub(crate) fn report(client: &mut Client) -> anyhow::Result<Report> {
+    serde_json::from_str(&ask_of(client)?).context("the agent is of another version")
+}
+
+fn ask_of(client: &mut Client) -> anyhow::Result<String> {
     let (fd, bytes) = client.ps().context("cannot ask the agent")?;
     let mut json = String::new();
     // The descriptor's position is the agent's; the file is read from its beginning.
@@ -75,7 +84,7 @@ fn ask() -> anyhow::Result<Option<String>> {
     file.take(bytes)
         .read_to_string(&mut json)
         .context("cannot read the agent's report")?;
-    Ok(Some(json))
+    Ok(json)
 }
 
 /// The report as tables.

@@ -10,6 +10,7 @@ use crate::library;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use program::{Obstacle, Program};
+use sidestep_agent::LinkSpec;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
@@ -30,6 +31,8 @@ Examples:
       says of each socket whether it was accelerated, and if not, why
   sidestep run --profile latency -- ./feed-handler
   sidestep run --explain --log sockets.log -- nginx -g 'daemon off;'
+  sudo sidestep run --link xdp:eth0 -- redis-server --bind 0.0.0.0
+      to other hosts too, over eth0
 
 Without --explain the program replaces this command: same process, terminal, signals and exit status. With it, this
 command waits for the program, passes signals on, and ends as the program ends.
@@ -53,6 +56,10 @@ pub(crate) struct Run {
     /// How eagerly to trade processor time for latency.
     #[arg(long, value_enum, default_value_t = Profile::Default)]
     profile: Profile,
+    /// Accelerate over this network interface too, as `sidestep agent --link` does: needs root, and starts that agent
+    /// unless one serves the interface already. It stays; `sidestep agent stop` ends it.
+    #[arg(long = "link", value_name = "xdp:NAME", value_parser = crate::agent::link_spec)]
+    links: Vec<LinkSpec>,
     /// Write what --explain says to this file instead.
     #[arg(long, value_name = "FILE", requires = "explain")]
     log: Option<PathBuf>,
@@ -144,7 +151,7 @@ fn start(args: &Run) -> anyhow::Result<ExitCode> {
     let accelerated =
         std::env::var_os("SIDESTEP_OFF").is_none_or(|off| off.is_empty() || off == "0");
     if accelerated {
-        prepare(&mut command, args.profile, &found)?;
+        prepare(&mut command, args, &found)?;
     } else {
         eprintln!(
             "sidestep: SIDESTEP_OFF is set: {} runs without acceleration",
@@ -158,12 +165,15 @@ fn start(args: &Run) -> anyhow::Result<ExitCode> {
 }
 
 /// Sets what the library needs, and says what stands in its way.
-fn prepare(command: &mut Command, profile: Profile, found: &Program) -> anyhow::Result<()> {
+fn prepare(command: &mut Command, args: &Run, found: &Program) -> anyhow::Result<()> {
     let library = library::find()?;
     for obstacle in found.obstacles() {
         eprintln!("sidestep: {}: {obstacle}", found.path().display());
     }
     let exe = std::env::current_exe().context("cannot find the own executable")?;
+    if !args.links.is_empty() {
+        crate::agent::ensure_serving(&exe, &args.links)?;
+    }
     match crate::agent::ensure_running(&exe) {
         Ok(runtime_dir) => {
             command.env("SIDESTEP_RUNTIME_DIR", runtime_dir);
@@ -173,7 +183,7 @@ fn prepare(command: &mut Command, profile: Profile, found: &Program) -> anyhow::
         }
     }
     command.env("SIDESTEP_EXE", exe);
-    command.envs(profile.settings().iter().copied());
+    command.envs(args.profile.settings().iter().copied());
     if !found.obstacles().contains(&Obstacle::OtherLibc) {
         command.env(
             "LD_PRELOAD",

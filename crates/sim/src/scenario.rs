@@ -14,6 +14,9 @@ use sidestep_wire::Seq;
 const STEPS_MAX: usize = 2_000_000;
 const SPAN_MAX: Nanos = Nanos::from_secs(24 * 3600);
 
+/// Keepalive probes before an end gives up.
+const KEEP_COUNT: u8 = 5;
+
 /// Everything about a run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -107,7 +110,7 @@ impl Scenario {
             let probes = KeepAlive {
                 idle_s: 600,
                 interval_s: 60,
-                count: 5,
+                count: KEEP_COUNT,
             };
             end.tcb.set_keepalive_parameters(probes, Nanos::ZERO);
             end.tcb.set_keepalive(true, Nanos::ZERO);
@@ -162,9 +165,12 @@ impl Scenario {
             counters: [0, 1].map(|i| *world.ends[i].tcb.counters()),
             lost: [0, 1].map(|i| world.links[i].lost),
         };
-        // Who has closed already gives up sooner (`tcp_orphan_retries`), which a long burst of losses outlasts.
-        let abandoned =
-            (0..2).any(|i| world.ends[i].closed_first && report.errors[i] == Some(Error::TimedOut));
+        // Who has closed already gives up sooner (`tcp_orphan_retries`), and who only waits after a few probes: a burst
+        // of losses, which goes on packet by packet, outlasts both where few packets are sent.
+        let abandoned = (0..2).any(|i| {
+            let probed = report.counters[i].probes >= u32::from(KEEP_COUNT);
+            report.errors[i] == Some(Error::TimedOut) && (world.ends[i].closed_first || probed)
+        });
         let peaceful = self.is_peaceful() && !abandoned;
         for i in 0..2 {
             if world.ends[i].read > world.ends[1 - i].written {

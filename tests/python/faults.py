@@ -2,6 +2,7 @@
 
 import errno
 import faulthandler
+import os
 import select
 import socket
 import struct
@@ -11,7 +12,7 @@ import time
 
 from sides import pattern, recv_exactly
 
-HOST = "127.0.0.1"
+HOST = os.environ.get("SIDES_HOST", "127.0.0.1")
 
 
 def say(*words):

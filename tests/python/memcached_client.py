@@ -1,6 +1,7 @@
 """Speaks memcached's text protocol and checks every answer. Run as `memcached_client.py PART PORT`."""
 
 import faulthandler
+import os
 import socket
 import struct
 import sys
@@ -8,10 +9,12 @@ import threading
 
 from sides import pattern, recv_exactly
 
+HOST = os.environ.get("SIDES_HOST", "127.0.0.1")
+
 
 class Client:
     def __init__(self, port):
-        self.s = socket.create_connection(("127.0.0.1", port))
+        self.s = socket.create_connection((HOST, port))
         self.f = self.s.makefile("rb")
 
     def line(self, request):
@@ -93,7 +96,7 @@ def clients(port):
 def udp(port):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.settimeout(5)
-    s.connect(("127.0.0.1", port))
+    s.connect((HOST, port))
 
     def ask(number, request):
         s.send(struct.pack("!HHHH", number, 0, 1, 0) + request)

@@ -55,16 +55,16 @@ pub fn wait_bound_udp(port: u16) {
     );
 }
 
-/// Whether a TCP socket of this network namespace listens on the port.
+/// Whether a TCP socket of the calling thread's network namespace listens on the port.
 pub fn is_listening(port: u16) -> bool {
     const LISTEN: &str = "0A";
-    has_socket("/proc/net/tcp", port, Some(LISTEN))
-        || has_socket("/proc/net/tcp6", port, Some(LISTEN))
+    has_socket("/proc/thread-self/net/tcp", port, Some(LISTEN))
+        || has_socket("/proc/thread-self/net/tcp6", port, Some(LISTEN))
 }
 
-/// Whether a UDP socket of this network namespace is bound to the port.
+/// Whether a UDP socket of the calling thread's network namespace is bound to the port.
 pub fn is_bound_udp(port: u16) -> bool {
-    has_socket("/proc/net/udp", port, None) || has_socket("/proc/net/udp6", port, None)
+    has_socket("/proc/thread-self/net/udp", port, None) || has_socket("/proc/thread-self/net/udp6", port, None)
 }
 
 /// Looks for a socket with this local port, and state if given, in one of the kernel's tables.

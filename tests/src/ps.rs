@@ -40,6 +40,19 @@ pub struct Stack {
     pub buffers_used: u32,
     /// Its sockets.
     pub sockets: Vec<Socket>,
+    /// Its wires.
+    pub wires: Vec<Wire>,
+}
+
+/// A wire of a stack in a report.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Wire {
+    /// The stack at the other end, in hexadecimal; 0 for a network.
+    pub peer: String,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
 }
 
 /// A socket in a report.
@@ -74,6 +87,13 @@ impl Stack {
             .counters
             .get(name)
             .unwrap_or_else(|| panic!("no counter {name} in {self:#?}"))
+    }
+}
+
+impl Wire {
+    /// Whether it is a queue of an interface.
+    pub fn is_network(&self) -> bool {
+        self.peer.bytes().all(|digit| digit == b'0')
     }
 }
 
@@ -149,6 +169,21 @@ impl Ps {
         assert!(
             self.is_wire_used(pid),
             "process {pid} moved nothing by a wire: {self:#?}"
+        );
+    }
+
+    /// Whether a process sent and received frames of a network.
+    pub fn is_network_used(&self, pid: u32) -> bool {
+        let wires = self.stacks_of(pid).flat_map(|stack| &stack.wires);
+        let mut networks = wires.filter(|wire| wire.is_network());
+        networks.any(|wire| wire.rx_frames > 0 && wire.tx_frames > 0)
+    }
+
+    /// Asserts that a process sent and received frames of a network.
+    pub fn assert_network_used(&self, pid: u32) {
+        assert!(
+            self.is_network_used(pid),
+            "process {pid} moved nothing by a network: {self:#?}"
         );
     }
 

@@ -19,9 +19,7 @@ pub struct World {
 impl World {
     /// A world in this mode, when it is this test's turn. Panics if `sidestep` has to be built first.
     pub fn new(mode: Mode) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        // A test that failed has given its turn back, and its processes are gone: the next may go on.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         if mode != Mode::Kernel {
             sidestep();
         }
@@ -246,8 +244,15 @@ impl Drop for World {
     }
 }
 
+/// Waits until it is this test's turn, which it keeps as long as the value.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed has given its turn back, and its processes are gone: the next may go on.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The `sidestep` command under test; panics if it has to be built first.
-fn sidestep() -> PathBuf {
+pub(crate) fn sidestep() -> PathBuf {
     let path = match std::env::var_os("SIDESTEP_BIN") {
         Some(path) => PathBuf::from(path),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/sidestep"),
@@ -265,7 +270,7 @@ fn sidestep() -> PathBuf {
 }
 
 /// Where a program is; panics with the name of what is missing. Debian's own comes before others on the path.
-fn find(program: &str) -> PathBuf {
+pub(crate) fn find(program: &str) -> PathBuf {
     if program.contains('/') {
         return PathBuf::from(program);
     }

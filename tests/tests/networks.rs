@@ -1,0 +1,325 @@
+//! Programs over a network: two hosts, each with an agent of its own or over the kernel.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use sidestep_tests::{Mode, Network, Process, Program, in_modes, pattern};
+
+const SHORT: Duration = Duration::from_secs(20);
+const PORT: u16 = 7000;
+
+/// A part of `networks.py`, at the server's address.
+fn part(network: &Network, program: Program, part: &str) -> Program {
+    part_at(program, part, network.server.address)
+}
+
+fn part_at(program: Program, part: &str, address: &str) -> Program {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/networks.py");
+    program
+        .arg("-B")
+        .arg(script)
+        .arg(part)
+        .arg(address)
+        .arg(PORT.to_string())
+}
+
+fn assert_all_right(client: Program) {
+    let said = client.run(Duration::from_secs(40)).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+}
+
+// redis
+
+fn start_redis(network: &Network) -> Process {
+    let server = network
+        .serving("redis-server")
+        .args("--bind 0.0.0.0 :: --protected-mode no --appendonly no --save")
+        .arg("")
+        .arg("--dir")
+        .arg(network.server.dir())
+        .spawn();
+    network.server.wait_listening(6379);
+    server
+}
+
+fn load_redis(network: &Network, options: &str) {
+    let host = network.server.address;
+    let benchmark = network
+        .asking("redis-benchmark")
+        .args(&format!("-h {host} --csv -t ping,set,get,lrange {options}"));
+    let output = benchmark.run(Duration::from_secs(60)).success().text();
+    for test in ["PING_INLINE", "SET", "GET", "LRANGE_600"] {
+        let line = output
+            .lines()
+            .find(|line| line.starts_with(&format!("\"{test}")));
+        let rate = line.and_then(|line| line.split("\",\"").nth(1));
+        let rate: f64 = rate
+            .and_then(|r| r.trim_end_matches('"').parse().ok())
+            .unwrap_or_else(|| panic!("no {test} in\n{output}"));
+        assert!(rate > 0.0, "{test}: {rate} requests/s");
+    }
+}
+
+fn redis(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_redis(&network);
+    load_redis(&network, "-c 1 -n 300");
+    load_redis(&network, "-c 50 -n 2000");
+    load_redis(&network, "-c 50 -P 16 -n 4000");
+    for size in [1, 1_448, 65_537, 10_000_000] {
+        let value = pattern(u64::try_from(size).expect("small"), size);
+        let cli = |words: &str| {
+            let host = network.server.address;
+            network
+                .asking("redis-cli")
+                .args(&format!("-h {host} {words}"))
+        };
+        let file = network.client.file("value", &value);
+        let set = cli("-x set key").stdin(&file).run(SHORT).success();
+        assert_eq!(set.text(), "OK\n");
+        let got = cli("--raw get key").run(SHORT).success().stdout;
+        let got = got.strip_suffix(b"\n").unwrap_or(&got);
+        let differ = got.iter().zip(&value).position(|(a, b)| a != b);
+        assert!(
+            got == value,
+            "{} bytes of {size} came back; first difference at {differ:?}",
+            got.len()
+        );
+    }
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, redis-server and redis-cli", redis: both, server_only, client_only);
+
+// nginx
+
+/// Files that nginx serves, with their sizes.
+const FILES: [(&str, usize); 3] = [("empty", 0), ("kilobyte", 1024), ("large", 100_000_000)];
+
+fn content(name: &str, bytes: usize) -> Vec<u8> {
+    pattern(u64::from(name.as_bytes()[0]), bytes)
+}
+
+fn start_nginx(network: &Network, program: Program) -> Process {
+    let dir = network.server.dir();
+    let www = dir.join("www");
+    fs::create_dir(&www).expect("a new directory");
+    for (name, bytes) in FILES {
+        fs::write(www.join(name), content(name, bytes)).expect("room for the file");
+    }
+    let place = dir.display();
+    let config = format!(
+        "user root; worker_processes 2; daemon off; error_log stderr; pid {place}/nginx.pid;
+        events {{ worker_connections 1024; }}
+        http {{
+            access_log off; sendfile on; tcp_nopush on;
+            client_body_temp_path {place}/t1; proxy_temp_path {place}/t2; fastcgi_temp_path {place}/t3;
+            uwsgi_temp_path {place}/t4; scgi_temp_path {place}/t5;
+            server {{ listen 80; listen [::]:80; root {place}/www; }}
+        }}"
+    );
+    let config = network.server.file("nginx.conf", config);
+    let master = program.arg("-p").arg(dir).arg("-c").arg(config).spawn();
+    network.server.wait_listening(80);
+    master
+}
+
+/// Fetches all files with one curl each, and compares every byte.
+fn fetch_all(network: &Network, host: &str) {
+    for (name, bytes) in FILES {
+        let target = network.client.dir().join("fetched");
+        let curl = network.asking("curl").args("-sS --fail --max-time 30 -o");
+        curl.arg(&target)
+            .arg(format!("http://{host}/{name}"))
+            .run(Duration::from_secs(40))
+            .success();
+        let fetched = fs::read(&target).expect("curl wrote it");
+        assert_eq!(fetched.len(), bytes, "{name}");
+        assert!(fetched == content(name, bytes), "{name} differs");
+    }
+}
+
+fn load_nginx(network: &Network, options: &str) {
+    let url = format!("http://{}/kilobyte", network.server.address);
+    let wrk = network.asking("wrk").args(options).arg(url);
+    let output = wrk.run(SHORT).success().text();
+    assert!(
+        !output.contains("Socket errors") && !output.contains("Non-2xx"),
+        "{output}"
+    );
+    let line = output.lines().find(|line| line.contains(" requests in "));
+    let requests = line.and_then(|line| line.split_whitespace().next());
+    let requests: u64 = requests
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| panic!("no figure in\n{output}"));
+    assert!(requests > 50, "{output}");
+}
+
+fn nginx(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_nginx(&network, network.serving("nginx"));
+    fetch_all(&network, network.server.address);
+    load_nginx(&network, "-t 1 -c 16 -d 1s");
+    load_nginx(&network, "-t 1 -c 16 -d 1s -H Connection:close");
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, nginx, curl and wrk", nginx: both, server_only, client_only);
+
+fn by_ipv6(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_nginx(&network, network.serving("nginx"));
+    fetch_all(&network, &format!("[{}]", network.server.address6));
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, nginx and curl", by_ipv6: both, server_only, client_only);
+
+fn long_frames(mode: Mode) {
+    let network = Network::with_mtu(mode, 9000);
+    let server = start_nginx(&network, network.serving("nginx"));
+    fetch_all(&network, network.server.address);
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, nginx and curl", long_frames: both, server_only, client_only);
+
+fn through_a_router(mode: Mode) {
+    let network = Network::routed(mode);
+    let server = start_nginx(&network, network.serving("nginx"));
+    fetch_all(&network, network.server.address);
+    fetch_all(&network, &format!("[{}]", network.server.address6));
+    load_nginx(&network, "-t 1 -c 16 -d 1s");
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, nginx, curl and wrk", through_a_router: both, server_only, client_only);
+
+// memcached
+
+fn memcached(mode: Mode) {
+    let network = Network::new(mode);
+    let server = network
+        .serving("memcached")
+        .args("-l 0.0.0.0 -p 11211 -U 11211 -t 4 -m 128 -I 8m -u root")
+        .spawn();
+    network.server.wait_listening(11_211);
+    network.server.wait_bound_udp(11_211);
+    for part in ["values", "clients", "udp"] {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/memcached_client.py");
+        let client = network
+            .asking("python3")
+            .env("SIDES_HOST", network.server.address)
+            .arg("-B")
+            .arg(script)
+            .arg(part)
+            .arg("11211");
+        assert_all_right(client);
+    }
+    network.assert_mode(&server);
+    network.assert_udp_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl and memcached", memcached: both, server_only, client_only);
+
+// sockperf
+
+fn ping_pong(mode: Mode, protocol: &str) {
+    let network = Network::new(mode);
+    let host = network.server.address;
+    let server = network
+        .serving("sockperf")
+        .args(&format!("server -i {host} -p {PORT} {protocol}"))
+        .spawn();
+    if protocol == "--tcp" {
+        network.server.wait_listening(PORT);
+    } else {
+        network.server.wait_bound_udp(PORT);
+    }
+    let mut client = network
+        .asking_long("sockperf")
+        .args(&format!(
+            "ping-pong --mps 100000 -i {host} -p {PORT} -t 2 {protocol}"
+        ))
+        .spawn();
+    network.wait_used(&server, &mut client);
+    let output = client.wait(SHORT).success().text();
+    let none = "dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0";
+    assert!(output.contains(none), "{output}");
+    let received = output
+        .split("ReceivedMessages=")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let received: u64 = received.and_then(|n| n.parse().ok()).unwrap_or_default();
+    assert!(received > 500, "{output}");
+}
+
+fn sockperf_tcp(mode: Mode) {
+    ping_pong(mode, "--tcp");
+}
+in_modes!("needs root, ip, ethtool, sysctl and sockperf", sockperf_tcp: both, server_only, client_only);
+
+fn sockperf_udp(mode: Mode) {
+    ping_pong(mode, "");
+}
+in_modes!("needs root, ip, ethtool, sysctl and sockperf", sockperf_udp: both, server_only, client_only);
+
+// iperf3
+
+fn iperf3(mode: Mode) {
+    let network = Network::new(mode);
+    let host = network.server.address;
+    let server = network.serving("iperf3").args("-s").spawn();
+    network.server.wait_listening(5201);
+    for options in ["", "-R", "-P 4 --bidir"] {
+        let mut client = network
+            .asking_long("iperf3")
+            .args(&format!("-c {host} -t 2 -J {options}"))
+            .spawn();
+        network.wait_used(&server, &mut client);
+        let report = client.wait(SHORT).success().text();
+        let report: Value = serde_json::from_str(&report).expect("JSON from iperf3");
+        let bytes = |sum: &str| report["end"][sum]["bytes"].as_u64().unwrap_or(0);
+        let (sent, received) = (bytes("sum_sent"), bytes("sum_received"));
+        assert!(received > 5_000_000, "{options}: only {received} bytes");
+        assert!(received <= sent, "{received} bytes came of {sent}");
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and iperf3", iperf3: both, server_only, client_only);
+
+// python
+
+fn python_echo(mode: Mode) {
+    for serving in ["serve_blocking", "serve_epoll", "serve_asyncio"] {
+        let network = Network::new(mode);
+        let server = part(&network, network.serving("python3"), serving).spawn();
+        network.server.wait_listening(PORT);
+        assert_all_right(part(&network, network.asking("python3"), "ask"));
+        network.assert_mode(&server);
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", python_echo: both, server_only, client_only);
+
+fn datagrams(mode: Mode) {
+    for mtu in [1500, 9000] {
+        let network = Network::with_mtu(mode, mtu);
+        let server = part_at(network.serving("python3"), "serve_epoll", "::").spawn();
+        network.server.wait_bound_udp(PORT);
+        let ends = [(network.server.address, 28), (network.server.address6, 48)];
+        for (address, headers) in ends {
+            let client = part_at(network.asking("python3"), "ask_datagrams", address);
+            assert_all_right(client.arg((mtu - headers).to_string()));
+        }
+        network.assert_udp_mode(&server);
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", datagrams: both, server_only, client_only);
+
+/// Small messages, one call each; `SIDESTEP_BULK_MESSAGES` says how many.
+fn many_small_messages(mode: Mode) {
+    let count = std::env::var("SIDESTEP_BULK_MESSAGES").unwrap_or_else(|_| "200000".to_owned());
+    let network = Network::new(mode);
+    let server = part(&network, network.serving("python3"), "serve_blocking").spawn();
+    network.server.wait_listening(PORT);
+    let patience = 40 + count.parse::<u64>().expect("a number") / 10_000;
+    let client = part(&network, network.asking("python3"), "bulk").arg(count);
+    let said = client.run(Duration::from_secs(patience)).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", many_small_messages: both, server_only, client_only);

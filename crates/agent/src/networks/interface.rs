@@ -9,12 +9,19 @@ use sidestep_nic::xdp::{self, Geometry, OpenError, Options, Report, Socket, Stat
 use sidestep_shm::Region;
 use sidestep_steering::{Mode, QUEUES_MAX, Steering};
 use sidestep_wire::Mac;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longest frame beyond the IP packet: Ethernet's header and a VLAN tag.
 const LINK_HEADERS: usize = 18;
+
+/// How often a queue that a stack had until lately is tried again, and after what time: the kernel lets go of the buffers
+/// of a closed socket in its own time, and says until then that the queue is taken.
+const TRIES: u32 = 25;
+const TRY_AGAIN: Duration = Duration::from_millis(2);
 
 /// An interface that frames are steered from.
 pub(crate) struct Interface {
@@ -29,6 +36,8 @@ pub(crate) struct Interface {
     pub(crate) steering: Steering,
     /// The sockets of stacks.
     pub(crate) queues: Vec<Queue>,
+    /// Queues that stacks had and have no more.
+    pub(crate) released: BTreeSet<u32>,
     copying: xdp::Copying,
     /// Most queues that one stack gets.
     queues_max: usize,
@@ -73,6 +82,7 @@ impl Interface {
             network: crate::wires::random().context("random numbers")?,
             steering,
             queues: Vec::new(),
+            released: BTreeSet::new(),
             copying: spec.copying,
             queues_max: spec.queues.unwrap_or(usize::MAX),
         })
@@ -96,7 +106,7 @@ impl Interface {
     }
 
     /// Sockets on the queues that nobody has, as many as a stack gets, and whether these are all of the interface.
-    pub(crate) fn open_queues(&self) -> Result<(Vec<Opened>, bool), OpenError> {
+    pub(crate) fn open_queues(&mut self) -> Result<(Vec<Opened>, bool), OpenError> {
         let options = self.options();
         let (mut opened, mut all) = (Vec::new(), true);
         for queue in 0..QUEUES_MAX {
@@ -110,7 +120,16 @@ impl Interface {
                 all = false;
                 break;
             }
-            match Socket::create(&options)?.bind(self.index, queue) {
+            let mut tries = if self.released.remove(&queue) { TRIES } else { 1 };
+            let bound = loop {
+                let bound = Socket::create(&options)?.bind(self.index, queue);
+                tries -= 1;
+                match bound {
+                    Err(OpenError::Taken { .. }) if tries > 0 => std::thread::sleep(TRY_AGAIN),
+                    bound => break bound,
+                }
+            };
+            match bound {
                 Ok((state, attachment, report)) => opened.push(Opened {
                     queue,
                     state,

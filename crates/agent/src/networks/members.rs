@@ -53,8 +53,9 @@ impl Registry {
     }
 
     fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
-        let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
-        let interface = networks.interfaces.get(at).ok_or(Fault::NoNetwork)?;
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let interface = networks.interfaces.get_mut(at);
+        let interface = interface.ok_or(Fault::NoNetwork)?;
         let (opened, all) = interface.open_queues().map_err(|error| {
             let name = &interface.name;
             self.log
@@ -190,7 +191,10 @@ impl Registry {
             }
             for queue in interface.queues.extract_if(.., |queue| queue.stack == id) {
                 let _ = match &queue.hop {
-                    None => interface.steering.clear_socket(member.number, queue.queue),
+                    None => {
+                        interface.released.insert(queue.queue);
+                        interface.steering.clear_socket(member.number, queue.queue)
+                    }
                     Some(hop) => {
                         let cleared = interface.steering.clear_hop_device(member.number);
                         let _ = networks.cables.remove(hop.index);

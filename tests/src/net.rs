@@ -64,7 +64,8 @@ pub fn is_listening(port: u16) -> bool {
 
 /// Whether a UDP socket of the calling thread's network namespace is bound to the port.
 pub fn is_bound_udp(port: u16) -> bool {
-    has_socket("/proc/thread-self/net/udp", port, None) || has_socket("/proc/thread-self/net/udp6", port, None)
+    has_socket("/proc/thread-self/net/udp", port, None)
+        || has_socket("/proc/thread-self/net/udp6", port, None)
 }
 
 /// Looks for a socket with this local port, and state if given, in one of the kernel's tables.

@@ -146,8 +146,9 @@ impl Cable {
             far: Netns::new(),
         };
         for (netns, _, _) in cable.ends() {
+            // Nobody else is there whose address ours could be, and nothing is asked of a neighbour before that is sure.
             netns.run(&format!(
-                "sysctl -qw net.ipv6.conf.default.disable_ipv6={disable_ipv6}"
+                "sysctl -qw net.ipv6.conf.default.disable_ipv6={disable_ipv6} net.ipv6.conf.default.accept_dad=0"
             ));
         }
         let rx_tx = format!("numrxqueues {queues} numtxqueues {queues}");

@@ -109,7 +109,7 @@ impl Host {
     }
 
     /// The same, writing down where its sockets went, for [`assert_accelerated`](Self::assert_accelerated). Waits
-    /// until no other program has the interface, since one alone can.
+    /// until no other program has the interface, so that it has queues of its own.
     pub fn explained(&self, program: &str) -> Program {
         wait_until("the interface to be free", SHORT, || {
             self.ps().stacks.is_empty().then_some(())
@@ -234,6 +234,9 @@ impl Network {
         let names = ["near0", "far0"];
         let host = |n: usize| {
             let netns = Netns::new();
+            for netns in [&netns, &router] {
+                netns.run("sysctl -qw net.ipv6.conf.default.accept_dad=0");
+            }
             let (name, other, net) = (names[n], format!("to-{}", names[n]), n + 1);
             netns.run(&format!(
                 "ip link add {name} type veth peer name {other} netns {}",
@@ -242,7 +245,9 @@ impl Network {
             let ends = [(&netns, name, 1), (&router, other.as_str(), 2)];
             for (netns, name, host) in ends {
                 netns.run(&format!("ip addr add 10.9.{net}.{host}/24 dev {name}"));
-                netns.run(&format!("ip addr add fd09:{net}::{host}/64 dev {name} nodad"));
+                netns.run(&format!(
+                    "ip addr add fd09:{net}::{host}/64 dev {name} nodad"
+                ));
                 netns.run(&format!("ethtool -K {name} tx off"));
                 netns.run(&format!("ip link set {name} up"));
             }

@@ -120,7 +120,11 @@ impl Interface {
                 all = false;
                 break;
             }
-            let mut tries = if self.released.remove(&queue) { TRIES } else { 1 };
+            let mut tries = if self.released.remove(&queue) {
+                TRIES
+            } else {
+                1
+            };
             let bound = loop {
                 let bound = Socket::create(&options)?.bind(self.index, queue);
                 tries -= 1;

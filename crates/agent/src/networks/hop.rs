@@ -12,7 +12,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use sidestep_netlink::Cables;
 use sidestep_nic::xdp::{Options, Socket};
-use sidestep_steering::{Relay, Steering, Wanted};
+use sidestep_steering::{Mode, Relay, Steering, Wanted};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The namespace of the far ends.
@@ -110,7 +110,12 @@ impl Hop {
             };
             Ok((everything, opened))
         })?;
-        let relay = Relay::attach(index, interface.index, mode)?;
+        // The interface's driver may not send what a native program hands it, as a veth whose peer has none.
+        let relay = match mode {
+            Wanted::Only(Mode::Native) => Wanted::Auto,
+            generic => generic,
+        };
+        let relay = Relay::attach(index, interface.index, relay)?;
         let hop = Self {
             index,
             _relay: relay,

@@ -47,6 +47,12 @@ impl Program {
         self
     }
 
+    /// Makes python, which this must be, run a script of `python/`.
+    pub fn script(self, name: &str) -> Self {
+        let scripts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/python"));
+        self.arg("-B").arg(scripts.join(name))
+    }
+
     /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);

@@ -10,18 +10,13 @@ const SHORT: Duration = Duration::from_secs(20);
 const PORT: u16 = 7000;
 
 /// A part of `networks.py`, at the server's address.
-fn part(network: &Network, program: Program, part: &str) -> Program {
-    part_at(program, part, network.server.address)
+fn part(network: &Network, python: Program, part: &str) -> Program {
+    part_at(python, part, network.server.address)
 }
 
-fn part_at(program: Program, part: &str, address: &str) -> Program {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/networks.py");
-    program
-        .arg("-B")
-        .arg(script)
-        .arg(part)
-        .arg(address)
-        .arg(PORT.to_string())
+fn part_at(python: Program, part: &str, address: &str) -> Program {
+    let words = format!("{part} {address} {PORT}");
+    python.script("networks.py").args(&words)
 }
 
 fn assert_all_right(client: Program) {
@@ -202,12 +197,10 @@ fn memcached(mode: Mode) {
     network.server.wait_listening(11_211);
     network.server.wait_bound_udp(11_211);
     for part in ["values", "clients", "udp"] {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/memcached_client.py");
         let client = network
             .asking("python3")
             .env("SIDES_HOST", network.server.address)
-            .arg("-B")
-            .arg(script)
+            .script("memcached_client.py")
             .arg(part)
             .arg("11211");
         assert_all_right(client);

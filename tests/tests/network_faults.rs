@@ -1,0 +1,337 @@
+//! What goes wrong on a network, and what goes on beside accelerated programs: killed agents and programs, links that
+//! go, neighbours that do not answer, and the kernel's own traffic.
+
+use std::time::Duration;
+
+use sidestep_tests::{Mode, Network, Process, Program, World, in_modes, wait_until};
+
+const SHORT: Duration = Duration::from_secs(20);
+/// Within this the survivor must know that its peer is gone, and have said so.
+const TOLD: Duration = Duration::from_secs(1);
+const PORT: u16 = 7000;
+
+/// A part of `networks.py`.
+fn part(python: Program, part: &str, address: &str, port: u16) -> Program {
+    let words = format!("{part} {address} {port}");
+    python.script("networks.py").args(&words)
+}
+
+/// A part of `faults.py`.
+fn faults(python: Program, part: &str, address: &str) -> Program {
+    python
+        .script("faults.py")
+        .env("SIDES_HOST", address)
+        .args(&format!("{part} {PORT}"))
+}
+
+/// An echo server on all addresses.
+fn start_server(network: &Network) -> Process {
+    let server = part(network.serving("python3"), "serve_epoll", "0.0.0.0", PORT).spawn();
+    network.server.wait_listening(PORT);
+    server
+}
+
+/// A client that talks to the server for ever, and does so by now.
+fn start_busy(network: &Network) -> Process {
+    let address = network.server.address;
+    let client = faults(network.asking_long("python3"), "ask_for_ever", address);
+    let mut client = client.spawn();
+    wait_goes_on(&mut client);
+    client
+}
+
+fn wait_goes_on(client: &mut Process) {
+    let before = client.stdout().len();
+    wait_until("the connection to go on", SHORT, || {
+        client.assert_running();
+        (client.stdout().len() > before + 30).then_some(())
+    });
+    assert!(!client.stdout().contains("WRONG DATA"));
+}
+
+/// One connection to the server, by a client over the kernel.
+fn assert_answers(network: &Network) {
+    let address = network.server.address;
+    let said = faults(network.client.plain("python3"), "ask_once", address).run(SHORT);
+    assert_eq!(said.success().text(), "answer hello\n");
+}
+
+fn assert_all_right(client: Process) {
+    let said = client.wait(Duration::from_secs(40)).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+}
+
+/// Connections end or go on, the kernel serves what comes next, and nothing is left on the interface.
+fn agent_killed(mode: Mode) {
+    let mut network = Network::new(mode);
+    let mut server = start_server(&network);
+    let mut client = start_busy(&network);
+    let is_server = mode.server();
+    let host = if is_server {
+        &mut network.server
+    } else {
+        &mut network.client
+    };
+    host.agent().kill();
+    wait_until("the kernel to have the interface", SHORT, || {
+        (!host.has_xdp()).then_some(())
+    });
+    // The connection's frames are the kernel's now, which knows no such connection and says so to the other host.
+    wait_until("the client to be told", Duration::from_secs(5), || {
+        (!client.is_running()).then_some(())
+    });
+    let said = client.stderr();
+    assert!(said.contains("reset by peer"), "{said}");
+    assert_answers(&network);
+    server.assert_running();
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", agent_killed: both, server_only, client_only);
+
+/// Kills one end of a busy connection; the other is told, and the port can be used again.
+fn program_killed(mode: Mode) {
+    let network = Network::new(mode);
+    let address = network.server.address;
+    for (victim, work) in [
+        ("server", "ask"),
+        ("client", "ask"),
+        ("server", "drain"),
+        ("client", "drain"),
+    ] {
+        let serving = faults(network.serving("python3"), "serve_one", address);
+        let other = if work == "ask" { "echo" } else { "flood" };
+        let server = serving.arg(other).spawn();
+        network.server.wait_listening(PORT);
+        let asking = faults(network.asking_long("python3"), "connect_one", address);
+        let client = asking.arg(work).spawn();
+        for end in [&server, &client] {
+            wait_until("both ends to be busy", SHORT, || {
+                end.stdout().contains("busy").then_some(())
+            });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let (mut killed, survivor) = if victim == "server" {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        killed.assert_running();
+        killed.kill();
+        wait_until("the survivor to be told", TOLD, || {
+            survivor.stdout().contains("ended:").then_some(())
+        });
+        let said = survivor.wait(SHORT).success().text();
+        assert!(!said.contains("WRONG DATA"), "{said}");
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", program_killed: both, server_only, client_only);
+
+/// A cable that is pulled and put back, a smaller MTU, and addresses that come and go.
+fn link_changes(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_server(&network);
+    let mut client = start_busy(&network);
+    network.server.netns.run("ip link set near0 down");
+    std::thread::sleep(Duration::from_millis(500));
+    network.server.netns.run("ip link set near0 up");
+    wait_goes_on(&mut client);
+    network.server.netns.run("ip link set near0 mtu 1300");
+    network.client.netns.run("ip link set far0 mtu 1300");
+    wait_goes_on(&mut client);
+    network
+        .server
+        .netns
+        .run("ip addr add 10.9.0.9/24 dev near0");
+    let ask = |address| part(network.client.plain("python3"), "ask", address, PORT).spawn();
+    assert_all_right(ask("10.9.0.9"));
+    network
+        .server
+        .netns
+        .run("ip addr del 10.9.0.9/24 dev near0");
+    wait_goes_on(&mut client);
+    if mode.server() {
+        let ps = network.server.ps();
+        let accepted = ps.count(server.pid(), "tcp_accepts");
+        assert!(accepted >= 9, "{accepted} connections: {ps:#?}");
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", link_changes: both, server_only, client_only);
+
+/// The interface itself goes: connections by it end, and the programs and the agent live on.
+fn link_deleted(mode: Mode) {
+    let mut network = Network::new(mode);
+    let mut server = start_server(&network);
+    let mut client = start_busy(&network);
+    network.server.netns.run("ip link del near0");
+    let is_over = |client: &mut Process| !client.is_running();
+    wait_until("the client to end", SHORT, || {
+        is_over(&mut client).then_some(())
+    });
+    server.assert_running();
+    // The server still serves its own host.
+    let local = faults(network.server.plain("python3"), "ask_once", "127.0.0.1");
+    assert_eq!(local.run(SHORT).success().text(), "answer hello\n");
+    for host in [&mut network.server, &mut network.client] {
+        let has_agent = (host.interface == "near0" && mode.server())
+            || (host.interface == "far0" && mode.client());
+        if has_agent {
+            wait_until("the agent to notice", SHORT, || {
+                host.log().contains("is gone").then_some(())
+            });
+            host.agent().assert_running();
+        }
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", link_deleted: both, server_only, client_only);
+
+/// What connect(2) says and when, of hosts and ports that are not there.
+fn nobody_there(mode: Mode) {
+    let network = Network::new(mode);
+    let connect = |python: Program, address: &str| {
+        let output = part(python, "connect", address, PORT).arg("-").run(SHORT);
+        let said = output.success().text();
+        let (result, seconds) = said.trim().split_once(' ').expect("two words");
+        let seconds: f64 = seconds.parse().expect("a number");
+        (result.to_owned(), seconds)
+    };
+    for address in ["10.9.0.77", "fd09::77", network.server.address] {
+        let (expected, after) = connect(network.client.plain("python3"), address);
+        // Forgotten, so that the next one has to ask anew.
+        network.client.netns.run("ip neigh flush all");
+        let (seen, seconds) = connect(network.asking("python3"), address);
+        assert_eq!(seen, expected, "{address}");
+        assert!(
+            (seconds - after).abs() < 2.0,
+            "{address}: {seen} after {seconds} s, the kernel: after {after} s"
+        );
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", nobody_there: client_only);
+
+/// Two accelerated servers at once, and two clients.
+fn further_programs(mode: Mode) {
+    let network = Network::new(mode);
+    let address = network.server.address;
+    let servers = [PORT, PORT + 1].map(|port| {
+        let server = part(network.serving("python3"), "serve_epoll", address, port).spawn();
+        network.server.wait_listening(port);
+        server
+    });
+    let clients = [PORT, PORT + 1, PORT, PORT + 1]
+        .map(|port| part(network.asking_long("python3"), "ask", address, port).spawn());
+    clients.into_iter().for_each(assert_all_right);
+    for mut server in servers {
+        server.assert_running();
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", further_programs: both, server_only, client_only);
+
+/// While the accelerated server is under load the kernel answers pings, and serves a program of its own.
+fn kernel_beside(mode: Mode) {
+    let network = Network::new(mode);
+    let address = network.server.address;
+    let redis = network
+        .serving("redis-server")
+        .args("--bind 0.0.0.0 --protected-mode no --appendonly no --save")
+        .arg("")
+        .spawn();
+    network.server.wait_listening(6379);
+    let plain = part(
+        network.server.plain("python3"),
+        "serve_blocking",
+        address,
+        PORT,
+    );
+    let _plain = plain.spawn();
+    network.server.wait_listening(PORT);
+    let load = network.asking_long("redis-benchmark");
+    let load = load.args(&format!("-h {address} -t set,get -c 50 -n 1000000"));
+    let mut load = load.spawn();
+    network.wait_used(&redis, &mut load);
+    let pinged = network
+        .client
+        .netns
+        .run(&format!("ping -q -c 30 -i 0.05 -W 3 {address}"));
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    assert_all_right(part(network.client.plain("python3"), "ask", address, PORT).spawn());
+    load.assert_running();
+    network.server.ps().assert_network_used(redis.pid());
+}
+in_modes!("needs root, ip, ethtool, sysctl, ping, redis-server and redis-benchmark", kernel_beside: both, server_only);
+
+/// One socket that is served by a wire, by the network and by the kernel at once.
+fn all_ways_at_once(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_server(&network);
+    let (here, there) = (&network.server, &network.client);
+    let ask = |python: Program, address| part(python, "ask", address, PORT).spawn();
+    let clients = [
+        ask(here.accelerated("python3"), "127.0.0.1"),
+        ask(here.accelerated("python3"), here.address),
+        ask(here.plain("python3"), "127.0.0.1"),
+        ask(there.plain("python3"), here.address),
+    ];
+    clients.into_iter().for_each(assert_all_right);
+    let ps = here.ps();
+    ps.assert_network_used(server.pid());
+    // Eight connections by each of those three; the fourth's are the kernel's.
+    assert_eq!(ps.count(server.pid(), "tcp_accepts"), 24, "{ps:#?}");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", all_ways_at_once: server_only);
+
+/// getaddrinfo(3) by a name server on the other host. The C library's own sockets are the kernel's.
+fn names(mode: Mode) {
+    let network = Network::new(mode);
+    let address = network.server.address;
+    let server = part(network.serving("python3"), "answer_names", address, 53).spawn();
+    network.server.wait_bound_udp(53);
+    let resolver = network
+        .client
+        .file("resolv.conf", format!("nameserver {address}\n"));
+    // In a mount namespace of its own, which changes nothing for others.
+    let mount = format!("mount --bind {} /etc/resolv.conf", resolver.display());
+    let resolve = network
+        .asking_long("unshare")
+        .args("-m sh -c")
+        .arg(format!("{mount} && exec \"$@\""))
+        .args("sh python3");
+    let resolve = part(resolve, "resolve", "host.example", 80);
+    assert_eq!(
+        resolve.run(SHORT).success().text(),
+        "['10.9.8.7', 'fd09::87']\n"
+    );
+    if mode.server() {
+        let ps = network.server.ps();
+        assert!(ps.count(server.pid(), "udp_rx_datagrams") > 0, "{ps:#?}");
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", names: both, server_only, client_only);
+
+/// Without privilege, or without memory that may be locked, it is said what is missing.
+#[test]
+#[ignore = "needs root, ip, ethtool, sysctl and python3"]
+fn without_privilege() {
+    let network = Network::new(Mode::Kernel);
+    let host = &network.server;
+    let bin = World::sidestep_path();
+    let agent = host.plain("setpriv").args("--bounding-set=-all").arg(&bin);
+    let refused = agent.args("agent --foreground --link xdp:near0").run(SHORT);
+    let said = refused.error_text();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("root"), "{said}");
+
+    let agent = host.plain("prlimit").args("--memlock=65536 setpriv");
+    let agent = agent.args("--bounding-set=-ipc_lock").arg(&bin);
+    let mut agent = agent.args("agent --foreground --link xdp:near0").spawn();
+    wait_until("the agent to serve", SHORT, || {
+        agent.assert_running();
+        let status = host.sidestep().args("agent status").run(SHORT);
+        status.status.success().then_some(())
+    });
+    let address = host.address;
+    let server = part(host.accelerated("python3"), "serve_epoll", address, PORT).spawn();
+    host.wait_listening(PORT);
+    assert_answers(&network);
+    let said = agent.stderr();
+    assert!(said.contains("CAP_IPC_LOCK"), "{said}");
+    assert_eq!(host.ps().count(server.pid(), "tcp_accepts"), 0);
+}

@@ -91,12 +91,7 @@ in_modes!("needs root, ip, ethtool, sysctl and python3", agent_killed: both, ser
 fn program_killed(mode: Mode) {
     let network = Network::new(mode);
     let address = network.server.address;
-    for (victim, work) in [
-        ("server", "ask"),
-        ("client", "ask"),
-        ("server", "drain"),
-        ("client", "drain"),
-    ] {
+    for (victim, work) in [("server", "ask"), ("client", "ask"), ("client", "drain")] {
         let serving = faults(network.serving("python3"), "serve_one", address);
         let other = if work == "ask" { "echo" } else { "flood" };
         let server = serving.arg(other).spawn();

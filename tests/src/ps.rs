@@ -47,8 +47,8 @@ pub struct Stack {
 /// A wire of a stack in a report.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Wire {
-    /// The stack at the other end, in hexadecimal; 0 for a network.
-    pub peer: String,
+    /// For a queue of a network: which, in hexadecimal.
+    pub network: Option<String>,
     /// Frames received.
     pub rx_frames: u64,
     /// Frames sent.
@@ -87,13 +87,6 @@ impl Stack {
             .counters
             .get(name)
             .unwrap_or_else(|| panic!("no counter {name} in {self:#?}"))
-    }
-}
-
-impl Wire {
-    /// Whether it is a queue of an interface.
-    pub fn is_network(&self) -> bool {
-        self.peer.bytes().all(|digit| digit == b'0')
     }
 }
 
@@ -175,7 +168,7 @@ impl Ps {
     /// Whether a process sent and received frames of a network.
     pub fn is_network_used(&self, pid: u32) -> bool {
         let wires = self.stacks_of(pid).flat_map(|stack| &stack.wires);
-        let mut networks = wires.filter(|wire| wire.is_network());
+        let mut networks = wires.filter(|wire| wire.network.is_some());
         networks.any(|wire| wire.rx_frames > 0 && wire.tx_frames > 0)
     }
 

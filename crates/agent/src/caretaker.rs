@@ -181,6 +181,7 @@ impl Registry {
         self.check_wires(now);
         self.check_queues();
         self.check_claims();
+        self.refresh_neighbours(now);
         self.run_jobs();
     }
 

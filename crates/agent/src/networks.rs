@@ -29,6 +29,7 @@ use members::Member;
 use rustix::event::epoll::{self, EventFlags};
 use sidestep_control::{StackId, namespace};
 use sidestep_netlink::{Cables, Config, Neighbours, Options, Routes};
+use sidestep_shm::Nanos;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -48,6 +49,8 @@ pub(crate) struct Networks {
     hidden: Option<Hidden>,
     /// Changes with the configuration; never 0.
     number: u64,
+    /// When neighbours are asked for again.
+    refresh_at: Nanos,
 }
 
 impl Networks {
@@ -66,6 +69,7 @@ impl Networks {
             cables: Cables::open().context("the kernel's links")?,
             hidden: None,
             number: 1,
+            refresh_at: Nanos::ZERO,
         };
         for link in links {
             let found = networks.config.picture().link_named(&link.interface);

@@ -233,14 +233,25 @@ impl Stack<'_> {
     pub fn incomplete_hops(&self) -> impl Iterator<Item = NextHop> + '_ {
         let hops = self.core.hops.iter();
         hops.filter(|hop| hop.state() == HopState::Incomplete)
-            .filter_map(|hop| {
-                Some(NextHop {
-                    wire: self.core.queue_of(hop.group)?,
-                    station: hop.src,
-                    vlan: hop.vlan,
-                    neighbour: hop.address,
-                })
-            })
+            .filter_map(|hop| self.next_hop(hop))
+    }
+
+    /// The neighbours that connections or remembered ways depend on.
+    pub fn followed_hops(&self) -> impl Iterator<Item = NextHop> + '_ {
+        let hops = self.core.hops.iter();
+        let followed = hops.filter(|hop| {
+            hop.users != 0 && hop.state() != HopState::Free && !hop.address.is_multicast()
+        });
+        followed.filter_map(|hop| self.next_hop(hop))
+    }
+
+    fn next_hop(&self, hop: &Hop) -> Option<NextHop> {
+        Some(NextHop {
+            wire: self.core.queue_of(hop.group)?,
+            station: hop.src,
+            vlan: hop.vlan,
+            neighbour: hop.address,
+        })
     }
 
     /// Tells what the kernel found out of a neighbour: its hardware address, or that it does not answer. What waited is

@@ -2,9 +2,14 @@
 
 use crate::registry::{Job, Registry};
 use sidestep_netlink::{Change, Neighbour, NeighbourState};
+use sidestep_shm::Nanos;
 use sidestep_stack::NextHop;
 use sidestep_wire::Address;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+/// How often neighbours that are in use are asked for: more often than the kernel forgets that they answered.
+const REFRESH: Nanos = Nanos::from_secs(5);
 
 impl Registry {
     /// The kernel's configuration has changed.
@@ -62,6 +67,34 @@ impl Registry {
                 };
                 // A stack that is busy for long asks again when its segments are not answered.
                 let _ = entry.with(|stack| stack.set_hop(&at, found));
+            }
+        }
+    }
+
+    /// Has the kernel ask those neighbours that stacks send to whether they are still there: it sees nothing of what they
+    /// answer. What it finds out it tells.
+    pub(crate) fn refresh_neighbours(&mut self, now: Nanos) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks else { return };
+        if now < networks.refresh_at {
+            return;
+        }
+        networks.refresh_at = now + REFRESH;
+        let mut asked = BTreeSet::new();
+        for interface in &networks.interfaces {
+            for queue in &interface.queues {
+                let Some(entry) = stacks.get_mut(&queue.stack) else {
+                    continue;
+                };
+                let hops = entry.with(|stack| stack.followed_hops().collect::<Vec<_>>());
+                for hop in hops.unwrap_or_default() {
+                    let neighbour = hop.neighbour.ip();
+                    if hop.wire == queue.wire && asked.insert((interface.index, neighbour)) {
+                        let _ = networks.neighbours.resolve(interface.index, neighbour);
+                    }
+                }
             }
         }
     }

@@ -66,6 +66,13 @@ fn agent_killed(mode: Mode) {
     let mut network = Network::new(mode);
     let mut server = start_server(&network);
     let mut client = start_busy(&network);
+    // Another one that has nothing to say.
+    let address = network.server.address;
+    let idle = network.client.plain("python3");
+    let mut idle = faults(idle, "hold", address).spawn();
+    wait_until("an idle connection", SHORT, || {
+        idle.stdout().contains("busy").then_some(())
+    });
     let is_server = mode.server();
     let host = if is_server {
         &mut network.server
@@ -82,6 +89,9 @@ fn agent_killed(mode: Mode) {
     });
     let said = client.stderr();
     assert!(said.contains("reset by peer"), "{said}");
+    wait_until("the idle client to be told", Duration::from_secs(5), || {
+        (idle.is_running() != is_server).then_some(())
+    });
     assert_answers(&network);
     server.assert_running();
 }

@@ -235,7 +235,27 @@ impl Stack<'_> {
                 break;
             }
         }
+        self.reset_over_network(index);
         self.drop_wire(index);
+    }
+
+    /// Where this is the last queue of a network, ends connections over it, and tells peers: they would not learn of it.
+    fn reset_over_network(&mut self, index: u32) {
+        let group = self.core.networks.get(index as usize).copied();
+        let Some(group) = group.filter(|group| *group != 0) else {
+            return;
+        };
+        let is_other = |(at, of): (usize, &u8)| *of == group && at != index as usize;
+        if self.core.networks.iter().enumerate().any(is_other) {
+            return;
+        }
+        for socket in 0..self.core.header.sockets.fresh() {
+            let s = self.core.at(socket);
+            if s.wire == index && s.kind() == Kind::Stream {
+                self.core.on_network_lost(socket);
+            }
+        }
+        self.flush_wire(index);
     }
 
     fn drop_wire(&mut self, index: u32) {
@@ -537,6 +557,16 @@ impl Core<'_> {
                 self.notify(index, Ready::OUT | Ready::WRNORM);
             }
         }
+    }
+
+    /// The network by which a connection goes will be gone after what is sent now.
+    fn on_network_lost(&mut self, index: u32) {
+        let now = self.now();
+        let events = self.sockets[index as usize].tcb.on_network_lost(&mut Env {
+            now,
+            pool: &mut self.pool,
+        });
+        self.on_events(index, events);
     }
 
     /// The wire that a socket used is gone.

@@ -145,6 +145,23 @@ impl Tcb {
         }
     }
 
+    /// There is no way to the peer any more after what leaves now: the peer, which is still there, is sent a RST.
+    pub fn on_network_lost(&mut self, env: &mut Env<'_, '_>) -> Events {
+        let is_peer_bound = matches!(
+            self.state(),
+            State::SynReceived
+                | State::Established
+                | State::FinWait1
+                | State::FinWait2
+                | State::CloseWait
+        );
+        let events = self.on_link_lost(env);
+        if is_peer_bound {
+            self.reset_in_sequence();
+        }
+        self.events(events)
+    }
+
     /// The orderly end: CLOSED, with what was received still there for the reader.
     pub(crate) fn finish(&mut self, env: &mut Env<'_, '_>) -> Events {
         self.set_closed();

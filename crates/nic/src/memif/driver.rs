@@ -11,6 +11,8 @@ use super::sys;
 use crate::{Caps, Port, PortStats};
 use sidestep_shm::{Foreign, ForeignMut};
 
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 /// How many frames ahead data is fetched within a batch.
 const PREFETCH_AHEAD: u16 = 4;
 
@@ -126,13 +128,16 @@ impl<'a> Memif<'a> {
     fn prefetch_rx(&self, index: u16) {
         if self.at.buffers.bytes != 0 {
             let slot = index & (self.at.rx.slots() - 1);
-            sys::prefetch(&self.at.home, self.at.buffers.rx_offset(slot));
+            let at = self.at.buffers.rx_offset(slot);
+            sys::prefetch(&self.at.home, at);
+            // Headers fill the first line; what a short message says is in the second.
+            sys::prefetch(&self.at.home, at + LINE_BYTES);
         }
     }
 
-    /// Asks for the lines of the frame that will come next, while there is none. The sender writes data, descriptor and
-    /// index; each write takes the line from us, and asking again at every poll brings data and descriptor back at
-    /// the same time as the index, instead of one after the other. To the sender this costs nothing: it has to take
+    /// Asks for the lines of the frame that comes next, before we know whether it has come. The sender writes data,
+    /// descriptor and index; each write takes the line from us, and asking at every poll brings data and descriptor
+    /// back at the same time as the index, instead of one after the other. To the sender this costs nothing: it has to take
     /// the index from us all the same, and takes all of them at once.
     #[inline]
     fn prefetch_next(&self) {
@@ -305,12 +310,12 @@ impl Port for Memif<'_> {
     fn rx_batch(&mut self, frames_max: usize, mut on_frame: impl FnMut(Foreign<'_>)) -> usize {
         let at = self.at;
         if self.state.rx.known() == 0 {
+            self.prefetch_next();
             let found = self.refresh_rx();
             if found == 0 {
-                self.prefetch_next();
                 return 0;
             }
-            for ahead in 0..found.min(PREFETCH_AHEAD) {
+            for ahead in 1..found.min(PREFETCH_AHEAD) {
                 self.prefetch_rx(self.state.rx.next.wrapping_add(ahead));
             }
         }

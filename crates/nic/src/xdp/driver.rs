@@ -138,7 +138,9 @@ impl<'a> Xdp<'a> {
         self.at.rx.prefetch_slot(next);
         let [posted] = self.at.fill.read(next);
         if let Ok(start) = usize::try_from(posted) {
+            // Headers fill the first line; what a short message says is in the second.
             sys::prefetch(&self.at.umem, start + RX_HEADROOM_BYTES);
+            sys::prefetch(&self.at.umem, start + RX_HEADROOM_BYTES + 64);
         }
     }
 

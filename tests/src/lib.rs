@@ -7,7 +7,8 @@
 //! same for programs on two hosts.
 //!
 //! The environment can say: `SIDESTEP_TEST_MODE=kernel` runs every test over the kernel, which tries the tests
-//! themselves; `SIDESTEP_BIN` names the `sidestep` command to use; `SIDESTEP_SOAK_SECONDS` lengthens the soak.
+//! themselves; `SIDESTEP_BIN` names the `sidestep` command to use; `SIDESTEP_SOAK_SECONDS` lengthens the soak, and
+//! `SIDESTEP_BULK_MESSAGES` the stream of small messages over a network.
 //!
 //! Failures are panics with what the programs last wrote: this is test code and has no caller to hand an error to.
 #![forbid(unsafe_code)]

@@ -8,7 +8,9 @@ fn messages_come_back() {
         assert!(half_round_trips(cpus, 32, 0.0, 0.01).is_ok());
         return;
     }
-    let halves = half_round_trips(cpus, 32, 0.01, 0.05).unwrap();
-    assert!(halves.len() > 10, "{} round trips", halves.len());
+    // Where others use the processors too, both ends may never run at the same time for as long as this.
+    let mut attempts = (0..20).map(|_| half_round_trips(cpus, 32, 0.01, 0.05).unwrap());
+    let halves = attempts.find(|halves| halves.len() > 10);
+    let halves = halves.expect("more than ten round trips");
     assert!(halves.value_at_quantile(0.5) > 10, "faster than any cache");
 }

@@ -17,6 +17,8 @@ use sidestep_shm::{Foreign, ForeignMut};
 const PREFETCH_AHEAD: u32 = 4;
 /// Polls that find nothing between two attempts to get rid of frames that the kernel did not take.
 const OWED_POLLS: u32 = 1024;
+/// Attempts in a row that get nothing away, after which it is no matter of moments any more, and nobody stays awake for it.
+const OWED_TRIES_MAX: u16 = 10_000;
 
 /// What is known of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,30 +294,52 @@ impl<'a> Xdp<'a> {
     /// Has the kernel send what is in the tx ring.
     fn kick(&mut self) {
         self.state.idle_polls = 0;
-        let mut taken = self.at.tx.consumed();
+        let before = self.at.tx.consumed();
+        let Some(refused) = self.push(before) else {
+            // What may still be in the ring is taken from there by the interface's driver.
+            self.state.tx_owed = 0;
+            self.state.owed_tries = 0;
+            return;
+        };
+        let taken = self.at.tx.consumed();
+        self.state.tx_owed = u8::from(taken != self.state.tx.published);
+        self.state.owed_tries = match refused {
+            Errno::NETDOWN => OWED_TRIES_MAX,
+            _ if taken == before => self.state.owed_tries.saturating_add(1),
+            _ => 0,
+        };
+    }
+
+    /// Calls the kernel until it has taken all that it takes of the tx ring, of which it had taken `taken`. Returns why
+    /// it takes no more.
+    #[inline]
+    fn push(&mut self, mut taken: u32) -> Option<Errno> {
         // A call sends a limited number of frames; each turn but the last gets some of the ring's away.
         for _ in 0..=self.at.tx.slots() {
             self.state.stats.tx_doorbells += 1;
             let sent = rustix::net::send(&self.at.socket, &[], SendFlags::DONTWAIT);
-            let Err(errno) = sent else {
-                self.state.tx_owed = 0;
-                return;
-            };
+            let errno = sent.err()?;
             match errno {
                 Errno::NXIO | Errno::NODEV | Errno::BADF | Errno::NOTSOCK => {
                     self.state.broken = 1;
-                    return;
+                    return Some(errno);
                 }
-                Errno::NETDOWN => break,
+                Errno::NETDOWN => return Some(errno),
                 _ => {
                     let before = core::mem::replace(&mut taken, self.at.tx.consumed());
                     if taken == before && errno != Errno::INTR {
-                        break;
+                        return Some(errno);
                     }
                 }
             }
         }
-        self.state.tx_owed = u8::from(self.at.tx.consumed() != self.state.tx.published);
+        None
+    }
+
+    /// Whether there are frames that the kernel will take in a moment.
+    #[inline]
+    const fn owes_soon(&self) -> bool {
+        self.state.tx_owed != 0 && self.state.owed_tries < OWED_TRIES_MAX
     }
 }
 
@@ -373,7 +397,9 @@ impl Port for Xdp<'_> {
     #[inline]
     fn rx_pending(&self) -> bool {
         let rx = &self.state.rx;
-        self.state.broken == 0 && (rx.known() != 0 || self.at.rx.produced() != rx.next)
+        // Who sleeps sends nothing, so frames that the kernel had no room for keep us awake as those that came do.
+        self.state.broken == 0
+            && (rx.known() != 0 || self.at.rx.produced() != rx.next || self.owes_soon())
     }
 
     #[inline]
@@ -430,6 +456,9 @@ impl Port for Xdp<'_> {
         // The socket is readable whenever a frame waits; what is left to do is to have no buffer idle while we sleep.
         if wanted && self.state.rx.unpublished() != 0 {
             self.publish_rx();
+        }
+        if wanted && self.owes_soon() {
+            self.tx_flush();
         }
     }
 

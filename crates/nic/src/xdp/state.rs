@@ -56,7 +56,9 @@ pub struct State {
     pub(super) busy_poll: u8,
     pub(super) rx_checksum_vouched: u8,
     pub(super) tx_checksum_unneeded: u8,
-    reserved: [u8; 3],
+    reserved: u8,
+    /// Attempts in a row to send what was left in the tx ring that got nothing away.
+    pub(super) owed_tries: u16,
 }
 
 impl State {
@@ -88,7 +90,8 @@ impl State {
             busy_poll: u8::from(busy_poll),
             rx_checksum_vouched: 0,
             tx_checksum_unneeded: 0,
-            reserved: [0; 3],
+            reserved: 0,
+            owed_tries: 0,
         }
     }
 

@@ -1,6 +1,7 @@
 use super::super::layout::CHAIN_BYTES_MAX;
 use super::super::{Options, Socket};
 use super::*;
+use sidestep_tests::netns::Netns;
 
 /// A socket that is bound to nothing, so that nobody but the test writes into its rings.
 fn unbound(frame_bytes_max: usize) -> (State, Attachment) {
@@ -64,7 +65,7 @@ fn chains_that_do_not_end_or_are_too_long_are_dropped_whole() {
     // The end of this one never comes.
     arrive(&at, 3, 256, 3840, PKT_CONTD);
     arrive(&at, 4, 4096, 4096, PKT_CONTD);
-    assert_eq!(received(&mut state, &at), []);
+    assert!(received(&mut state, &at).is_empty());
     assert_eq!(state.stats.rx_malformed, 1);
     // More than fits, and then a sound frame.
     let parts = u32::try_from(CHAIN_BYTES_MAX / 4096).expect("a few") + 1;
@@ -88,7 +89,7 @@ fn indices_that_make_no_sense_end_the_port() {
     ] {
         let (mut state, at) = unbound(1514);
         break_it(&at);
-        assert_eq!(received(&mut state, &at), []);
+        assert!(received(&mut state, &at).is_empty());
         let mut port = Xdp::new(&mut state, &at);
         assert_eq!(port.tx_room(), 0);
         assert!(!port.tx(64, |_| panic!("there is no buffer")));
@@ -130,4 +131,47 @@ fn sending_buffers_are_taken_from_those_that_came_back() {
     port.tx_flush();
     assert!(port.is_broken());
     assert_eq!((at.tx.produced(), at.done.consumed()), (9, 3));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nobody_sleeps_while_the_kernel_has_no_room_for_a_moment() {
+    let netns = Netns::new();
+    let loopback = netns.ifindex("lo");
+    let options = Options {
+        log2_tx: 3,
+        huge_pages: false,
+        ..Options::default()
+    };
+    let bound = netns.inside(|| Socket::create(&options)?.bind(loopback, 0));
+    let (mut state, at, _) = bound.expect("a socket on the loopback");
+    let send = |state: &mut State| {
+        let mut port = Xdp::new(state, &at);
+        assert!(port.tx(64, |mut room| {
+            room.copy_from(&[0; 64]);
+        }));
+    };
+    (0..8).for_each(|_| send(&mut state));
+    Xdp::new(&mut state, &at).tx_flush();
+    assert_eq!((at.tx.consumed(), state.tx_owed), (8, 0));
+    // The next one gets a buffer that came back, but the kernel is not told that its place in the ring is free.
+    send(&mut state);
+    state.done.published = state.done.next;
+    let mut port = Xdp::new(&mut state, &at);
+    port.tx_flush();
+    assert!(port.rx_pending());
+    for _ in 2..OWED_TRIES_MAX {
+        port.rx_wakeups(true);
+    }
+    assert!(port.rx_pending());
+    // It is no matter of moments: whoever has nothing else to do may sleep.
+    port.rx_wakeups(true);
+    assert!(!port.rx_pending());
+    // There is room again.
+    at.done.consume(1);
+    port.tx_flush();
+    assert_eq!(
+        (at.tx.consumed(), state.tx_owed, state.owed_tries),
+        (9, 0, 0)
+    );
 }

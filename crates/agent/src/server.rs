@@ -89,6 +89,10 @@ impl Server {
             }
         }
         registry.open_networks(&options.links)?;
+        if !options.links.is_empty() {
+            dir.set_users(options.users.iter().copied())
+                .context("writing down who is served")?;
+        }
         let listener = bind(&dir, !options.links.is_empty())?;
         epoll::add(
             &registry.epoll,

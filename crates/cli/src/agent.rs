@@ -195,9 +195,13 @@ pub(crate) fn ensure_serving(exe: &Path, links: &[LinkSpec]) -> anyhow::Result<(
 pub(crate) fn ensure_running(exe: &Path) -> anyhow::Result<PathBuf> {
     let directory = directory()?;
     start::ensure_running_in(&directory, exe, "sidestep run").with_context(|| {
+        let place = directory.path().display();
+        if directory.may_start() {
+            return format!("the agent does not start (see {place}/agent.log)");
+        }
+        let user = rustix::process::geteuid().as_raw();
         format!(
-            "the agent does not start (see {})",
-            directory.log().display()
+            "the agent of this host in {place} does not run, or does not serve user {user} (`sidestep agent --user`)"
         )
     })?;
     Ok(directory.path().to_owned())

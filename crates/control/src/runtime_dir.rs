@@ -13,7 +13,7 @@ const SOCKET: &str = "agent.sock";
 
 /// A directory in which an agent listens: this user's and nobody else's, or root's, where only root can write.
 ///
-/// `$SIDESTEP_RUNTIME_DIR` where it is set; else `/run/sidestep` where an agent of the whole host listens; else
+/// `$SIDESTEP_RUNTIME_DIR` where it is set; else `/run/sidestep` where an agent of the whole host serves this user; else
 /// `$XDG_RUNTIME_DIR/sidestep`, else `/tmp/sidestep-UID`.
 #[derive(Debug)]
 pub struct RuntimeDir {
@@ -31,9 +31,9 @@ impl RuntimeDir {
         if let Some(path) = non_empty("SIDESTEP_RUNTIME_DIR") {
             return Self::open(&path);
         }
-        let of_host = Path::new(OF_HOST);
-        if of_host.join(SOCKET).exists()
-            && let Ok(dir) = Self::open(of_host)
+        if let Ok(dir) = Self::open_existing(Path::new(OF_HOST))
+            && dir.socket().exists()
+            && dir.serves(rustix::process::geteuid().as_raw())
         {
             return Ok(dir);
         }
@@ -68,6 +68,10 @@ impl RuntimeDir {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
         }
+        Self::open_existing(path)
+    }
+
+    fn open_existing(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&dir)?;
@@ -98,6 +102,25 @@ impl RuntimeDir {
     /// interfaces.
     pub const fn may_start(&self) -> bool {
         self.private
+    }
+
+    /// Writes down which users the agent of the host serves, beside root.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn set_users(&self, users: impl IntoIterator<Item = u32>) -> io::Result<()> {
+        let text: String = users.into_iter().map(|user| format!("{user}\n")).collect();
+        std::fs::write(self.users(), text)
+    }
+
+    /// Whether the agent of the host serves this user, as it wrote down.
+    fn serves(&self, user: u32) -> bool {
+        let listed = std::fs::read_to_string(self.users()).unwrap_or_default();
+        user == 0 || listed.lines().any(|line| line.parse() == Ok(user))
+    }
+
+    fn users(&self) -> PathBuf {
+        self.path.join("agent.users")
     }
 
     /// The socket that the agent listens on.

@@ -52,7 +52,7 @@ impl Registry {
             return Err(Fault::NoNetwork);
         }
         let mtu = picture.mtu_of(&route).unwrap_or(interface.mtu);
-        let at = (interface.index, interface.network);
+        let at = interface.index;
         self.join_networks(id, pid)?;
         self.way_by(id, (route.link, neighbour), at)
             .map(|(wire, hop)| NetworkWay {
@@ -68,7 +68,7 @@ impl Registry {
         &mut self,
         id: StackId,
         (link, neighbour): (u32, IpAddr),
-        (interface, _network): (u32, u64),
+        interface: u32,
     ) -> Result<(u32, u32), Fault> {
         let Self {
             networks, stacks, ..

@@ -47,7 +47,7 @@ impl RuntimeDir {
         Self::open(Path::new(&format!("/tmp/sidestep-{uid}")))
     }
 
-    /// The directory for an agent of the whole host: that which the environment names, else [the host's](OF_HOST), made if
+    /// The directory for an agent of the whole host: that which the environment names, else `/run/sidestep`, made if
     /// it is missing and readable for all.
     ///
     /// # Errors

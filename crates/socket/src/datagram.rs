@@ -160,8 +160,9 @@ impl Process {
                 })?
             }
         };
-        let found = self.with_stack(shared, |stack| stack.hop_state(way.hop));
-        if found != Ok(HopState::Reachable) {
+        let is_found = way.hop == NONE
+            || self.with_stack(shared, |stack| stack.hop_state(way.hop)) == Ok(HopState::Reachable);
+        if !is_found {
             // The kernel looks for the station, and keeps what is to be sent until it has found it.
             return Err(NoWay::Kernel);
         }

@@ -2,6 +2,7 @@
 
 use crate::fdtable::Entry;
 use crate::nesting::NestingGuard;
+use crate::networks::WakesGuard;
 use crate::process::{Process, SessionGuard};
 use core::cell::RefCell;
 use sidestep_shm::atomic::Ordering;
@@ -11,6 +12,7 @@ struct Forking {
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
     session: SessionGuard<'static>,
     _nesting: NestingGuard<'static>,
+    _wakes: WakesGuard<'static>,
 }
 
 thread_local! {
@@ -31,11 +33,13 @@ impl Process {
             taken.ok().flatten()
         });
         let nesting = self.epolls.nesting.lock();
+        let wakes = self.wakes.list();
         FORKING.with(|f| {
             *f.borrow_mut() = Some(Forking {
                 slot,
                 session,
                 _nesting: nesting,
+                _wakes: wakes,
             })
         });
     }
@@ -54,8 +58,9 @@ impl Process {
             slot,
             mut session,
             _nesting: nesting,
+            _wakes: wakes,
         } = forking;
-        drop(nesting);
+        drop((nesting, wakes));
         session.forget();
         let Some(shared) = self.attached() else {
             return;

@@ -11,7 +11,7 @@ use sidestep_stack::{Handover, HopState, Way, WireToAttach};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Ports that are claimed at a time.
 const PORTS_AT_ONCE: usize = 32;
@@ -27,6 +27,9 @@ pub(crate) struct Wakes {
     list: Mutex<Vec<(u64, Fd)>>,
     changes: AtomicU32,
 }
+
+/// See [`Wakes::list`].
+pub(crate) type WakesGuard<'a> = MutexGuard<'a, Vec<(u64, Fd)>>;
 
 impl Wakes {
     pub(crate) const fn new() -> Self {
@@ -67,12 +70,13 @@ impl Wakes {
         }
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Fd)>> {
+    /// The list, while no other thread has it; held over a fork, so that the child's copy is not locked.
+    pub(crate) fn list(&self) -> WakesGuard<'_> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How to reach a host, or that it is the kernel's to reach.
+/// How to reach a host.
 #[derive(Clone, Copy)]
 pub(crate) struct Reached {
     pub(crate) way: Way,
@@ -154,13 +158,17 @@ impl Session {
     ) -> Result<Endpoint, Errno> {
         loop {
             let known = self.networks.get_or_insert_default();
-            for _ in 0..known.ports.len() {
-                known.next = (known.next + 1) % known.ports.len();
-                let local = Endpoint::new(source, known.ports[known.next]);
-                let taken = process.lock_only(shared, |stack| stack.has_flow(&local, &remote));
-                if !taken.map_err(|_| Errno::CONNRESET)? {
-                    return Ok(local);
-                }
+            let (count, next) = (known.ports.len(), known.next);
+            let free = process.lock_only(shared, |stack| {
+                let mut places = (1..=count).map(|step| (next + step) % count);
+                places.find(|place| {
+                    let local = Endpoint::new(source, known.ports[*place]);
+                    !stack.has_flow(&local, &remote)
+                })
+            });
+            if let Some(place) = free.map_err(|_| Errno::CONNRESET)? {
+                known.next = place;
+                return Ok(Endpoint::new(source, known.ports[place]));
             }
             if known.ports.len() >= PORTS_MAX {
                 return Err(Errno::ADDRNOTAVAIL);

@@ -62,8 +62,8 @@ impl Process {
     /// The program listens on `fd`: so does the stack, and other programs and networks are told.
     ///
     /// To be called before the kernel listens: what networks send is steered to the stack from then on, so a connection
-    /// that the kernel accepted before would never hear of its peer again. False for a socket without a port, to which
-    /// the kernel gives one as it begins to listen: then it is to be called once more.
+    /// that the kernel accepted before would never hear of its peer again. A socket without a port gets one from the
+    /// kernel as that begins to listen: then it is to be called once more.
     pub fn listening(&self, fd: i32, backlog: i32) -> Listening {
         let Some((shared, r)) = self.socket_of(fd) else {
             return Listening::NotOurs;

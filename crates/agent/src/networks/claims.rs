@@ -28,7 +28,9 @@ pub(crate) struct Claim {
 enum ClaimKind {
     /// As long as the stack: we keep the port reserved meanwhile.
     Kept(#[expect(dead_code, reason = "held, not looked at")] OwnedFd),
-    /// As long as a socket of the stack has the port.
+    /// As long as it is published.
+    Served,
+    /// As long as a socket of the stack has the port: looked at from time to time.
     Used,
 }
 
@@ -115,7 +117,7 @@ impl Registry {
             return Err(Fault::NotBound);
         }
         match flow(protocol, local, v6_only) {
-            Some(flow) => self.add_claim(id, flow, ClaimKind::Used),
+            Some(flow) => self.add_claim(id, flow, ClaimKind::Served),
             None => Ok(()),
         }
     }
@@ -126,8 +128,9 @@ impl Registry {
         let member = networks.members.get_mut(&id).ok_or(Fault::NoNetwork)?;
         if let Some(known) = member.claims.iter_mut().find(|claim| claim.flow == flow) {
             known.since = since;
-            if let ClaimKind::Kept(_) = kind {
-                known.kind = kind;
+            match (&known.kind, &kind) {
+                (ClaimKind::Kept(_), _) | (_, ClaimKind::Used) => {}
+                _ => known.kind = kind,
             }
             return Ok(());
         }
@@ -152,7 +155,9 @@ impl Registry {
         };
         let members: Vec<StackId> = networks.members.keys().copied().collect();
         for id in members {
-            self.settle_claims(id, |claim| now - claim.since > GRACE);
+            self.settle_claims(id, |claim| {
+                matches!(claim.kind, ClaimKind::Used) && now - claim.since > GRACE
+            });
         }
     }
 
@@ -162,9 +167,18 @@ impl Registry {
             17 => Protocol::Udp,
             _ => Protocol::Tcp,
         };
-        if let Some(flow) = flow(protocol, what.endpoint(), what.v6_only) {
-            self.settle_claims(id, |claim| claim.flow == flow);
+        let Some(flow) = flow(protocol, what.endpoint(), what.v6_only) else {
+            return;
+        };
+        let member = self.networks.as_mut().and_then(|n| n.members.get_mut(&id));
+        let claims = member.into_iter().flat_map(|member| &mut member.claims);
+        for claim in claims.filter(|claim| claim.flow == flow) {
+            // Others may serve it still, or the stack be busy now: then it is looked at again.
+            if matches!(claim.kind, ClaimKind::Served) {
+                claim.kind = ClaimKind::Used;
+            }
         }
+        self.settle_claims(id, |claim| claim.flow == flow);
     }
 
     /// Ends those of some claims whose ports the stack does not serve any more. Connections that are left of them are
@@ -178,7 +192,7 @@ impl Registry {
             return;
         };
         let number = member.number;
-        let concerned = |claim: &Claim| matches!(claim.kind, ClaimKind::Used) && of(claim);
+        let concerned = |claim: &Claim| !matches!(claim.kind, ClaimKind::Kept(_)) && of(claim);
         if member.connections.is_empty() && !member.claims.iter().any(concerned) {
             return;
         }

@@ -147,6 +147,9 @@ impl Registry {
         let of_index = |i: &mut super::Interface| i.index == index;
         let gone: Vec<_> = networks.interfaces.extract_if(.., of_index).collect();
         for queue in gone.iter().flat_map(|interface| &interface.queues) {
+            if let Some(hop) = &queue.hop {
+                let _ = networks.cables.remove(hop.index);
+            }
             self.jobs.push_back(Job::CloseWire {
                 stack: queue.stack,
                 wire: queue.id,

@@ -9,6 +9,7 @@
 //! (mappings, descriptors) is an attachment made by each. A `Port` is both together, borrowed for one poll.
 
 pub mod any;
+pub mod fault;
 pub mod memif;
 mod port;
 pub mod xdp;

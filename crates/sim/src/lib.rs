@@ -4,9 +4,10 @@
 //! proven are the rules of TCP, which are all there, and a thousand connections over bad links take a second that way.
 //! (Frames between stacks would go through memif rings, which add nothing to these rules but their own cost.)
 //!
+//! What a link does to what it carries is the rule of [`sidestep_nic::fault`].
+//!
 //! | file | of |
 //! | --- | --- |
-//! | `link` | one direction of a path: loss, bursts, delay, jitter, reordering, rate and queue, marks, MTU |
 //! | `program` | what the program at one end does: writes, reads, ends |
 //! | `end` | one end: connection, memory, program |
 //! | `check` | what must hold after every step |
@@ -19,7 +20,6 @@
 mod capture;
 mod check;
 mod end;
-mod link;
 mod program;
 mod scenario;
 mod table;
@@ -27,8 +27,8 @@ mod world;
 
 pub use capture::Capture;
 pub use end::End;
-pub use link::{Burst, Link, LinkConfig};
 pub use program::{Ending, Plan};
 pub use scenario::{Report, Scenario};
+pub use sidestep_nic::fault::{Burst, Link, LinkConfig};
 pub use table::{Cell, Path, measure, paths, table};
 pub use world::World;

@@ -2,10 +2,10 @@
 
 use crate::capture::Capture;
 use crate::end::End;
-use crate::link::{Burst, Link, LinkConfig};
 use crate::program::{Ending, Plan};
 use crate::world::World;
 use fastrand::Rng;
+use sidestep_nic::fault::{Burst, Link, LinkConfig};
 use sidestep_shm::Nanos;
 use sidestep_tcp::{Algorithm, Counters, Ecn, Error, Events, KeepAlive, Settings};
 use sidestep_wire::Seq;
@@ -226,7 +226,11 @@ fn random_link(rng: &mut Rng) -> LinkConfig {
         delay: micros(rng, delay),
         jitter: [Nanos::ZERO, micros(rng, 1 + delay / 4)][rng.usize(..2)],
         loss_ppm: [0, 1000, 10_000, 50_000, 150_000][rng.usize(..5)],
-        burst: (rng.u32(..4) == 0).then_some(burst),
+        burst: if rng.u32(..4) == 0 {
+            burst
+        } else {
+            Burst::NEVER
+        },
         duplicate_ppm: [0, 0, 1000, 100_000][rng.usize(..4)],
         reorder_ppm: [0, 0, 10_000, 200_000][rng.usize(..4)],
         reorder_by: micros(rng, 2 + delay),
@@ -234,8 +238,7 @@ fn random_link(rng: &mut Rng) -> LinkConfig {
         queue_bytes: [10_000, 50_000][rng.usize(..2)],
         mark_bytes: [0, 5000][rng.usize(..2)],
         mtu: [0, 0, 0, 1300][rng.usize(..4)],
-        mtu_reports: true,
-        dies_at: Nanos::NEVER,
+        ..LinkConfig::CLEAN
     }
 }
 

@@ -1,7 +1,7 @@
 //! Goodput over loss and delay, for each congestion control.
 
-use crate::link::LinkConfig;
 use crate::scenario::Scenario;
+use sidestep_nic::fault::LinkConfig;
 use sidestep_shm::Nanos;
 use sidestep_tcp::{Algorithm, Counters, Settings};
 

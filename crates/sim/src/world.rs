@@ -3,8 +3,8 @@
 use crate::capture::Capture;
 use crate::check::{self, Edge};
 use crate::end::{End, Segment};
-use crate::link::{Fate, Link};
 use fastrand::Rng;
+use sidestep_nic::fault::{Fate, Link};
 use sidestep_shm::Nanos;
 use sidestep_tcp::{IcmpError, State};
 use sidestep_wire::Seq;
@@ -184,13 +184,16 @@ impl World {
         let link = &mut self.links[from];
         let bytes = IP_HEADER + segment.repr.header_len() + segment.payload.len();
         match link.send(&mut self.rng, self.now, bytes, segment.ect) {
-            Fate::Lost => {}
+            // Its checksum tells.
+            Fate::Lost | Fate::Arrives { corrupt: true, .. } => {}
             Fate::TooBig => {
-                let mss = u16::try_from(link.config.mtu).unwrap_or(u16::MAX) - HEADERS;
+                let mss = link.config.mtu - HEADERS;
                 let (at, seq) = (self.now + link.config.delay, segment.repr.seq);
                 self.put(at, from, Packet::TooBig { mss, seq });
             }
-            Fate::Arrives { at, again, marked } => {
+            Fate::Arrives {
+                at, again, marked, ..
+            } => {
                 if let Some(again) = again {
                     let segment = segment.clone();
                     self.put(again, 1 - from, Packet::Segment { segment, marked });

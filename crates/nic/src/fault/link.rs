@@ -2,12 +2,14 @@
 
 use fastrand::Rng;
 use sidestep_shm::Nanos;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Chances are given in parts per million.
 const MILLION: u32 = 1_000_000;
 
 /// Loss that comes in bursts (the model of Gilbert and Elliott): a good state without, and a bad one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct Burst {
     /// Chance for each packet that the bad state begins.
     pub begin_ppm: u32,
@@ -17,21 +19,23 @@ pub struct Burst {
     pub loss_ppm: u32,
 }
 
+impl Burst {
+    /// None ever begins.
+    pub const NEVER: Self = Self {
+        begin_ppm: 0,
+        end_ppm: 0,
+        loss_ppm: 0,
+    };
+}
+
 /// What one direction is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct LinkConfig {
     /// Time that each packet takes, besides its own length and the queue.
     pub delay: Nanos,
     /// Up to so much more at random; packets stay in order.
     pub jitter: Nanos,
-    /// Chance of a loss, each packet for itself. A corrupted packet is a lost one: its checksum tells.
-    pub loss_ppm: u32,
-    /// Loss in bursts, besides.
-    pub burst: Option<Burst>,
-    /// Chance that a packet arrives twice.
-    pub duplicate_ppm: u32,
-    /// Chance that a packet takes `reorder_by` longer, so that others overtake it.
-    pub reorder_ppm: u32,
     /// See `reorder_ppm`.
     pub reorder_by: Nanos,
     /// Bits in a second; 0 for any number.
@@ -40,30 +44,47 @@ pub struct LinkConfig {
     pub queue_bytes: u64,
     /// With so many bytes waiting, packets that can be are marked instead of dropped later (RFC 3168); 0 for never.
     pub mark_bytes: u64,
-    /// Longest packet, IP header included; 0 for any.
-    pub mtu: usize,
-    /// Whether the sender is told of packets that are too long (ICMP), or they just vanish.
-    pub mtu_reports: bool,
     /// From then on nothing arrives.
     pub dies_at: Nanos,
+    /// Chance of a loss, each packet for itself.
+    pub loss_ppm: u32,
+    /// Loss in bursts, besides.
+    pub burst: Burst,
+    /// Chance that a packet arrives damaged.
+    pub corrupt_ppm: u32,
+    /// Chance that a packet arrives twice.
+    pub duplicate_ppm: u32,
+    /// Chance that a packet takes up to `reorder_by` longer, so that others overtake it.
+    pub reorder_ppm: u32,
+    /// Longest packet, IP header included; 0 for any. Senders are told of longer ones (ICMP).
+    pub mtu: u16,
+    /// Longer packets, IP header included, vanish without a word; 0 for none.
+    pub black_hole: u16,
 }
 
 impl LinkConfig {
+    /// No trouble at all.
+    pub const PERFECT: Self = Self {
+        delay: Nanos::ZERO,
+        ..Self::CLEAN
+    };
+
     /// A few milliseconds and no trouble.
     pub const CLEAN: Self = Self {
         delay: Nanos::from_millis(5),
         jitter: Nanos::ZERO,
-        loss_ppm: 0,
-        burst: None,
-        duplicate_ppm: 0,
-        reorder_ppm: 0,
         reorder_by: Nanos::ZERO,
         rate_bps: 0,
         queue_bytes: 0,
         mark_bytes: 0,
-        mtu: 0,
-        mtu_reports: true,
         dies_at: Nanos::NEVER,
+        loss_ppm: 0,
+        burst: Burst::NEVER,
+        corrupt_ppm: 0,
+        duplicate_ppm: 0,
+        reorder_ppm: 0,
+        mtu: 0,
+        black_hole: 0,
     };
 }
 
@@ -78,6 +99,8 @@ pub enum Fate {
         again: Option<Nanos>,
         /// Congestion was experienced.
         marked: bool,
+        /// It is damaged.
+        corrupt: bool,
     },
     /// It is lost.
     Lost,
@@ -86,11 +109,13 @@ pub enum Fate {
 }
 
 /// One direction: its configuration and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub struct Link {
     /// What it is like.
     pub config: LinkConfig,
-    is_bad: bool,
+    /// 1 in the bad state of bursts.
+    bad: u64,
     /// Until when the rate is taken by what was sent.
     busy_until: Nanos,
     /// When the last packet in order arrives.
@@ -106,7 +131,7 @@ impl Link {
     pub const fn new(config: LinkConfig) -> Self {
         Self {
             config,
-            is_bad: false,
+            bad: 0,
             busy_until: Nanos::ZERO,
             last_arrival: Nanos::ZERO,
             lost: 0,
@@ -117,17 +142,14 @@ impl Link {
     /// Sends a packet of so many bytes, IP header included; `markable` if its sender understands marks.
     pub fn send(&mut self, rng: &mut Rng, now: Nanos, bytes: usize, markable: bool) -> Fate {
         let config = self.config;
-        if config.mtu != 0 && bytes > config.mtu {
+        if exceeds(bytes, config.mtu) {
             self.lost += 1;
-            return if config.mtu_reports {
-                Fate::TooBig
-            } else {
-                Fate::Lost
-            };
+            return Fate::TooBig;
         }
         let queue = self.queue_bytes(now);
         let overflows = config.rate_bps != 0 && queue + bytes as u64 > config.queue_bytes;
-        if now >= config.dies_at || overflows || self.is_lost(rng) {
+        let vanishes = now >= config.dies_at || exceeds(bytes, config.black_hole);
+        if vanishes || overflows || self.is_lost(rng) {
             self.lost += 1;
             return Fate::Lost;
         }
@@ -142,19 +164,28 @@ impl Link {
             self.last_arrival = at;
         }
         let again = chance(rng, config.duplicate_ppm).then(|| at + up_to(rng, config.delay));
-        Fate::Arrives { at, again, marked }
+        let corrupt = chance(rng, config.corrupt_ppm);
+        Fate::Arrives {
+            at,
+            again,
+            marked,
+            corrupt,
+        }
     }
 
     fn is_lost(&mut self, rng: &mut Rng) -> bool {
         let mut lost = chance(rng, self.config.loss_ppm);
-        if let Some(burst) = self.config.burst {
-            let turns = if self.is_bad {
+        let burst = self.config.burst;
+        if burst != Burst::NEVER {
+            let is_bad = self.bad != 0;
+            let turns = if is_bad {
                 burst.end_ppm
             } else {
                 burst.begin_ppm
             };
-            self.is_bad ^= chance(rng, turns);
-            lost |= self.is_bad && chance(rng, burst.loss_ppm);
+            let is_bad = is_bad ^ chance(rng, turns);
+            self.bad = u64::from(is_bad);
+            lost |= is_bad && chance(rng, burst.loss_ppm);
         }
         lost
     }
@@ -172,6 +203,11 @@ impl Link {
         }
         Nanos(bytes * 8_000_000_000 / self.config.rate_bps)
     }
+}
+
+/// Whether a packet is longer than a limit, of which 0 is none.
+fn exceeds(bytes: usize, limit: u16) -> bool {
+    limit != 0 && bytes > usize::from(limit)
 }
 
 fn chance(rng: &mut Rng, ppm: u32) -> bool {

@@ -22,11 +22,11 @@ fn loss_is_as_likely_as_it_says() {
 #[test]
 fn bursts_lose_packets_in_a_row() {
     let config = LinkConfig {
-        burst: Some(Burst {
+        burst: Burst {
             begin_ppm: 10_000,
             end_ppm: 100_000,
             loss_ppm: 1_000_000,
-        }),
+        },
         ..LinkConfig::CLEAN
     };
     let (link, fates) = send_many(config, 10_000);
@@ -52,6 +52,7 @@ fn a_rate_spaces_packets_and_its_queue_overflows() {
         at: ms(at),
         again: None,
         marked,
+        corrupt: false,
     };
     assert_eq!(
         fates,
@@ -99,8 +100,22 @@ fn what_is_too_long_is_told_or_not() {
     };
     assert_eq!(send_many(config, 1).1, [Fate::TooBig]);
     let silent = LinkConfig {
-        mtu_reports: false,
+        mtu: 0,
+        black_hole: 999,
         ..config
     };
     assert_eq!(send_many(silent, 1).1, [Fate::Lost]);
+}
+
+#[test]
+fn damage_is_told_beside_the_arrival() {
+    let config = LinkConfig {
+        corrupt_ppm: 100_000,
+        ..LinkConfig::CLEAN
+    };
+    let (link, fates) = send_many(config, 10_000);
+    let is_damaged = |fate: &&Fate| matches!(fate, Fate::Arrives { corrupt: true, .. });
+    let damaged = fates.iter().filter(is_damaged).count();
+    assert!((900..1100).contains(&damaged), "{damaged}");
+    assert_eq!(link.lost, 0);
 }

@@ -9,18 +9,20 @@ use std::time::Duration;
 use crate::{Seed, wait_until};
 
 /// Below the range from which the kernel takes ports for connections, so that none of those is in the way.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
+const PORTS: std::ops::Range<u16> = 2_000..32_000;
 
 /// A port that is free for TCP and UDP, IPv4 and IPv6, and that this process has not given out before.
 ///
-/// Taken here and there in the range, so that test programs that run beside each other seldom choose the same one.
+/// Taken here and there in the range, so that test programs that run beside each other seldom choose the same one; never,
+/// where `SIDESTEP_TEST_LANE=N/M` says which of how many they are.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<(Option<Seed>, BTreeSet<u16>)> = Mutex::new((None, BTreeSet::new()));
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let (seed, ports) = &mut *given;
     let seed = seed.get_or_insert_with(|| Seed::fixed(u64::from(std::process::id()) << 32));
-    for _ in 0..PORTS.len() {
-        let port = seed.between(u64::from(PORTS.start), u64::from(PORTS.end));
+    let range = lane(std::env::var("SIDESTEP_TEST_LANE").ok().as_deref());
+    for _ in 0..20 * range.len() {
+        let port = seed.between(u64::from(range.start), u64::from(range.end));
         let port = u16::try_from(port).expect("within the range");
         let any = (Ipv6Addr::UNSPECIFIED, port);
         if !ports.contains(&port) && TcpListener::bind(any).is_ok() && UdpSocket::bind(any).is_ok()
@@ -29,7 +31,23 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-    panic!("no free port in {PORTS:?}");
+    panic!("no free port in {range:?}");
+}
+
+/// The ports of a lane; all of them where there is none.
+fn lane(said: Option<&str>) -> std::ops::Range<u16> {
+    let Some(said) = said else {
+        return PORTS;
+    };
+    let number = |word: &str| word.parse::<u16>().ok();
+    let lane = said
+        .split_once('/')
+        .and_then(|(lane, of)| Some((number(lane)?, number(of)?)))
+        .filter(|(lane, of)| lane < of);
+    let (lane, of) = lane.unwrap_or_else(|| panic!("SIDESTEP_TEST_LANE={said}: not N/M"));
+    let each = (PORTS.end - PORTS.start) / of;
+    let start = PORTS.start + lane * each;
+    start..start + each
 }
 
 /// So many free ports, all different.

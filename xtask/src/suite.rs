@@ -3,29 +3,33 @@
 //! Tests that need a program or root are marked `#[ignore = "needs …"]`. This runs them by name where what they need
 //! is here, and otherwise says which were left out and why. The last line is always `N passed, N failed`.
 
+mod lanes;
 mod outcome;
+mod program;
 #[cfg(test)]
 mod tests;
 
-use crate::clock::Since;
 use crate::{packages, steps};
-use anyhow::Context as _;
 use outcome::{Ignored, Outcome};
+use program::{PROGRAM_TIMEOUT, TestProgram, watch};
 use serde::Deserialize;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::{ExitCode, Stdio};
 
-/// No test program runs longer than this.
-const PROGRAM_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// So many failures of one program may be a busy machine's and are tried once more; more are the code's.
-const AGAIN_MAX: usize = 3;
-/// The package whose tests start whole programs, each with the machine for itself.
+/// The package whose tests start whole programs, one after the other in each test program.
 const SYSTEM_TESTS: &str = "sidestep-tests";
-/// The packages whose tests start processes and have deadlines.
-const WITH_DEADLINES: [&str; 3] = [SYSTEM_TESTS, "sidestep-agent", "sidestep-cli"];
+/// The packages whose tests start processes, wait for the kernel or look at the time: they have deadlines.
+const WITH_DEADLINES: [&str; 7] = [
+    SYSTEM_TESTS,
+    "sidestep-agent",
+    "sidestep-cli",
+    "sidestep-control",
+    "sidestep-netlink",
+    "sidestep-nic",
+    "sidestep-shm",
+];
+/// Test programs that take longest, and so begin first.
+const LONGEST: [&str; 4] = ["python", "soak", "faults", "networks"];
 
 /// What came of everything so far.
 #[derive(Debug, Default)]
@@ -105,16 +109,6 @@ fn or_install(missing: &[&str]) -> String {
     )
 }
 
-/// A test program, as cargo built it.
-#[derive(Debug)]
-struct TestProgram {
-    name: String,
-    package: String,
-    executable: PathBuf,
-    /// Directory of its package, in which it runs.
-    home: PathBuf,
-}
-
 /// Runs everything and prints the summary after what `summary` holds already.
 pub(crate) fn main(mut summary: Summary) -> ExitCode {
     if packages::may_install() {
@@ -127,14 +121,10 @@ pub(crate) fn main(mut summary: Summary) -> ExitCode {
         .into_iter()
         .partition(|program| program.package == SYSTEM_TESTS);
     steps::say("tests of the crates");
-    units
-        .iter()
-        .for_each(|program| run(program, &[], &mut summary));
+    lanes::run(&units, &mut summary);
     doc_tests(&mut summary);
     steps::say("tests of the whole, with real programs");
-    system
-        .iter()
-        .for_each(|program| run(program, &["--test-threads=1"], &mut summary));
+    lanes::run(&system, &mut summary);
     summary.print();
     if summary.failed == 0 {
         ExitCode::SUCCESS
@@ -183,7 +173,11 @@ fn build(summary: &mut Summary) -> Vec<TestProgram> {
     }
     let lines = String::from_utf8_lossy(&output.stdout);
     let mut programs: Vec<_> = lines.lines().filter_map(test_program).collect();
-    programs.sort_by(|a, b| (&a.package, &a.name).cmp(&(&b.package, &b.name)));
+    let rank = |name: &str| LONGEST.iter().position(|long| *long == name);
+    programs.sort_by_key(|program| {
+        let rank = rank(&program.name).unwrap_or(LONGEST.len());
+        (rank, program.package.clone(), program.name.clone())
+    });
     programs
 }
 
@@ -208,136 +202,12 @@ fn package_name(home: &Path) -> Option<String> {
     Some(line.trim_end_matches('"').to_owned())
 }
 
-/// Runs a program's tests, then those ignored ones whose needs are met.
-fn run(program: &TestProgram, words: &[&str], summary: &mut Summary) {
-    let title = format!("{}/{}", program.package, program.name);
-    println!("\n-- {title}");
-    let mut outcome = again(program, attempt(program, words), summary);
-    let ignored = core::mem::take(&mut outcome.ignored);
-    summary.add(&title, &outcome);
-    let (runnable, left_out): (Vec<_>, Vec<_>) = ignored
-        .into_iter()
-        .partition(|ignored| ignored.needs_are_met(packages::is_root()));
-    summary.left_out.extend(left_out);
-    if runnable.is_empty() {
-        return;
-    }
-    let names = runnable.iter().map(|ignored| ignored.name.as_str());
-    let words: Vec<_> = words
-        .iter()
-        .copied()
-        .chain(["--ignored", "--exact"])
-        .chain(names)
-        .collect();
-    let outcome = again(program, attempt(program, &words), summary);
-    summary.add(&title, &outcome);
-}
-
-/// Runs failed tests that have deadlines once more, each alone: deadlines are what a machine that is busy
-/// with something else may miss. What passes now counts, and is named in the summary as unsteady.
-fn again(program: &TestProgram, first: Outcome, summary: &mut Summary) -> Outcome {
-    let names = &first.failures;
-    let has_deadlines = WITH_DEADLINES.contains(&program.package.as_str());
-    if !has_deadlines || names.is_empty() || names.len() > AGAIN_MAX {
-        return first;
-    }
-    println!("-- once more: {}", names.join(", "));
-    let words: Vec<_> = ["--test-threads=1", "--include-ignored", "--exact"]
-        .into_iter()
-        .chain(names.iter().map(String::as_str))
-        .collect();
-    let second = attempt(program, &words);
-    if second.passed + second.failed != names.len() as u64 {
-        // Not the names of tests, but of something that broke.
-        return first;
-    }
-    let steady_now = names.iter().filter(|name| !second.failures.contains(name));
-    summary
-        .unsteady
-        .extend(steady_now.map(|name| format!("{}: {name}", program.name)));
-    Outcome {
-        passed: first.passed + second.passed,
-        failed: second.failed,
-        failures: second.failures,
-        ..first
-    }
-}
-
-/// One run of a test program; whatever goes wrong with it is a failure in the outcome.
-fn attempt(program: &TestProgram, words: &[&str]) -> Outcome {
-    let since = Since::now();
-    let mut command = Command::new(&program.executable);
-    command
-        .args(words)
-        .current_dir(&program.home)
-        .env("CARGO_MANIFEST_DIR", &program.home);
-    if let Ok(sidestep) = steps::sidestep() {
-        command.env("SIDESTEP_BIN", sidestep);
-    }
-    let outcome = watch(&mut command, PROGRAM_TIMEOUT);
-    println!("({:.1} s)", since.elapsed().as_secs_f64());
-    outcome.unwrap_or_else(|error| Outcome::broken(&format!("{error:#}")))
-}
-
-/// Runs a command, shows its standard output and reads the results from it.
-fn watch(command: &mut Command, timeout: Duration) -> anyhow::Result<Outcome> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let stdout = child.stdout.take().context("no output")?;
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            if sender
-                .send(String::from_utf8_lossy(&line).into_owned())
-                .is_err()
-            {
-                break;
-            }
-        }
-    });
-    let mut outcome = Outcome::default();
-    let since = Since::now();
-    loop {
-        let left = timeout.saturating_sub(since.elapsed());
-        match lines.recv_timeout(left.min(Duration::from_millis(500))) {
-            Ok(line) => {
-                println!("{line}");
-                outcome.read(&line);
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            // A daemon that a test left behind may hold the pipe open.
-            Err(mpsc::RecvTimeoutError::Timeout) if ended(&mut child) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => {
-                let _ = child.kill();
-                let _ = child.wait();
-                outcome.fail(&format!("no end after {} s", timeout.as_secs()));
-                return Ok(outcome);
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-        }
-    }
-    let status = child.wait().context("cannot wait")?;
-    if !status.success() && outcome.failed == 0 {
-        outcome.fail(&format!("ended with {status}"));
-    }
-    if status.success() && !outcome.complete {
-        outcome.fail("ended without a result");
-    }
-    Ok(outcome)
-}
-
-fn ended(child: &mut Child) -> bool {
-    !matches!(child.try_wait(), Ok(None))
-}
-
 fn doc_tests(summary: &mut Summary) {
     steps::say("tests in the documentation");
     let mut command = steps::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
     let mut outcome = watch(&mut command, PROGRAM_TIMEOUT)
         .unwrap_or_else(|error| Outcome::broken(&format!("{error:#}")));
+    print!("{}", outcome.said);
     // Examples marked `ignore` are text.
     outcome.ignored.clear();
     summary.add("documentation", &outcome);

@@ -16,6 +16,8 @@ pub(super) struct Outcome {
     pub(super) left_out: Vec<String>,
     /// A line of results was seen.
     pub(super) complete: bool,
+    /// What was printed, in lines.
+    pub(super) said: String,
 }
 
 /// A test that does not run by itself.
@@ -53,13 +55,20 @@ impl Outcome {
 
     /// Adds a failure that the program itself did not report.
     pub(super) fn fail(&mut self, why: &str) {
-        println!("{why}");
+        self.say(why);
         self.failed += 1;
         self.failures.push(why.to_owned());
     }
 
+    /// Adds a line to what is shown.
+    pub(super) fn say(&mut self, line: &str) {
+        self.said.push_str(line);
+        self.said.push('\n');
+    }
+
     /// Takes one line of output.
     pub(super) fn read(&mut self, line: &str) {
+        self.say(line);
         if let Some((_, what)) = line.split_once(LEFT_OUT) {
             self.left_out.push(what.to_owned());
             return;

@@ -1,6 +1,8 @@
 //! Reading what test programs print.
 
 use super::*;
+use std::process::Command;
+use std::time::Duration;
 
 const OUTPUT: &str = "
 running 3 tests

@@ -1,4 +1,4 @@
-//! Development commands: `cargo xtask build | demo | test | bench | sim | ci`.
+//! Development commands: `cargo xtask build | demo | test | bench | sim | interop | ci`.
 //!
 //! Everything that people and continuous integration do to this repository goes through here, in Rust rather than in
 //! shell, so that there is one place to look and nothing to install first.
@@ -45,6 +45,13 @@ enum Command {
     },
     /// Run TCP in virtual time over bad links: replay a seed, try many, or print goodput over loss and delay.
     Sim(sim::Sim),
+    /// TCP beside Linux's and against it over bad links, as root; see `cargo xtask interop --help`.
+    #[command(disable_help_flag = true)]
+    Interop {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// What continuous integration runs: formatting, lints, documentation, tidiness, tests.
     Ci,
     /// Only the rules of style that no other tool checks.
@@ -68,23 +75,19 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Build => steps::build_release().map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::main(&args),
         Command::Test => Ok(suite::main(suite::Summary::default())),
-        Command::Bench { args } => bench(&args),
+        Command::Bench { args } => {
+            steps::build_release()?;
+            run_package("sidestep-bench", &args)
+        }
+        Command::Interop { args } => run_package("sidestep-interop", &args),
         Command::Sim(args) => sim::main(&args),
         Command::Ci => Ok(checks::main()),
         Command::Tidy => tidy::main(&root),
     }
 }
 
-fn bench(args: &[String]) -> anyhow::Result<ExitCode> {
-    steps::build_release()?;
-    let mut cargo = steps::cargo(&[
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "sidestep-bench",
-        "--",
-    ]);
+fn run_package(package: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    let mut cargo = steps::cargo(&["run", "--release", "--quiet", "--package", package, "--"]);
     let status = cargo.args(args).status().context("cannot run cargo")?;
     Ok(if status.success() {
         ExitCode::SUCCESS

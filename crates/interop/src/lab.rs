@@ -1,0 +1,183 @@
+//! Hosts, the link between them, and time.
+
+use crate::host::{Host, MTU};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sidestep_nic::fault::{Fate, Link, LinkConfig};
+use sidestep_shm::{Clock, Nanos};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+
+/// Longest sleep: what nobody tells of is looked for so often.
+const NAP: Nanos = Nanos::from_millis(5);
+/// Packets taken from one host before others have their turn.
+const BATCH: usize = 64;
+/// Where the destination's number is in an IPv4 packet.
+const NUMBER_AT: usize = 19;
+
+/// What uses the hosts' sockets.
+pub(crate) trait Program {
+    /// Does what can be done now.
+    fn act(&mut self, hosts: &mut [Box<dyn Host>], now: Nanos) -> anyhow::Result<()>;
+    /// Whether there is nothing more to do.
+    fn is_over(&self) -> bool;
+}
+
+/// Hosts on two sides of a link.
+pub(crate) struct Lab {
+    /// Host `i` has the number `i + 1`.
+    pub(crate) hosts: Vec<Box<dyn Host>>,
+    /// Hosts below this index are on the near side.
+    near: usize,
+    /// From the near side, and back.
+    links: [Link; 2],
+    clock: Clock,
+    rng: fastrand::Rng,
+    flying: BinaryHeap<Reverse<(Nanos, u64, Vec<u8>)>>,
+    sent: u64,
+    /// Longest that a packet was late, as this machine had something else to do.
+    pub(crate) late: Nanos,
+}
+
+impl Lab {
+    pub(crate) fn new(
+        hosts: Vec<Box<dyn Host>>,
+        near: usize,
+        links: [LinkConfig; 2],
+        seed: u64,
+    ) -> Self {
+        // Without it sleeps end up to 50 µs late; where it is refused, they do.
+        let _ = rustix::thread::set_current_timer_slack(core::num::NonZeroU64::new(1));
+        Self {
+            hosts,
+            near,
+            links: links.map(Link::new),
+            clock: Clock::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            flying: BinaryHeap::new(),
+            sent: 0,
+            late: Nanos::ZERO,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    /// Runs programs until all are over; the time that took.
+    pub(crate) fn run(
+        &mut self,
+        programs: &mut [&mut dyn Program],
+        patience: Nanos,
+    ) -> anyhow::Result<Nanos> {
+        let begin = self.now();
+        loop {
+            let now = self.now();
+            for program in &mut *programs {
+                program.act(&mut self.hosts, now)?;
+            }
+            if programs.iter().all(|program| program.is_over()) {
+                return Ok(now - begin);
+            }
+            anyhow::ensure!(
+                now - begin < patience,
+                "no end after {} ms",
+                patience.as_millis()
+            );
+            while !self.turn()? {
+                self.sleep()?;
+                if self.now() - now > NAP {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Moves packets; whether anything arrived or left.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut moved = false;
+        let mut packet = [0; MTU];
+        for index in 0..self.hosts.len() {
+            let now = self.now();
+            self.hosts[index].poll(now);
+            for _ in 0..BATCH {
+                let len = self.hosts[index].take(now, &mut packet)?;
+                if len == 0 {
+                    break;
+                }
+                moved = true;
+                self.launch(now, &packet[..len]);
+            }
+        }
+        let now = self.now();
+        while let Some(Reverse((at, _, _))) = self.flying.peek()
+            && *at <= now
+        {
+            self.late = self.late.max(now - *at);
+            if let Some(Reverse((_, _, packet))) = self.flying.pop()
+                && let Some(host) = host_of(&packet)
+                && let Some(host) = self.hosts.get_mut(host)
+            {
+                host.give(&packet)?;
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn launch(&mut self, now: Nanos, packet: &[u8]) {
+        let Some(to) = host_of(packet).filter(|to| *to < self.hosts.len()) else {
+            return;
+        };
+        let link = &mut self.links[usize::from(to < self.near)];
+        let Fate::Arrives {
+            at, again, corrupt, ..
+        } = link.send(&mut self.rng, now, packet.len(), false)
+        else {
+            return;
+        };
+        let mut packet = packet.to_vec();
+        if corrupt {
+            let bit = self.rng.usize(..packet.len() * 8);
+            packet[bit / 8] ^= 1 << (bit % 8);
+        }
+        for at in again.into_iter().chain([at]) {
+            self.sent += 1;
+            self.flying.push(Reverse((at, self.sent, packet.clone())));
+        }
+    }
+
+    /// Sleeps until a host has a packet, one arrives, or a timer is due.
+    fn sleep(&self) -> io::Result<()> {
+        let now = self.now();
+        let arrival = self.flying.peek().map_or(Nanos::NEVER, |next| next.0.0);
+        let timers = self.hosts.iter().map(|host| host.next_timer());
+        let until = timers.fold(arrival, Nanos::min).min(now + NAP);
+        let mut fds: Vec<PollFd<'_>> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.fd())
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::try_from((until - now).0).unwrap_or(0),
+        };
+        match poll(&mut fds, Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Packets lost on the way there and back.
+    pub(crate) fn lost(&self) -> [u64; 2] {
+        [self.links[0].lost, self.links[1].lost]
+    }
+}
+
+/// The host that an IPv4 packet is for; none for others.
+fn host_of(packet: &[u8]) -> Option<usize> {
+    let is_v4 = packet.first()? >> 4 == 4;
+    let number = usize::from(*packet.get(NUMBER_AT)?);
+    number.checked_sub(1).filter(|_| is_v4)
+}

@@ -1,0 +1,279 @@
+//! Measurements beside each other, as text.
+
+use crate::kernel::ensure_cubic;
+use crate::{Calls, Tcp, Trial, fairness};
+use sidestep_nic::fault::LinkConfig;
+use sidestep_shm::Nanos;
+
+/// The narrowest link's rate, and what waits before it.
+const RATE_BPS: u64 = 100_000_000;
+const QUEUE_BYTES: u64 = 500_000;
+
+/// A link of 100 Mbit/s with that loss there, and that delay each way.
+pub fn links(loss_ppm: u32, delay_ms: u64) -> [LinkConfig; 2] {
+    let link = LinkConfig {
+        delay: Nanos::from_millis(delay_ms),
+        rate_bps: RATE_BPS,
+        queue_bytes: QUEUE_BYTES,
+        loss_ppm,
+        ..LinkConfig::PERFECT
+    };
+    let back = LinkConfig {
+        loss_ppm: 0,
+        ..link
+    };
+    [link, back]
+}
+
+/// Goodput of ours and of Linux over loss and delay, both measured at the same time, the median of `rounds`.
+///
+/// # Errors
+/// As [`Trial::stream`].
+pub fn goodput(span: Nanos, rounds: u64) -> anyhow::Result<()> {
+    ensure_cubic()?;
+    println!(
+        "goodput over 100 Mbit/s, {} s, median of {rounds}\n\
+         delay each way     loss      Linux       ours   ours/Linux   sent again   timeouts   late",
+        span.as_millis() / 1000
+    );
+    for delay_ms in [1, 20, 100] {
+        for loss_ppm in [0, 100, 1000, 10_000, 50_000] {
+            let mut found: [Vec<_>; 2] = [Vec::new(), Vec::new()];
+            for seed in 0..rounds {
+                for (flow, all) in both(loss_ppm, delay_ms, seed, span)
+                    .into_iter()
+                    .zip(&mut found)
+                {
+                    all.push(flow?);
+                }
+            }
+            let [linux, ours] = found.map(|mut all| {
+                all.sort_by(|a, b| a.bps.total_cmp(&b.bps));
+                all[all.len() / 2]
+            });
+            println!(
+                "{delay_ms:>11} ms {:>8.2} % {:>10.2} {:>10.2} {:>12.2} {:>6}/{:<5} {:>5}/{:<4} {:>4} ms",
+                f64::from(loss_ppm) / 1e4,
+                linux.bps / 1e6,
+                ours.bps / 1e6,
+                ours.bps / linux.bps,
+                linux.retransmits,
+                ours.retransmits,
+                linux.timeouts,
+                ours.timeouts,
+                linux.late.max(ours.late).as_millis(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Linux and ours, each to a reader of Linux, over links of their own.
+fn both(
+    loss_ppm: u32,
+    delay_ms: u64,
+    seed: u64,
+    span: Nanos,
+) -> [anyhow::Result<crate::trial::Flow>; 2] {
+    let run = |client| {
+        let trial = Trial {
+            client,
+            server: Tcp::Linux,
+            links: links(loss_ppm, delay_ms),
+            seed,
+        };
+        trial.stream(span)
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(Tcp::Linux));
+        let ours = run(Tcp::Ours);
+        let linux = other
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the thread of Linux's trial panicked")));
+        [linux, ours]
+    })
+}
+
+/// So many bytes each way at once, on one connection.
+pub const fn bulk(bytes: usize) -> Calls {
+    Calls {
+        connections: 1,
+        at_a_time: 1,
+        rounds: 1,
+        ask_bytes: bytes,
+        answer_bytes: bytes,
+        at_once: true,
+    }
+}
+
+/// So many questions of 100 bytes one after the other, with answers of 5000.
+pub const fn requests_of(rounds: usize) -> Calls {
+    Calls {
+        connections: 2,
+        at_a_time: 2,
+        rounds,
+        ask_bytes: 100,
+        answer_bytes: 5000,
+        at_once: false,
+    }
+}
+
+/// So many connections with one small question and answer each.
+pub const fn short(connections: usize) -> Calls {
+    Calls {
+        connections,
+        at_a_time: 20,
+        rounds: 1,
+        ask_bytes: 100,
+        answer_bytes: 1000,
+        at_once: false,
+    }
+}
+
+/// Ours and Linux against each other over every kind of link, with every byte compared. Returns how many trials failed.
+pub fn matrix() -> usize {
+    println!(
+        "loss     delay each way   reordering   client   server        bulk   requests      short"
+    );
+    let mut failed = 0;
+    for loss_ppm in [0, 1000, 10_000, 50_000, 200_000] {
+        for delay_ms in [0, 1, 20, 200] {
+            for reorder_ppm in [0, 50_000] {
+                for (client, server) in [(Tcp::Ours, Tcp::Linux), (Tcp::Linux, Tcp::Ours)] {
+                    let link = LinkConfig {
+                        delay: Nanos::from_millis(delay_ms),
+                        loss_ppm,
+                        reorder_ppm,
+                        reorder_by: Nanos::from_millis(1 + delay_ms / 4),
+                        ..LinkConfig::PERFECT
+                    };
+                    print!(
+                        "{:>4.1} % {delay_ms:>13} ms {:>10} % {:>8} {:>8}",
+                        f64::from(loss_ppm) / 1e4,
+                        reorder_ppm / 10_000,
+                        client.name(),
+                        server.name()
+                    );
+                    let trial = Trial {
+                        client,
+                        server,
+                        links: [link; 2],
+                        seed: u64::from(loss_ppm) + delay_ms,
+                    };
+                    failed += row(&trial);
+                }
+            }
+        }
+    }
+    failed
+}
+
+/// One row of the matrix, its three programs at the same time; how many failed.
+fn row(trial: &Trial) -> usize {
+    let bytes = match trial.links[0].loss_ppm {
+        0..10_000 => 3_000_000,
+        10_000..100_000 => 300_000,
+        _ => 50_000,
+    };
+    let programs = [bulk(bytes), requests_of(20), short(200)];
+    let results = std::thread::scope(|scope| {
+        programs
+            .map(|calls| scope.spawn(move || trial.calls(calls, Nanos::from_secs(300))))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")))
+            })
+    });
+    for result in &results {
+        match result.as_ref().map(|took| took.last()) {
+            Ok(Some(last)) => print!(" {:>7.0} ms", millis(*last)),
+            _ => print!(" {:>10}", "FAILED"),
+        }
+    }
+    println!();
+    let failed = results.iter().filter_map(|result| result.as_ref().err());
+    failed.inspect(|error| println!("    {error:#}")).count()
+}
+
+/// How long 100 KB take, asked for on a new connection each, at 1 % loss.
+///
+/// # Errors
+/// As [`Trial::calls`].
+pub fn requests(connections: usize) -> anyhow::Result<()> {
+    ensure_cubic()?;
+    println!("{connections} requests of 100 KB at 1 % loss, each on a connection of its own, ms");
+    println!("delay each way   server      p50      p90      p99      max");
+    let calls = Calls {
+        connections,
+        at_a_time: 20,
+        rounds: 1,
+        ask_bytes: 100,
+        answer_bytes: 100_000,
+        at_once: false,
+    };
+    for delay_ms in [1, 20, 100] {
+        let link = LinkConfig {
+            delay: Nanos::from_millis(delay_ms),
+            loss_ppm: 10_000,
+            ..LinkConfig::PERFECT
+        };
+        for server in [Tcp::Linux, Tcp::Ours] {
+            let trial = Trial {
+                client: Tcp::Linux,
+                server,
+                links: [link; 2],
+                seed: 1,
+            };
+            let took = trial.calls(calls, Nanos::from_secs(300))?;
+            let at = |percent: usize| millis(took[(took.len() - 1) * percent / 100]);
+            println!(
+                "{delay_ms:>11} ms {:>8} {:>8.1} {:>8.1} {:>8.1} {:>8.1}",
+                server.name(),
+                at(50),
+                at(90),
+                at(99),
+                at(100)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What two senders make of one link.
+///
+/// # Errors
+/// As [`Trial::stream`].
+pub fn shares(span: Nanos, rounds: u64) -> anyhow::Result<()> {
+    ensure_cubic()?;
+    println!(
+        "two flows over 100 Mbit/s, {} s, Mbit/s",
+        span.as_millis() / 1000
+    );
+    for delay_ms in [5, 20] {
+        for senders in [
+            [Tcp::Linux, Tcp::Linux],
+            [Tcp::Ours, Tcp::Ours],
+            [Tcp::Ours, Tcp::Linux],
+        ] {
+            for seed in 0..rounds {
+                let [one, other] = fairness(senders, links(0, delay_ms), seed, span)?;
+                let jain = (one + other).powi(2) / (2.0 * (one * one + other * other));
+                println!(
+                    "{delay_ms:>3} ms each way: {:>5} {:>6.2}, {:>5} {:>6.2}: Jain {jain:.3}, first {:.0} %",
+                    senders[0].name(),
+                    one / 1e6,
+                    senders[1].name(),
+                    other / 1e6,
+                    100.0 * one / (one + other)
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "fifteen digits are enough")]
+fn millis(span: Nanos) -> f64 {
+    span.0 as f64 / 1e6
+}

@@ -148,6 +148,44 @@ def inherited(t):
         socket.create_connection(("127.0.0.1", port)).recv(1)
 
 
+def of_a_connection(t):
+    s = t.pair()
+    lowat, pacing, clamp, congestion = 25, 47, 10, socket.TCP_CONGESTION
+    numbers(t, s, TCP, "TCP_SYNCNT TCP_LINGER2 TCP_DEFER_ACCEPT TCP_USER_TIMEOUT")
+    for level, name, value in (
+        (TCP, "TCP_KEEPIDLE", 0),
+        (TCP, "TCP_KEEPIDLE", 77),
+        (TCP, "TCP_KEEPCNT", 128),
+        (TCP, "TCP_USER_TIMEOUT", -1),
+        (TCP, "TCP_USER_TIMEOUT", 9000),
+        (TCP, "TCP_SYNCNT", 0),
+        (TCP, "TCP_SYNCNT", 4),
+        (TCP, "TCP_LINGER2", 200),
+        (TCP, "TCP_LINGER2", 7),
+        (TCP, "TCP_LINGER2", -3),
+        (TCP, "TCP_DEFER_ACCEPT", 5),
+    ):
+        t.call(f"set {name}", s.setsockopt, level, getattr(socket, name), value)
+        t.call(f"get {name}", s.getsockopt, level, getattr(socket, name))
+    t.call("MAXSEG", s.setsockopt, TCP, socket.TCP_MAXSEG, 10)
+    t.call("MAXSEG", s.setsockopt, TCP, socket.TCP_MAXSEG, 1000)
+    t.call("clamp", s.setsockopt, TCP, clamp, 0)
+    t.call("lowat", s.getsockopt, TCP, lowat)
+    t.call("lowat", s.setsockopt, TCP, lowat, 10_000)
+    t.call("lowat", s.getsockopt, TCP, lowat)
+    t.call("short", s.setsockopt, TCP, socket.TCP_NODELAY, b"\1")
+    t.call("congestion", s.setsockopt, TCP, congestion, b"nonsense")
+    t.call("congestion", s.setsockopt, TCP, congestion, b"reno")
+    t.say(s.getsockopt(TCP, congestion, 16).rstrip(b"\0"))
+    t.say(s.getsockopt(SOL, pacing, 8), s.getsockopt(SOL, pacing, 4))
+    s.setsockopt(SOL, pacing, struct.pack("I", 5_000_000))
+    t.say(s.getsockopt(SOL, pacing, 8), s.getsockopt(SOL, pacing, 4))
+    s.setsockopt(SOL, pacing, struct.pack("Q", 2**40))
+    t.say(s.getsockopt(SOL, pacing, 8), s.getsockopt(SOL, pacing, 4))
+    t.sync()
+    s.close()
+
+
 def descriptor_flags(t):
     s = t.pair()
     s.settimeout(None)
@@ -222,6 +260,7 @@ def information(t):
     s = t.pair()
     info = s.getsockopt(TCP, socket.TCP_INFO, 104)
     t.say("state", info[0], "has fields", len(info) >= 100)
+    t.say("congestion", info[1], "options", info[5], "unacked", info[24:28])
     if t.is_server:
         t.sync("closing")
         t.sync("closed")

@@ -1,23 +1,44 @@
 //! Socket options: which of them the stack must know, and what it answers itself.
 //!
-//! Options are set on the kernel's socket too as long as it may still serve the socket, so that a socket that is handed
-//! over behaves as it was told to, and the kernel judges what is valid.
+//! Options are set on the kernel's socket first as long as it may still serve the socket: it judges what is valid, and a
+//! socket that is handed over behaves as it was told to. For a connection of the stack's own the rules are here, as in
+//! Linux.
 
 use crate::process::Process;
+use crate::tcp_info::{TCP_INFO_BYTES, tcp_info};
 use crate::{Errno, Nanos};
-use sidestep_stack::{SocketFlags, SocketRef, Stack};
-use sidestep_tcp::{Info, KeepAlive};
+use sidestep_stack::{Handover, SocketFlags, SocketRef, Stack};
+use sidestep_tcp::{Algorithm, KeepAlive, Tcb};
+
+/// Longest name of a congestion control (`TCP_CA_NAME_MAX`).
+pub const CONGESTION_NAME_BYTES: usize = 16;
+/// `TCP_MIN_MSS` and `MAX_TCP_WINDOW`: what TCP_MAXSEG may be.
+const MAXSEG: core::ops::RangeInclusive<i32> = 88..=32_767;
+/// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL`, `MAX_TCP_KEEPCNT`, `MAX_TCP_SYNCNT`.
+const KEEP_SECONDS_MAX: i32 = 32_767;
+const COUNT_MAX: i32 = 127;
+/// Half of `SOCK_MIN_RCVBUF`, the least that TCP_WINDOW_CLAMP makes of a window.
+const WINDOW_CLAMP_MIN: u32 = 1152;
+/// IP and TCP headers without options.
+const HEADERS_V4: u16 = 40;
+const HEADERS_V6: u16 = 60;
+/// TCP_AO_ADD_KEY to TCP_AO_REPAIR of linux/tcp.h, which the C library's crate does not know.
+const TCP_AO: core::ops::RangeInclusive<i32> = 38..=42;
 
 /// A value of an option, decoded from what the program passed.
 #[derive(Clone, Copy, Debug)]
 pub enum OptionValue {
     /// A number.
     Int(i32),
+    /// A number of 64 bits.
+    Long(u64),
+    /// The name of a congestion control, zeros behind it.
+    Name([u8; CONGESTION_NAME_BYTES]),
     /// SO_LINGER: on, seconds.
     Linger(bool, i32),
     /// SO_RCVTIMEO, SO_SNDTIMEO; zero for none.
     Time(Nanos),
-    /// Anything else.
+    /// Anything else, such as what is too short.
     Other,
 }
 
@@ -26,8 +47,10 @@ pub enum OptionValue {
 pub enum OptionAnswer {
     /// A number.
     Int(i32),
+    /// A number of 64 bits; of 32 where there is no room for more.
+    Long(u64),
     /// TCP_INFO.
-    Info(Box<Info>),
+    Info(Box<[u8; TCP_INFO_BYTES]>),
     /// The name of the congestion control.
     Name(&'static str),
     /// SO_LINGER: on, seconds.
@@ -37,7 +60,8 @@ pub enum OptionAnswer {
 }
 
 impl Process {
-    /// The program sets an option. `Some`: done, the kernel need not be asked. None: set it on the kernel's socket too.
+    /// The program sets an option. `Some`: done, the kernel is not to be asked. None: the kernel decides, and what it
+    /// takes is to be [noted](Self::note_option).
     pub fn set_option(
         &self,
         fd: i32,
@@ -45,23 +69,65 @@ impl Process {
         name: i32,
         value: OptionValue,
     ) -> Option<Result<(), Errno>> {
-        let connected = self.on_socket(fd, |stack, r| {
-            let connected = stack.is_connected_stream(r);
-            let now = self.now();
+        let now = self.now();
+        let signed = is_signature(level, name);
+        let (connected, listens, is_stream) = self
+            .on_socket(fd, |stack, r| {
+                let listens = matches!(stack.served(r), Some((true, ..)));
+                Ok((stack.is_connected_stream(r), listens, stack.is_stream(r)))
+            })?
+            .ok()?;
+        if signed && is_stream {
+            if connected || listens {
+                return Some(Err(Errno::NOPROTOOPT));
+            }
+            // The kernel signs segments, and we do not: it shall have the socket.
+            let (shared, r) = self.socket_of(fd)?;
+            self.hand_over(shared, fd, r, "setsockopt", None, Handover::Option);
+            return None;
+        }
+        if !connected || !known(level, name) {
+            return None;
+        }
+        if let Err(errno) = judge(level, name, value) {
+            return Some(Err(errno));
+        }
+        // An accelerated connection never comes back to the kernel.
+        let applied = self.on_socket(fd, |stack, r| {
             apply(stack, now, r, (level, name), value)?;
             stack.flush(now, r);
-            Ok(connected)
+            Ok(())
         })?;
-        match connected {
-            // An accelerated connection never comes back to the kernel.
-            Ok(true) if known(level, name) => Some(Ok(())),
-            _ => None,
+        Some(applied)
+    }
+
+    /// The kernel has taken an option, or refused one that the stack takes all the same: false where it does not.
+    pub fn note_option(
+        &self,
+        fd: i32,
+        level: i32,
+        name: i32,
+        value: OptionValue,
+        refused: bool,
+    ) -> bool {
+        // What congestion control there is, is each stack's own business.
+        let ours = matches!(value, OptionValue::Name(_)) && judge(level, name, value).is_ok();
+        if refused && !ours {
+            return false;
         }
+        let now = self.now();
+        let applied = self.on_socket(fd, |stack, r| {
+            apply(stack, now, r, (level, name), value)?;
+            stack.flush(now, r);
+            Ok(())
+        });
+        applied.is_some()
     }
 
     /// The program asks for an option. None: the kernel's socket knows.
     pub fn option(&self, fd: i32, level: i32, name: i32) -> Option<Result<OptionAnswer, Errno>> {
-        let answer = self.on_socket(fd, |stack, r| Ok(answer(stack, r, level, name)))?;
+        let now = self.now();
+        let answer = self.on_socket(fd, |stack, r| Ok(answer(stack, now, r, level, name)))?;
         answer.ok().flatten().map(Ok)
     }
 
@@ -78,6 +144,12 @@ impl Process {
     }
 }
 
+/// Options that have segments signed (RFC 2385, RFC 5925).
+fn is_signature(level: i32, name: i32) -> bool {
+    level == libc::IPPROTO_TCP
+        && (matches!(name, libc::TCP_MD5SIG | libc::TCP_MD5SIG_EXT) || TCP_AO.contains(&name))
+}
+
 /// Options that an accelerated connection has of its own.
 const fn known(level: i32, name: i32) -> bool {
     match level {
@@ -90,6 +162,7 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::SO_RCVLOWAT
                 | libc::SO_SNDBUF
                 | libc::SO_RCVBUF
+                | libc::SO_MAX_PACING_RATE
         ),
         libc::IPPROTO_TCP => matches!(
             name,
@@ -100,10 +173,38 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::TCP_KEEPCNT
                 | libc::TCP_USER_TIMEOUT
                 | libc::TCP_QUICKACK
+                | libc::TCP_CONGESTION
+                | libc::TCP_NOTSENT_LOWAT
+                | libc::TCP_WINDOW_CLAMP
+                | libc::TCP_LINGER2
+                | libc::TCP_MAXSEG
+                | libc::TCP_SYNCNT
+                | libc::TCP_DEFER_ACCEPT
         ),
         libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
         _ => false,
     }
+}
+
+/// What Linux says to a value for a connection.
+fn judge(level: i32, name: i32, value: OptionValue) -> Result<(), Errno> {
+    let valid = match value {
+        OptionValue::Other => false,
+        OptionValue::Name(name) => {
+            let known = Algorithm::of_name(trimmed(&name)).is_some();
+            return known.then_some(()).ok_or(Errno::NOENT);
+        }
+        OptionValue::Int(n) if level == libc::IPPROTO_TCP => match name {
+            libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL => (1..=KEEP_SECONDS_MAX).contains(&n),
+            libc::TCP_KEEPCNT | libc::TCP_SYNCNT => (1..=COUNT_MAX).contains(&n),
+            libc::TCP_USER_TIMEOUT => n >= 0,
+            libc::TCP_MAXSEG => n == 0 || MAXSEG.contains(&n),
+            libc::TCP_WINDOW_CLAMP => n != 0,
+            _ => true,
+        },
+        _ => true,
+    };
+    valid.then_some(()).ok_or(Errno::INVAL)
 }
 
 fn apply(
@@ -124,9 +225,36 @@ fn apply(
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO, OptionValue::Time(span)) => {
             stack.set_timeouts(r, None, Some(span))
         }
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, OptionValue::Long(rate)) => {
+            set_pacing(stack, r, rate, u64::MAX)
+        }
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, OptionValue::Int(rate)) => {
+            let rate = u64::from(rate.cast_unsigned());
+            set_pacing(stack, r, rate, u64::from(u32::MAX))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION, OptionValue::Name(name)) => {
+            if let Some(algorithm) = Algorithm::of_name(trimmed(&name)) {
+                stack.tcb(r)?.set_congestion(algorithm);
+            }
+            Ok(())
+        }
         (_, _, OptionValue::Int(n)) => apply_number(stack, now, r, (level, name), n),
         _ => Ok(()),
     }
+}
+
+/// SO_MAX_PACING_RATE; all ones stand for no limit, and zero for next to nothing, as on Linux.
+fn set_pacing(
+    stack: &mut Stack<'static>,
+    r: SocketRef,
+    rate: u64,
+    none: u64,
+) -> sidestep_stack::Result<()> {
+    let limit = if rate == none { 0 } else { rate.max(1) };
+    if stack.is_stream(r) {
+        stack.tcb(r)?.set_pacing_max(limit);
+    }
+    Ok(())
 }
 
 fn apply_number(
@@ -164,32 +292,55 @@ fn apply_number(
             stack.set_ip(r, None, Some(low_byte(n)))
         }
         (libc::IPPROTO_TCP, _) if stack.is_stream(r) => {
-            let tcb = stack.tcb(r)?;
-            match name {
-                libc::TCP_NODELAY => tcb.set_nodelay(on),
-                libc::TCP_CORK => tcb.set_cork(on),
-                libc::TCP_QUICKACK => tcb.set_quickack(on),
-                libc::TCP_USER_TIMEOUT => tcb.set_user_timeout(size),
-                libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
-                    let mut keep: KeepAlive = tcb.keepalive_parameters();
-                    match name {
-                        libc::TCP_KEEPIDLE => keep.idle_s = seconds(size),
-                        libc::TCP_KEEPINTVL => keep.interval_s = seconds(size),
-                        _ => keep.count = low_byte(n),
-                    }
-                    tcb.set_keepalive_parameters(keep, now);
-                }
-                _ => {}
-            }
+            apply_tcp(stack.tcb(r)?, now, name, n);
             Ok(())
         }
         _ => Ok(()),
     }
 }
 
-fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Option<OptionAnswer> {
+fn apply_tcp(tcb: &mut Tcb, now: Nanos, name: i32, n: i32) {
+    let on = n != 0;
+    let size = u32::try_from(n).unwrap_or(0);
+    match name {
+        libc::TCP_NODELAY => tcb.set_nodelay(on),
+        libc::TCP_CORK => tcb.set_cork(on),
+        libc::TCP_QUICKACK => tcb.set_quickack(on),
+        libc::TCP_USER_TIMEOUT => tcb.set_user_timeout(size),
+        libc::TCP_NOTSENT_LOWAT => tcb.set_unsent_low(n.cast_unsigned()),
+        libc::TCP_WINDOW_CLAMP if on => {
+            tcb.set_window_clamp(n.cast_unsigned().max(WINDOW_CLAMP_MIN));
+        }
+        libc::TCP_WINDOW_CLAMP => tcb.set_window_clamp(0),
+        libc::TCP_LINGER2 => tcb.set_linger2(n),
+        libc::TCP_MAXSEG => tcb.set_max_segment(u16::try_from(n).unwrap_or(0)),
+        libc::TCP_SYNCNT => tcb.set_syn_retries(low_byte(n)),
+        libc::TCP_DEFER_ACCEPT => tcb.set_defer_accept(size),
+        libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
+            let mut keep: KeepAlive = tcb.keepalive_parameters();
+            match name {
+                libc::TCP_KEEPIDLE => keep.idle_s = seconds(size),
+                libc::TCP_KEEPINTVL => keep.interval_s = seconds(size),
+                _ => keep.count = low_byte(n),
+            }
+            tcb.set_keepalive_parameters(keep, now);
+        }
+        _ => {}
+    }
+}
+
+fn answer(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    level: i32,
+    name: i32,
+) -> Option<OptionAnswer> {
+    let ours = (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
     if !stack.is_connected_stream(r) {
-        return None;
+        // The kernel need not know what was chosen.
+        let chosen = ours.then(|| stack.tcb(r).ok()?.chosen_congestion());
+        return chosen.flatten().map(|a| OptionAnswer::Name(a.name()));
     }
     let number = |n: u32| Some(OptionAnswer::Int(i32::try_from(n).unwrap_or(i32::MAX)));
     match (level, name) {
@@ -211,30 +362,51 @@ fn answer(stack: &mut Stack<'static>, r: SocketRef, level: i32, name: i32) -> Op
             Some(OptionAnswer::Time(stack.timeouts(r).ok()?.1))
         }
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => number(stack.rcv_low(r).ok()?),
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) => {
+            let most = stack.tcb(r).ok()?.pacing_max();
+            Some(OptionAnswer::Long(if most == 0 { u64::MAX } else { most }))
+        }
         (libc::IPPROTO_IP, libc::IP_TOS) => number(u32::from(stack.ip(r).ok()?.0)),
         (libc::IPPROTO_IP, libc::IP_TTL) => number(u32::from(stack.ip(r).ok()?.1)),
-        (libc::IPPROTO_TCP, _) => {
-            let tcb = stack.tcb(r).ok()?;
-            let keep = tcb.keepalive_parameters();
-            let or = |value: u16, default: u16| {
-                number(u32::from(if value == 0 { default } else { value }))
-            };
-            match name {
-                libc::TCP_KEEPIDLE => or(keep.idle_s, 7200),
-                libc::TCP_KEEPINTVL => or(keep.interval_s, 75),
-                libc::TCP_KEEPCNT => or(u16::from(keep.count), 9),
-                libc::TCP_USER_TIMEOUT => number(tcb.user_timeout()),
-                libc::TCP_QUICKACK => number(u32::from(tcb.quickack())),
-                libc::TCP_NODELAY => number(u32::from(tcb.nodelay())),
-                libc::TCP_CORK => number(u32::from(tcb.cork())),
-                libc::TCP_MAXSEG => number(u32::from(tcb.info().snd_mss)),
-                libc::TCP_INFO => Some(OptionAnswer::Info(Box::new(tcb.info()))),
-                libc::TCP_CONGESTION => Some(OptionAnswer::Name(tcb.info().algorithm.name())),
-                _ => None,
-            }
+        (libc::IPPROTO_TCP, libc::TCP_INFO) => {
+            let v4 = stack.local(r).ok()?.is_some_and(|local| local.addr.is_v4());
+            let headers = if v4 { HEADERS_V4 } else { HEADERS_V6 };
+            let info = stack.tcb(r).ok()?.info_at(now);
+            Some(OptionAnswer::Info(Box::new(tcp_info(&info, headers, now))))
         }
+        (libc::IPPROTO_TCP, _) => answer_tcp(stack.tcb(r).ok()?, name),
         _ => None,
     }
+}
+
+fn answer_tcp(tcb: &Tcb, name: i32) -> Option<OptionAnswer> {
+    let keep = tcb.keepalive_parameters();
+    let number = match name {
+        libc::TCP_KEEPIDLE => u32::from(keep.idle_s),
+        libc::TCP_KEEPINTVL => u32::from(keep.interval_s),
+        libc::TCP_KEEPCNT => u32::from(keep.count),
+        libc::TCP_USER_TIMEOUT => tcb.user_timeout(),
+        libc::TCP_QUICKACK => u32::from(tcb.quickack()),
+        libc::TCP_NODELAY => u32::from(tcb.nodelay()),
+        libc::TCP_CORK => u32::from(tcb.cork()),
+        libc::TCP_MAXSEG => u32::from(tcb.info().snd_mss),
+        libc::TCP_WINDOW_CLAMP => tcb.window_clamp(),
+        libc::TCP_SYNCNT => u32::from(tcb.syn_retries()),
+        libc::TCP_DEFER_ACCEPT => tcb.defer_accept(),
+        libc::TCP_NOTSENT_LOWAT => {
+            return Some(OptionAnswer::Int(tcb.unsent_low().cast_signed()));
+        }
+        libc::TCP_LINGER2 => return Some(OptionAnswer::Int(tcb.linger2())),
+        libc::TCP_CONGESTION => return Some(OptionAnswer::Name(tcb.info().algorithm.name())),
+        _ => return None,
+    };
+    Some(OptionAnswer::Int(i32::try_from(number).unwrap_or(i32::MAX)))
+}
+
+/// The name before its zeros.
+fn trimmed(name: &[u8]) -> &[u8] {
+    let len = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+    &name[..len]
 }
 
 /// Seconds as TCP keeps them.
@@ -244,4 +416,35 @@ fn seconds(n: u32) -> u16 {
 
 const fn low_byte(n: i32) -> u8 {
     n.to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_judged_as_by_linux() {
+        let tcp = |name, n| judge(libc::IPPROTO_TCP, name, OptionValue::Int(n));
+        assert_eq!(tcp(libc::TCP_KEEPIDLE, 0), Err(Errno::INVAL));
+        assert_eq!(tcp(libc::TCP_KEEPIDLE, 32_767), Ok(()));
+        assert_eq!(tcp(libc::TCP_KEEPCNT, 128), Err(Errno::INVAL));
+        assert_eq!(tcp(libc::TCP_SYNCNT, 127), Ok(()));
+        assert_eq!(tcp(libc::TCP_MAXSEG, 87), Err(Errno::INVAL));
+        assert_eq!(tcp(libc::TCP_MAXSEG, 0), Ok(()));
+        assert_eq!(tcp(libc::TCP_USER_TIMEOUT, -1), Err(Errno::INVAL));
+        assert_eq!(tcp(libc::TCP_WINDOW_CLAMP, 0), Err(Errno::INVAL));
+        let named = |name: &[u8]| {
+            let mut bytes = [0; CONGESTION_NAME_BYTES];
+            bytes[..name.len()].copy_from_slice(name);
+            judge(
+                libc::IPPROTO_TCP,
+                libc::TCP_CONGESTION,
+                OptionValue::Name(bytes),
+            )
+        };
+        assert_eq!(named(b"reno"), Ok(()));
+        assert_eq!(named(b"vegas"), Err(Errno::NOENT));
+        let short = judge(libc::IPPROTO_TCP, libc::TCP_NODELAY, OptionValue::Other);
+        assert_eq!(short, Err(Errno::INVAL));
+    }
 }

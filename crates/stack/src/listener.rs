@@ -156,12 +156,7 @@ impl Core<'_> {
         (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
         (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
         (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
-        s.tcb.set_nodelay(options.nodelay());
-        s.tcb.set_cork(options.cork());
-        s.tcb
-            .set_keepalive_parameters(options.keepalive_parameters(), now);
-        s.tcb.set_keepalive(options.keepalive(), now);
-        s.tcb.set_user_timeout(options.user_timeout());
+        s.tcb.inherit(&options, now);
     }
 
     /// Puts a child on one of its listener's lists.

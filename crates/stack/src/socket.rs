@@ -368,20 +368,26 @@ impl Stack<'_> {
         self.core.socket(r).map(|s| (s.tos, s.hop_limit))
     }
 
-    /// Bytes that the socket may buffer: to receive, to send.
+    /// Bytes that the socket may buffer: to receive, to send. Those of a connection grow as it needs them.
     pub fn buffers(&mut self, r: SocketRef) -> Result<(u32, u32)> {
-        self.core
-            .socket(r)
-            .map(|s| (s.rcv_buf_bytes, s.snd_buf_bytes))
+        self.core.socket(r).map(|s| {
+            if s.tcb.state() == sidestep_tcp::State::Closed {
+                (s.rcv_buf_bytes, s.snd_buf_bytes)
+            } else {
+                (s.tcb.rcv_buf(), s.tcb.snd_buf())
+            }
+        })
     }
 
     /// Sets how much the socket may buffer, within bounds.
     pub fn set_buffers(&mut self, r: SocketRef, rcv: Option<u32>, snd: Option<u32>) -> Result<()> {
         let s = self.core.socket(r)?;
-        s.rcv_buf_bytes = rcv.map_or(s.rcv_buf_bytes, |n| n.clamp(BUFFER_LEAST, BUFFER_MOST));
-        s.snd_buf_bytes = snd.map_or(s.snd_buf_bytes, |n| n.clamp(BUFFER_LEAST, BUFFER_MOST));
-        if s.kind() == Kind::Stream {
+        if let Some(bytes) = rcv {
+            s.rcv_buf_bytes = bytes.clamp(BUFFER_LEAST, BUFFER_MOST);
             s.tcb.set_rcv_buf(s.rcv_buf_bytes);
+        }
+        if let Some(bytes) = snd {
+            s.snd_buf_bytes = bytes.clamp(BUFFER_LEAST, BUFFER_MOST);
             s.tcb.set_snd_buf(s.snd_buf_bytes);
         }
         Ok(())

@@ -451,8 +451,12 @@ impl Core<'_> {
 
     /// After output: timers anew, and the end of a connection that only had its RST to send.
     pub(crate) fn after_output(&mut self, index: u32) {
-        let due = self.at(index).tcb.next_timeout();
+        let tcb = &self.at(index).tcb;
+        let (due, room) = (tcb.next_timeout(), tcb.sent_makes_room());
         self.schedule(index, due);
+        if room {
+            self.notify(index, Ready::OUT | Ready::WRNORM);
+        }
         self.free_if_done(index);
     }
 

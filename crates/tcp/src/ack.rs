@@ -3,7 +3,7 @@
 use crate::recovery::{Acked, Phase};
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Tcb};
-use crate::timer::{FIN_WAIT_2, Timer};
+use crate::timer::Timer;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr};
 
@@ -139,6 +139,9 @@ impl Tcb {
         }
         self.retries = 0;
         self.measure_round_trip(ack, echo, env.now);
+        if self.is(Marks::NO_SPACE) {
+            self.grow_send_buffer(env);
+        }
         if self.writable() && (!was_writable || self.is(Marks::NO_SPACE)) {
             self.marks.remove(Marks::NO_SPACE);
             return Events::WRITABLE;
@@ -152,7 +155,7 @@ impl Tcb {
             State::FinWait1 => {
                 self.set_state(State::FinWait2);
                 if self.is(Marks::ORPHANED) {
-                    self.deadlines.set(Timer::Linger, env.now + FIN_WAIT_2);
+                    return self.wait_for_fin(env) | Events::DRAINED;
                 }
                 Events::DRAINED
             }

@@ -24,7 +24,8 @@ impl Tcb {
             | Marks::CORK
             | Marks::MORE
             | Marks::UNCORKED
-            | Marks::FIN_QUEUED;
+            | Marks::FIN_QUEUED
+            | Marks::PACED;
         if !established || !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Tcb};
-use crate::timer::{Deadlines, FIN_WAIT_2, Timer};
+use crate::timer::{Deadlines, Timer};
 use sidestep_shm::ChunkPool;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr};
@@ -52,9 +52,20 @@ impl Tcb {
         self.marks.insert(Marks::ORPHANED);
         self.shutdown_write(env);
         if self.state() == State::FinWait2 {
-            self.deadlines.set(Timer::Linger, env.now + FIN_WAIT_2);
+            return self.wait_for_fin(env);
         }
         self.events(Events::empty())
+    }
+
+    /// Nobody holds the connection, and only the peer's FIN is missing: it is waited for as long as TCP_LINGER2 says.
+    pub(crate) fn wait_for_fin(&mut self, env: &mut Env<'_, '_>) -> Events {
+        match self.choices.fin_wait_2() {
+            Some(span) => {
+                self.deadlines.set(Timer::Linger, env.now + span);
+                self.events(Events::empty())
+            }
+            None => self.abort(env),
+        }
     }
 
     /// Ends the connection at once (RFC 9293 3.10.5), with a RST where the peer still counts on it. The RST is for

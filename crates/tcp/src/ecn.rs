@@ -118,6 +118,7 @@ impl Tcb {
         if self.ecn.is_on() && self.snd_una.ge(self.recovery.marked) {
             self.recovery.marked = self.snd_nxt;
             self.ecn.0 |= REDUCED;
+            self.counters.congestion_echoes += 1;
             self.on_congestion_echo(now);
         }
     }

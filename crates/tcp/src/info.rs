@@ -4,7 +4,7 @@ use crate::congestion::Algorithm;
 use crate::recovery::Phase;
 use crate::state::State;
 use crate::tcb::{Marks, Tcb};
-use crate::timer::Timer;
+use crate::timer::{DELAYED_ACK, Timer};
 use sidestep_shm::Nanos;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -18,10 +18,16 @@ pub struct Counters {
     pub bytes_received: u64,
     /// Bytes of text acknowledged by the peer.
     pub bytes_acked: u64,
+    /// Nanoseconds in which something was outstanding, up to the last progress.
+    pub busy_ns: u64,
     /// Segments received.
     pub segments_in: u32,
     /// Segments sent.
     pub segments_out: u32,
+    /// Segments with text received.
+    pub data_segments_in: u32,
+    /// Segments with text or FIN sent, also again.
+    pub data_segments_out: u32,
     /// Segments with text, SYN or FIN sent again.
     pub retransmits: u32,
     /// Losses found by what was acknowledged, before a timeout.
@@ -42,6 +48,12 @@ pub struct Counters {
     pub repeats_reported: u32,
     /// Reductions of the congestion window that were taken back.
     pub reductions_undone: u32,
+    /// Bytes of text sent again.
+    pub bytes_repeated: u64,
+    /// Times that segments were seen to overtake each other.
+    pub reorderings: u32,
+    /// Windows in which the peer reported congestion (RFC 3168).
+    pub congestion_echoes: u32,
 }
 
 /// What TCP_INFO needs.
@@ -59,6 +71,8 @@ pub struct Info {
     pub probes: u8,
     /// Doublings of the timeout.
     pub backoff: u8,
+    /// Something in flight is amiss, or the peer has it out of order.
+    pub disturbed: bool,
     /// Timestamps are in use.
     pub timestamps: bool,
     /// SACK is in use.
@@ -95,6 +109,8 @@ pub struct Info {
     pub sacked_bytes: u32,
     /// Of these, bytes believed lost and not yet sent again.
     pub lost_bytes: u32,
+    /// Of these, bytes sent again.
+    pub repeated_bytes: u32,
     /// Bytes queued and not sent.
     pub unsent_bytes: u32,
     /// Bytes received that wait for the reader.
@@ -102,7 +118,23 @@ pub struct Info {
     /// Bytes received that wait behind a hole.
     pub ahead_bytes: u32,
     /// Size of the receive buffer.
+    pub rcv_buf_bytes: u32,
+    /// What the program read in a round trip, as far as known: what the buffer's growth goes by.
     pub rcv_space_bytes: u32,
+    /// The longest time for which an acknowledgement is held back now.
+    pub ack_timeout: Nanos,
+    /// Most bytes of a segment that the path carries, without options.
+    pub path_mss: u16,
+    /// Bytes a second at which segments leave where they are spread, or would; `u64::MAX` where nothing is known.
+    pub pacing_rate: u64,
+    /// Its limit; `u64::MAX` for none.
+    pub pacing_rate_max: u64,
+    /// For how long something was outstanding.
+    pub busy: Nanos,
+    /// For how long there was more to send than the peer's window allowed.
+    pub limited_by_peer: Nanos,
+    /// For how long a program had more to write than the send buffer held.
+    pub limited_by_buffer: Nanos,
     /// When data was last sent, data last received, anything last received.
     pub last_data_sent: Nanos,
     /// When data was last received.
@@ -114,8 +146,19 @@ pub struct Info {
 }
 
 impl Tcb {
-    /// All that can be told.
+    /// All that can be told as of when something was last sent or received.
     pub fn info(&self) -> Info {
+        self.info_at(self.last_rx.max(self.last_tx))
+    }
+
+    /// All that can be told at a time.
+    pub fn info_at(&self, now: Nanos) -> Info {
+        let (by_peer, by_buffer) = self.limited.sums(now);
+        let stalled = if self.is_outstanding() {
+            (now - self.stalled_since).0
+        } else {
+            0
+        };
         let idle = !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
         Info {
             state: self.state(),
@@ -124,6 +167,7 @@ impl Tcb {
             retransmits: if idle { 0 } else { self.retries },
             probes: if idle { self.retries } else { self.keep_probes },
             backoff: self.backoff,
+            disturbed: self.dup_acks > 0 || self.scoreboard.sacked_bytes() > 0,
             timestamps: self.is(Marks::TIMESTAMPS),
             sack: self.is(Marks::SACK_PERMITTED),
             ecn: self.ecn.is_on(),
@@ -148,10 +192,25 @@ impl Tcb {
             unacked_bytes: self.snd_nxt.0.wrapping_sub(self.snd_una.0),
             sacked_bytes: self.scoreboard.sacked_bytes(),
             lost_bytes: self.scoreboard.lost_bytes(),
+            repeated_bytes: self.scoreboard.repeated_bytes(),
             unsent_bytes: self.unsent_bytes(),
             unread_bytes: self.rcv.len(),
             ahead_bytes: self.rcv.ahead_bytes(),
-            rcv_space_bytes: self.rcv_buf_bytes,
+            rcv_buf_bytes: self.rcv_buf_bytes,
+            rcv_space_bytes: self.round.read_bytes,
+            ack_timeout: DELAYED_ACK,
+            path_mss: match self.path_mss {
+                0 => self.adv_mss,
+                limit => limit.min(self.adv_mss),
+            },
+            pacing_rate: self.pacing_rate(),
+            pacing_rate_max: match self.pacing_max() {
+                0 => u64::MAX,
+                most => most,
+            },
+            busy: Nanos((self.counters.busy_ns + stalled).max(by_peer + by_buffer)),
+            limited_by_peer: Nanos(by_peer),
+            limited_by_buffer: Nanos(by_buffer),
             last_data_sent: self.last_tx,
             last_data_received: self.last_data_rx,
             last_received: self.last_rx,

@@ -20,27 +20,34 @@
 //! | `segment`, `validate`, `ack` | a segment arrives (3.10.7, RFC 5961, PAWS of RFC 7323) |
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
+//! | `pacing` | segments spread over time |
 //! | `at_once` | the short way for a message that nothing stands in the way of |
+//! | `autotune` | buffers that grow with what the path carries |
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
 //! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
 //! | `sack_blocks` | what we tell the peer that we have (RFC 2018, RFC 2883) |
 //! | `ecn` | congestion that routers mark (RFC 3168) |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
 //! | `path` | what the path carries (RFC 1191, RFC 8201), and who may speak of it (RFC 5927) |
-//! | `options`, `info` | what a program may set and see |
+//! | `options`, `choices` | what a program may set, for a connection and for those that follow |
+//! | `info`, `limited` | what it may see |
 #![forbid(unsafe_code)]
 
 mod ack;
 mod at_once;
+mod autotune;
+mod choices;
 mod close;
 mod congestion;
 mod ecn;
 mod info;
 mod keepalive;
+mod limited;
 pub mod listen;
 mod open;
 mod options;
 mod output;
+mod pacing;
 mod path;
 mod recovery;
 mod recv_queue;

@@ -73,6 +73,8 @@ impl Tcb {
         self.keep_interval_s = kept.keep_interval_s;
         self.keep_count = kept.keep_count;
         self.user_timeout_ms = kept.user_timeout_ms;
+        self.choices = kept.choices;
+        self.unsent_low = kept.unsent_low;
 
         (self.iss, self.snd_una, self.snd_nxt) = (iss, iss, iss);
         (self.snd_sml, self.recover) = (iss, iss);
@@ -83,15 +85,22 @@ impl Tcb {
         self.deadlines = Deadlines::NONE;
         self.rtt = Rtt::UNKNOWN;
         self.adv_mss = settings.mss.max(MSS_MIN);
+        if self.choices.mss != 0 {
+            self.adv_mss = self.adv_mss.min(self.choices.mss.max(MSS_MIN));
+        }
         self.path_mss = settings.path_mss;
         self.mss = self.adv_mss;
-        self.congestion = Congestion::new(settings.congestion, u32::from(self.mss), env.now);
+        let algorithm = self.choices.congestion().unwrap_or(settings.congestion);
+        self.congestion = Congestion::new(algorithm, u32::from(self.mss), env.now);
+        self.choose_pacing();
         self.rcv_mss = RCV_MSS_INITIAL.min(self.adv_mss);
         self.rcv_buf_bytes = settings.rcv_buf_bytes.max(u32::from(MSS_MIN));
         self.snd_buf_bytes = settings.snd_buf_bytes.max(u32::from(MSS_MIN));
-        self.rcv_wscale = window_scale(settings.rcv_buf_bytes_max.max(self.rcv_buf_bytes));
+        self.rcv_buf_bytes_max = settings.rcv_buf_bytes_max.max(self.rcv_buf_bytes);
+        self.rcv_wscale = window_scale(self.rcv_buf_bytes_max);
+        self.clamp_window();
         self.time_wait = settings.time_wait;
-        self.syn_retries = settings.syn_retries;
+        self.syn_retries = self.choices.syn_retries().unwrap_or(settings.syn_retries);
         self.data_retries = settings.data_retries;
         self.quick_acks = QUICK_ACKS;
         // Until the peer has answered, these are what we offer.
@@ -109,6 +118,7 @@ impl Tcb {
         self.rcv_acked = self.rcv_nxt;
         // What our SYN announced, or our SYN-ACK will.
         self.rcv_adv = self.rcv_nxt + self.rcv_buf_bytes.min(u32::from(u16::MAX));
+        self.round.edge = self.rcv_nxt;
         self.take_window(syn.seq, syn.ack, self.window_of(syn));
         match syn.options.timestamps {
             Some(ts) if self.is(Marks::TIMESTAMPS) => self.ts_recent = ts.value,

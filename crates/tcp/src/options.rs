@@ -1,6 +1,6 @@
 //! What a program may set, and what ICMP tells.
 
-use crate::congestion::Algorithm;
+use crate::choices::Fixed;
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use sidestep_shm::Nanos;
@@ -77,11 +77,6 @@ impl Tcb {
         }
     }
 
-    /// TCP_CONGESTION.
-    pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.congestion.set_algorithm(algorithm);
-    }
-
     /// SO_KEEPALIVE.
     pub fn set_keepalive(&mut self, on: bool, now: Nanos) {
         self.marks.set(Marks::KEEPALIVE, on);
@@ -102,14 +97,17 @@ impl Tcb {
         self.user_timeout_ms = ms;
     }
 
-    /// SO_RCVBUF. What was announced already stays accepted.
+    /// SO_RCVBUF: from now on the buffer is as large as the program says. What was announced already stays accepted.
     pub fn set_rcv_buf(&mut self, bytes: u32) {
         self.rcv_buf_bytes = bytes;
+        self.choices.fixed.insert(Fixed::RCV_BUF);
+        self.clamp_window();
     }
 
-    /// SO_SNDBUF.
+    /// SO_SNDBUF: likewise.
     pub fn set_snd_buf(&mut self, bytes: u32) {
         self.snd_buf_bytes = bytes;
+        self.choices.fixed.insert(Fixed::SND_BUF);
     }
 
     /// TCP_NODELAY as set.

@@ -1,6 +1,7 @@
 //! What to send next: new data as the windows, Nagle's algorithm and the cork allow, retransmissions, probes,
 //! acknowledgements, resets (RFC 9293 3.7.4, 3.8.6.2.1).
 
+use crate::limited::By;
 use crate::recovery::Phase;
 use crate::recovery::scoreboard::ticks;
 use crate::send_queue::{Place, SendQueue};
@@ -71,6 +72,7 @@ impl Tcb {
             return 0;
         }
         let bytes = self.snd.append(env.pool, src.first(self.send_space()));
+        self.limited.set(By::Nothing, env.now);
         if bytes < src.len() {
             self.marks.insert(Marks::NO_SPACE);
         }
@@ -88,13 +90,33 @@ impl Tcb {
     /// Bytes that [`send`](Self::send) would take, if the pool has them.
     #[inline]
     pub const fn send_space(&self) -> usize {
-        self.snd_buf_bytes.saturating_sub(self.snd.len()) as usize
+        if self.unsent_bytes() > self.unsent_low.wrapping_sub(1) {
+            return 0;
+        }
+        let room = self.snd_buf_bytes.saturating_sub(self.snd.len());
+        if self.unsent_low == 0 {
+            return room as usize;
+        }
+        // A segment's worth even so, as Linux takes a buffer's.
+        let low = self.unsent_low - self.unsent_bytes();
+        let mss = self.mss as u32;
+        let low = if low < mss { mss } else { low };
+        (if room < low { room } else { low }) as usize
     }
 
-    /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free.
+    /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free, and less than half of
+    /// what TCP_NOTSENT_LOWAT allows is unsent.
     #[inline]
     pub const fn writable(&self) -> bool {
-        self.send_space() >= (self.snd.len() / 2) as usize && self.send_space() > 0
+        let room = self.snd_buf_bytes.saturating_sub(self.snd.len());
+        let unsent = self.unsent_bytes().saturating_mul(2);
+        room >= self.snd.len() / 2 && room > 0 && (self.unsent_low == 0 || unsent < self.unsent_low)
+    }
+
+    /// Whether output may have made room below TCP_NOTSENT_LOWAT, which acknowledgements do not tell of.
+    #[inline]
+    pub const fn sent_makes_room(&self) -> bool {
+        self.unsent_low != 0 && self.writable()
     }
 
     /// Asks for [`Events::WRITABLE`](crate::Events::WRITABLE) when there is room again, as a write that found none does.
@@ -195,6 +217,12 @@ impl Tcb {
         let unsent = self.unsent_bytes();
         let fin = self.fin_is_unsent();
         if unsent == 0 && !fin {
+            if self.is(Marks::NO_SPACE) && flight > 0 {
+                self.limited.set(By::Buffer, now);
+            }
+            return None;
+        }
+        if self.is(Marks::PACED) && self.waits_for_pace(now) {
             return None;
         }
         self.revalidate_window(now);
@@ -215,12 +243,16 @@ impl Tcb {
             return None;
         }
         self.marks.remove(Marks::CWND_LIMITED);
+        self.limited.set(By::Nothing, now);
         Some((len, fin && whole && window > len))
     }
 
     /// A window leaves room for part of a segment only: sent if that is much of what the peer ever offered
     /// (RFC 9293 3.8.6.2.1), else held; and the persist timer sees to it that it is not held for ever.
     fn plan_squeezed(&mut self, len: u32, by_peer: bool, now: Nanos) -> Option<(u32, bool)> {
+        if by_peer {
+            self.limited.set(By::Peer, now);
+        }
         if by_peer && len > 0 && len >= self.snd_wnd_max / 2 {
             return Some((len, false));
         }
@@ -285,6 +317,9 @@ impl Tcb {
         if fresh && len < u32::from(self.mss) {
             self.snd_sml = end;
         }
+        if self.is(Marks::PACED) {
+            self.note_pace(len, env.now);
+        }
         let mut flags = Flags::ACK;
         if fin {
             flags |= Flags::FIN;
@@ -308,6 +343,7 @@ impl Tcb {
     #[inline]
     pub(crate) fn note_data_sent(&mut self, env: &mut Env<'_, '_>, end: Seq) {
         let now = env.now;
+        self.counters.data_segments_out += 1;
         self.time_segment(end, now);
         self.scoreboard
             .push(env.pool, end, ticks(now), self.rtt.grain);
@@ -329,6 +365,8 @@ impl Tcb {
     #[cold]
     fn note_data_repeated(&mut self, env: &mut Env<'_, '_>, seq: Seq, end: Seq) {
         self.counters.retransmits += 1;
+        self.counters.data_segments_out += 1;
+        self.counters.bytes_repeated += u64::from(end.0.wrapping_sub(seq.0));
         self.marks.remove(Marks::RTT_TIMED);
         self.note_repeated(env, seq, end);
         if seq == self.snd_una {
@@ -364,6 +402,9 @@ impl Tcb {
     /// beyond the peer's window, which it has taken back then, waits.
     #[cold]
     fn retransmit(&mut self, env: &mut Env<'_, '_>, urgent: bool) -> Option<Outgoing> {
+        if !urgent && self.is(Marks::PACED) && self.waits_for_pace(env.now) {
+            return None;
+        }
         let (start, end) = self.scoreboard.first_lost(env.pool, self.snd_una)?;
         let len = end.0.wrapping_sub(start.0).min(u32::from(self.mss));
         let room = self.congestion.cwnd.saturating_sub(self.pipe_bytes());

@@ -84,7 +84,7 @@ impl Tcb {
             let is_empty = self.rcv.len() == 0;
             if sink.is_some_and(|sink| is_empty && sink.take(payload)) {
                 self.note_text(payload.len(), flags, env.now);
-                self.note_read();
+                self.note_read(env);
             } else {
                 events |= self.append_text(env, flags, payload);
             }
@@ -134,6 +134,7 @@ impl Tcb {
     #[inline]
     fn note_text(&mut self, taken: usize, flags: Flags, now: Nanos) {
         self.counters.bytes_received += taken as u64;
+        self.counters.data_segments_in += 1;
         self.rcv_nxt += u32::try_from(taken).unwrap_or(0);
         self.acknowledge_data(taken, flags, now);
     }
@@ -285,6 +286,7 @@ impl Tcb {
     fn keep_ahead(&mut self, env: &mut Env<'_, '_>, seq: Seq, text: Foreign<'_>) {
         self.marks.insert(Marks::ACK_NOW);
         self.counters.segments_ahead += 1;
+        self.counters.data_segments_in += 1;
         let chunks_max = chunks_ahead_max(self.rcv_buf_bytes);
         let kept = self.rcv.insert_ahead(env.pool, seq, text, chunks_max);
         if self.is(Marks::SACK_PERMITTED) && kept > 0 {

@@ -4,14 +4,18 @@
 //! byte   0  state, phase, marks, sequence space          what every segment reads and writes
 //!       64  receive queue, send queue and its cursor
 //!      128  deadlines, round-trip time, congestion window
-//!      320  what is known of everything in flight
-//!      464  times, buffer sizes, ports, options, counters, loss recovery
+//!      328  what is known of everything in flight
+//!      472  times, buffer sizes, ports, options, counters, loss recovery
 //! ```
 //! All fields are written by the holder of the stack's lock only.
 
+use crate::autotune::Round;
+use crate::choices::Choices;
 use crate::congestion::{Algorithm, Congestion};
 use crate::ecn::{Ecn, EcnBits};
 use crate::info::Counters;
+use crate::limited::Limited;
+use crate::pacing::Pacing;
 use crate::recovery::Recovery;
 use crate::recovery::scoreboard::Scoreboard;
 use crate::recv_queue::RecvQueue;
@@ -152,6 +156,8 @@ bitflags! {
         const PUSHED = 1 << 27;
         /// See `PUSHED`.
         const PUSHED_TWICE = 1 << 28;
+        /// Segments are spread over time.
+        const PACED = 1 << 30;
         /// The RST that is due has an acknowledgement, `reset_ack`.
         const RST_ACKS = 1 << 26;
     }
@@ -217,8 +223,6 @@ pub struct Tcb {
     /// Without SACK: bytes that must have left the network, by duplicate acknowledgements.
     pub(crate) left_bytes: u32,
     pub(crate) scoreboard: Scoreboard,
-    /// The largest window the peer ever offered.
-    pub(crate) snd_wnd_max: u32,
 
     /// When something was last received, data was last sent, data was last received.
     pub(crate) last_rx: Nanos,
@@ -228,16 +232,23 @@ pub struct Tcb {
     pub(crate) stalled_since: Nanos,
     /// When the last rate-limited acknowledgement was sent (RFC 5961 section 10).
     pub(crate) challenged_at: Nanos,
+    pub(crate) round: Round,
     /// Where the peer's FIN is in sequence.
     pub(crate) rcv_fin: Seq,
     /// Sequence number of the RST to send.
     pub(crate) reset_seq: Seq,
     /// What it acknowledges, with [`Marks::RST_ACKS`].
     pub(crate) reset_ack: Seq,
+    /// The largest window the peer ever offered.
+    pub(crate) snd_wnd_max: u32,
     pub(crate) iss: Seq,
     pub(crate) irs: Seq,
     pub(crate) rcv_buf_bytes: u32,
+    /// How far it may grow; what the window scale was chosen for.
+    pub(crate) rcv_buf_bytes_max: u32,
     pub(crate) snd_buf_bytes: u32,
+    /// TCP_NOTSENT_LOWAT; 0 for none.
+    pub(crate) unsent_low: u32,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
     /// The MSS we announce.
@@ -258,20 +269,22 @@ pub struct Tcb {
     pub(crate) keep_interval_s: u16,
     /// Most payload in a segment, without options, that the path carries; 0 where nothing is known of it.
     pub(crate) path_mss: u16,
-    pub(crate) _reserved2: [u8; 4],
     pub(crate) user_timeout_ms: u32,
     pub(crate) time_wait: Nanos,
     pub(crate) blocks: Blocks,
     pub(crate) recovery: Recovery,
+    pub(crate) choices: Choices,
+    pub(crate) pacing: Pacing,
+    pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }
 
 /// A table entry should stay small: an idle connection costs 2 KiB at most, all told.
-const _: () = assert!(size_of::<Tcb>() <= 832);
+const _: () = assert!(size_of::<Tcb>() <= 1024);
 const _: () = assert!(core::mem::offset_of!(Tcb, rcv) == 64);
 const _: () = assert!(core::mem::offset_of!(Tcb, deadlines) == 128);
-const _: () = assert!(core::mem::offset_of!(Tcb, scoreboard) == 320);
-const _: () = assert!(core::mem::offset_of!(Tcb, last_rx) == 464);
+const _: () = assert!(core::mem::offset_of!(Tcb, scoreboard) == 328);
+const _: () = assert!(core::mem::offset_of!(Tcb, last_rx) == 472);
 
 impl Tcb {
     /// A CLOSED connection.

@@ -12,8 +12,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) const DELAYED_ACK: Nanos = Nanos::from_millis(40);
 /// Longest that a corked partial segment is held (tcp(7)).
 pub(crate) const CORK_MAX: Nanos = Nanos::from_millis(200);
-/// How long a closed connection waits in FIN-WAIT-2 (`tcp_fin_timeout`).
-pub(crate) const FIN_WAIT_2: Nanos = Nanos::from_secs(60);
 /// Retransmissions for a connection that no program holds any more (`tcp_orphan_retries`).
 const ORPHAN_RETRIES: u8 = 8;
 
@@ -28,9 +26,11 @@ pub(crate) enum Timer {
     Keepalive = 3,
     /// The end of TIME-WAIT, or of an orphan's FIN-WAIT-2.
     Linger = 4,
+    /// When the next segment may leave, where they are spread over time.
+    Release = 5,
 }
 
-const TIMERS: usize = 5;
+const TIMERS: usize = 6;
 
 /// What [`Timer::Retransmit`] is set for. Stored as a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,9 @@ impl Tcb {
         if self.deadlines.take_due(Timer::Cork, env.now) {
             self.marks.insert(Marks::UNCORKED | Marks::SEND_DUE);
         }
+        if self.deadlines.take_due(Timer::Release, env.now) {
+            self.marks.insert(Marks::SEND_DUE);
+        }
         let mut events = Events::empty();
         if self.deadlines.take_due(Timer::Retransmit, env.now) {
             match core::mem::take(&mut self.wait) {
@@ -185,6 +188,7 @@ impl Tcb {
     /// Starts the retransmission timer over (RFC 6298 5.3), or stops it when all is acknowledged.
     #[inline]
     pub(crate) fn rearm_retransmit(&mut self, now: Nanos) {
+        self.counters.busy_ns += (now - self.stalled_since).0;
         if self.is_outstanding() {
             self.stalled_since = now;
             self.watch(now);

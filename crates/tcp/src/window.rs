@@ -69,7 +69,10 @@ impl Tcb {
     /// a connection that answers is given the time to, unless two pushes wait. And the window is announced where it was
     /// down to half of the buffer or less, and at least doubles.
     #[inline]
-    pub(crate) fn note_read(&mut self) {
+    pub(crate) fn note_read(&mut self, env: &Env<'_, '_>) {
+        if self.rcv_nxt.ge(self.round.edge) {
+            self.end_round(env);
+        }
         let waits = if self.is(Marks::PINGPONG) {
             Marks::PUSHED_TWICE
         } else {
@@ -126,7 +129,7 @@ impl Tcb {
     pub fn recv(&mut self, env: &mut Env<'_, '_>, dst: &mut ForeignMut<'_>, peek: bool) -> usize {
         let bytes = self.rcv.read(env.pool, dst, peek);
         if bytes > 0 && !peek {
-            self.note_read();
+            self.note_read(env);
         }
         bytes
     }
@@ -135,7 +138,7 @@ impl Tcb {
     pub fn discard(&mut self, env: &mut Env<'_, '_>, bytes: usize) -> usize {
         let bytes = self.rcv.skip(env.pool, bytes);
         if bytes > 0 {
-            self.note_read();
+            self.note_read(env);
         }
         bytes
     }

@@ -4,7 +4,7 @@
 use crate::{c, real};
 use core::ffi::{c_int, c_void};
 use libc::{linger, socklen_t, timeval};
-use sidestep_socket::{Nanos, OptionAnswer, OptionValue, TcpInfo, process};
+use sidestep_socket::{CONGESTION_NAME_BYTES, OptionAnswer, OptionValue, process};
 
 /// setsockopt(2).
 #[unsafe(no_mangle)]
@@ -15,17 +15,22 @@ pub unsafe extern "C" fn setsockopt(
     value: *const c_void,
     len: socklen_t,
 ) -> c_int {
-    if process().is_socket(fd) && !c::is_bad(value) {
-        // SAFETY: the caller passes `len` bytes.
-        let value = unsafe { decode(level, name, value, len as usize) };
-        match process().set_option(fd, level, name, value) {
-            Some(Ok(())) => return 0,
-            Some(Err(errno)) => return c::fail(errno),
-            None => {}
+    // SAFETY: the caller's own arguments.
+    let kernel = || unsafe { real::setsockopt(fd, level, name, value, len) };
+    if !process().is_socket(fd) || c::is_bad(value) {
+        return kernel();
+    }
+    // SAFETY: the caller passes `len` bytes.
+    let decoded = unsafe { decode(level, name, value, len as usize) };
+    match process().set_option(fd, level, name, decoded) {
+        Some(Ok(())) => 0,
+        Some(Err(errno)) => c::fail(errno),
+        None => {
+            let done = kernel();
+            let noted = process().note_option(fd, level, name, decoded, done != 0);
+            if noted { 0 } else { done }
         }
     }
-    // SAFETY: the caller's own arguments.
-    unsafe { real::setsockopt(fd, level, name, value, len) }
 }
 
 unsafe fn decode(level: c_int, name: c_int, value: *const c_void, len: usize) -> OptionValue {
@@ -44,6 +49,21 @@ unsafe fn decode(level: c_int, name: c_int, value: *const c_void, len: usize) ->
         }
         (libc::SOL_SOCKET, libc::SO_LINGER | libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
             OptionValue::Other
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if len > 0 => {
+            let mut bytes = [0_u8; CONGESTION_NAME_BYTES];
+            // As the kernel: what is longer is cut.
+            let len = len.min(CONGESTION_NAME_BYTES - 1);
+            // SAFETY: as many bytes are there.
+            unsafe {
+                core::ptr::copy_nonoverlapping(value.cast::<u8>(), bytes.as_mut_ptr(), len);
+            }
+            OptionValue::Name(bytes)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => OptionValue::Other,
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) if len >= size_of::<u64>() => {
+            // SAFETY: as many bytes are there.
+            OptionValue::Long(unsafe { value.cast::<u64>().read_unaligned() })
         }
         _ if len >= size_of::<c_int>() => {
             // SAFETY: as many bytes are there.
@@ -84,6 +104,15 @@ pub unsafe extern "C" fn getsockopt(
             // SAFETY: the caller's own room.
             unsafe { put(&n.to_ne_bytes(), value, len) }
         }
+        Some(OptionAnswer::Long(n)) => {
+            // SAFETY: the caller passes its room in `*len`; checked for null before.
+            let room = unsafe { *len } as usize;
+            let short = u32::try_from(n).unwrap_or(u32::MAX).to_ne_bytes();
+            let long = n.to_ne_bytes();
+            let bytes = if room < long.len() { &short[..] } else { &long };
+            // SAFETY: the caller's own room.
+            unsafe { put(bytes, value, len) }
+        }
         Some(OptionAnswer::Name(name)) => {
             let mut bytes = [0; 16];
             bytes[..name.len()].copy_from_slice(name.as_bytes());
@@ -107,7 +136,7 @@ pub unsafe extern "C" fn getsockopt(
         }
         Some(OptionAnswer::Info(info)) => {
             // SAFETY: the caller's own room.
-            unsafe { put(&tcp_info(&info), value, len) }
+            unsafe { put(&info[..], value, len) }
         }
     }
 }
@@ -122,79 +151,4 @@ unsafe fn put(bytes: &[u8], value: *mut c_void, len: *mut socklen_t) -> c_int {
     // SAFETY: as above.
     unsafe { *len = socklen_t::try_from(n).unwrap_or(0) };
     0
-}
-
-/// struct tcp_info of linux/tcp.h, up to tcpi_segs_in.
-fn tcp_info(info: &TcpInfo) -> [u8; 144] {
-    let mut out = [0u8; 144];
-    let us = |t: Nanos| u32::try_from(t.as_micros()).unwrap_or(u32::MAX);
-    let mss = u32::from(info.snd_mss.max(1));
-    let segments = |bytes: u32| bytes.div_ceil(mss);
-    let (snd, rcv) = info.window_scale.map_or((0, 0), |(rcv, snd)| (snd, rcv));
-    // Linux counts from 1 (ESTABLISHED); CLOSE is 7.
-    out[0] = linux_state(info);
-    out[2] = info.retransmits;
-    out[3] = info.probes;
-    out[4] = info.backoff;
-    out[5] = u8::from(info.timestamps)
-        | u8::from(info.sack) << 1
-        | u8::from(info.window_scale.is_some()) << 2;
-    out[6] = snd & 0xf | rcv << 4;
-    let words = [
-        us(info.rto),
-        40_000,
-        mss,
-        u32::from(info.rcv_mss),
-        segments(info.unacked_bytes),
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        u32::from(info.adv_mss) + 40,
-        info.rcv_wnd_bytes,
-        us(info.rtt),
-        us(info.rttvar),
-        if info.snd_ssthresh_bytes == u32::MAX {
-            0x7fff_ffff
-        } else {
-            segments(info.snd_ssthresh_bytes)
-        },
-        segments(info.snd_cwnd_bytes),
-        u32::from(info.adv_mss),
-        3,
-        0,
-        info.rcv_space_bytes,
-        info.counters.retransmits,
-    ];
-    for (place, word) in out[8..].chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    // Two pacing rates of no limit, then bytes and segments.
-    out[104..112].copy_from_slice(&u64::MAX.to_ne_bytes());
-    out[112..120].copy_from_slice(&u64::MAX.to_ne_bytes());
-    out[120..128].copy_from_slice(&info.counters.bytes_acked.to_ne_bytes());
-    out[128..136].copy_from_slice(&info.counters.bytes_received.to_ne_bytes());
-    out[136..140].copy_from_slice(&info.counters.segments_out.to_ne_bytes());
-    out[140..144].copy_from_slice(&info.counters.segments_in.to_ne_bytes());
-    out
-}
-
-fn linux_state(info: &TcpInfo) -> u8 {
-    match info.state.name() {
-        "ESTAB" => 1,
-        "SYN-SENT" => 2,
-        "SYN-RECV" => 3,
-        "FIN-WAIT-1" => 4,
-        "FIN-WAIT-2" => 5,
-        "TIME-WAIT" => 6,
-        "CLOSE-WAIT" => 8,
-        "LAST-ACK" => 9,
-        "LISTEN" => 10,
-        "CLOSING" => 11,
-        _ => 7,
-    }
 }

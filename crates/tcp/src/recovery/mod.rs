@@ -270,20 +270,6 @@ impl Tcb {
         self.recovery.can_undo = 0;
     }
 
-    /// The time between two segments that would spread a window over a round trip, and so when the next one would go.
-    /// Nothing waits for it; it is for a sender that paces.
-    pub fn next_send_at(&self) -> Nanos {
-        let cwnd = u64::from(self.congestion.cwnd.max(1));
-        // Twice the rate in slow start, so that the window can double, and a little more otherwise (as Linux).
-        let gain = if self.congestion.in_slow_start() {
-            200
-        } else {
-            120
-        };
-        let gap = self.rtt.srtt_ns.saturating_mul(u64::from(self.mss)) / cwnd * 100 / gain;
-        self.last_tx + Nanos(gap)
-    }
-
     /// What is in `repeated` segments is news for the timers and for the undoing of reductions.
     pub(crate) fn note_repeated(&mut self, env: &mut Env<'_, '_>, start: Seq, end: Seq) {
         // A tick later, so that it comes after whatever was sent in the same one.

@@ -69,7 +69,9 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
         .is_some_and(|lowest| lowest.lt(rack.highest))
     {
         rack.reordering = 1;
+        tcb.counters.reorderings += 1;
     }
+    let rack = &mut tcb.recovery.rack;
     rack.highest = rack.highest.max(end).max(una);
 }
 

@@ -148,6 +148,8 @@ pub(crate) struct Scoreboard {
     count: u32,
     sacked_bytes: u32,
     lost_bytes: u32,
+    /// Sent again, and in the network.
+    repeated_bytes: u32,
     inline: [Run; INLINE],
 }
 
@@ -158,6 +160,7 @@ impl Scoreboard {
         count: 0,
         sacked_bytes: 0,
         lost_bytes: 0,
+        repeated_bytes: 0,
         inline: [Run::new(Seq(0), 0, 0); INLINE],
     };
 
@@ -175,6 +178,11 @@ impl Scoreboard {
     #[inline]
     pub(crate) const fn lost_bytes(&self) -> u32 {
         self.lost_bytes
+    }
+
+    /// Bytes that were sent again, and may still arrive.
+    pub(crate) const fn repeated_bytes(&self) -> u32 {
+        self.repeated_bytes
     }
 
     /// The runs, lowest first.
@@ -255,6 +263,7 @@ impl Scoreboard {
         let count = self.count as usize;
         if una == nxt {
             self.count = 0;
+            self.repeated_bytes = 0;
             return count.checked_sub(1).map(|last| self.inline[last].sent());
         }
         let gone = self.inline[..count]
@@ -469,13 +478,15 @@ impl Scoreboard {
         let count = self.count as usize;
         let table = self.table(pool);
         let (mut kept, mut start) = (0, una);
-        let (mut sacked, mut lost) = (0_u32, 0_u32);
+        let (mut sacked, mut lost, mut repeated) = (0_u32, 0_u32, 0_u32);
         for i in 0..count.min(table.len()) {
             let run = table[i];
             let bytes = run.end().0.wrapping_sub(start.0);
             start = run.end();
             sacked += if run.is_sacked() { bytes } else { 0 };
             lost += if run.is_lost() { bytes } else { 0 };
+            let travels = run.was_repeated() && !run.is_sacked() && !run.is_lost();
+            repeated += if travels { bytes } else { 0 };
             let same = kept > 0 && {
                 let last = &table[kept - 1];
                 last.fate == run.fate && (last.sent == run.sent || run.is_sacked())
@@ -489,6 +500,7 @@ impl Scoreboard {
         }
         self.count = u32::try_from(kept).unwrap_or(0);
         (self.sacked_bytes, self.lost_bytes) = (sacked, lost);
+        self.repeated_bytes = repeated;
         self.absent_bytes = sacked + lost;
         if self.chunk != NONE && kept <= INLINE / 2 {
             let chunk = self.chunk;

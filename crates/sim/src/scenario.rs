@@ -251,7 +251,7 @@ fn random_settings(rng: &mut Rng) -> Settings {
         window_scale: rng.u32(..4) != 0,
         sack: rng.u32(..4) != 0,
         ecn: [Ecn::Off, Ecn::Accept, Ecn::Ask][rng.usize(..3)],
-        congestion: [Algorithm::Reno, Algorithm::Cubic][rng.usize(..2)],
+        congestion: [Algorithm::Reno, Algorithm::Cubic, Algorithm::Bbr][rng.usize(..3)],
         // One loss in six gives no guarantee within the usual bounds.
         syn_retries: 30,
         data_retries: 30,

@@ -98,20 +98,21 @@ pub fn table(seed: u64) -> Result<String, String> {
     use std::fmt::Write as _;
     let mut text = String::from(
         "one connection over 100 Mbit/s, Mbit/s of goodput\n\
-         delay each way   loss      reno     cubic   retransmitted (cubic)   timeouts   undone\n",
+         delay each way   loss      reno     cubic       bbr   retransmitted (cubic)   timeouts   undone\n",
     );
     for path in paths() {
-        let [reno, cubic] =
-            [Algorithm::Reno, Algorithm::Cubic].map(|algorithm| measure(seed, path, algorithm));
-        let (reno, cubic) = (reno?, cubic?);
+        let [reno, cubic, bbr] = [Algorithm::Reno, Algorithm::Cubic, Algorithm::Bbr]
+            .map(|algorithm| measure(seed, path, algorithm));
+        let (reno, cubic, bbr) = (reno?, cubic?, bbr?);
         let counters = cubic.counters;
         let _ = writeln!(
             text,
-            "{:>11} ms {:>6.2} % {:>9.2} {:>9.2} {:>23} {:>10} {:>8}",
+            "{:>11} ms {:>6.2} % {:>9.2} {:>9.2} {:>9.2} {:>23} {:>10} {:>8}",
             path.delay_ms,
             f64::from(path.loss_ppm) / 1e4,
             megabits(reno.goodput_bps),
             megabits(cubic.goodput_bps),
+            megabits(bbr.goodput_bps),
             counters.retransmits,
             counters.timeouts,
             counters.reductions_undone,

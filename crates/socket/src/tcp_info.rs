@@ -95,8 +95,7 @@ fn sums(out: &mut Writer, info: &Info) {
         counters.data_segments_in,
         counters.data_segments_out,
     ]);
-    // The delivery rate, which nothing measures.
-    out.long(0);
+    out.long(info.delivery_rate);
     for span in [info.busy, info.limited_by_peer, info.limited_by_buffer] {
         out.long(span.as_micros());
     }

@@ -51,7 +51,7 @@ impl Tcb {
             self.rearm_retransmit(env.now);
         }
         if seg.flags.contains(Flags::ECE) && !seg.flags.contains(Flags::SYN) {
-            self.on_echo_of_congestion(env.now);
+            self.on_echo_of_congestion(env);
         }
         let undisturbed = self.phase == Phase::Open as u8
             && self.dup_acks == 0
@@ -61,7 +61,7 @@ impl Tcb {
             self.on_disturbed_ack(env, &acked);
         } else if acked.bytes > 0 {
             let sent = acked.delivered.newest.map(|newest| newest.0);
-            self.on_progress(env.now, acked.bytes, acked.pipe_before, sent);
+            self.on_progress(env, acked.bytes, acked.pipe_before, sent);
         }
         // Also what was overtaken, where it acknowledges more: its window belongs to that (as Linux; with the older one
         // counted from the newer SND.UNA we would send beyond any window that was offered).
@@ -117,7 +117,7 @@ impl Tcb {
             .advance_undisturbed(env.pool, una, (ack, self.snd_nxt));
         let events = self.take_acknowledged(env, ack, echo);
         let acked = ack.0.wrapping_sub(una.0);
-        self.on_progress(env.now, acked, flight_before, sent);
+        self.on_progress(env, acked, flight_before, sent);
         self.rearm_retransmit(env.now);
         events
     }

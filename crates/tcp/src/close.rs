@@ -126,6 +126,7 @@ impl Tcb {
         self.set_state(State::TimeWait);
         self.snd.clear(env.pool);
         self.scoreboard.clear(env.pool);
+        self.free_model(env.pool);
         self.clear_ahead(env.pool);
         self.deadlines = Deadlines::NONE;
         self.marks.remove(Marks::OUTPUT & !Marks::ACK_NOW);
@@ -221,6 +222,7 @@ impl Tcb {
     fn free_unreadable(&mut self, pool: &mut ChunkPool<'_>) {
         self.snd.clear(pool);
         self.scoreboard.clear(pool);
+        self.free_model(pool);
         if self.is(Marks::ORPHANED) {
             self.rcv.clear(pool);
         } else {
@@ -233,6 +235,7 @@ impl Tcb {
         if self.adv_mss != 0 {
             self.snd.clear(pool);
             self.scoreboard.clear(pool);
+            self.free_model(pool);
             self.rcv.clear(pool);
         }
     }

@@ -1,8 +1,7 @@
 //! Explicit congestion notification (RFC 3168): routers mark packets instead of dropping them, the receiver says so, and
 //! the sender slows down as for a loss.
 
-use crate::tcb::{Marks, Tcb};
-use sidestep_shm::Nanos;
+use crate::tcb::{Env, Marks, Tcb};
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::Flags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -114,12 +113,12 @@ impl Tcb {
     }
 
     /// The peer says that a packet of ours was marked: once a round trip the window goes down (6.1.2).
-    pub(crate) fn on_echo_of_congestion(&mut self, now: Nanos) {
+    pub(crate) fn on_echo_of_congestion(&mut self, env: &mut Env<'_, '_>) {
         if self.ecn.is_on() && self.snd_una.ge(self.recovery.marked) {
             self.recovery.marked = self.snd_nxt;
             self.ecn.0 |= REDUCED;
             self.counters.congestion_echoes += 1;
-            self.on_congestion_echo(now);
+            self.on_congestion_echo(env);
         }
     }
 }

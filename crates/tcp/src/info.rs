@@ -129,6 +129,8 @@ pub struct Info {
     pub pacing_rate: u64,
     /// Its limit; `u64::MAX` for none.
     pub pacing_rate_max: u64,
+    /// Bytes a second that arrived lately, where the congestion control measures it; else 0.
+    pub delivery_rate: u64,
     /// For how long something was outstanding.
     pub busy: Nanos,
     /// For how long there was more to send than the peer's window allowed.
@@ -208,6 +210,7 @@ impl Tcb {
                 0 => u64::MAX,
                 most => most,
             },
+            delivery_rate: self.pacing.delivery_rate,
             busy: Nanos((self.counters.busy_ns + stalled).max(by_peer + by_buffer)),
             limited_by_peer: Nanos(by_peer),
             limited_by_buffer: Nanos(by_buffer),

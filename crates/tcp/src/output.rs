@@ -109,8 +109,12 @@ impl Tcb {
     #[inline]
     pub const fn writable(&self) -> bool {
         let room = self.snd_buf_bytes.saturating_sub(self.snd.len());
-        let unsent = self.unsent_bytes().saturating_mul(2);
-        room >= self.snd.len() / 2 && room > 0 && (self.unsent_low == 0 || unsent < self.unsent_low)
+        room >= self.snd.len() / 2 && room > 0 && (self.unsent_low == 0 || self.is_below_low())
+    }
+
+    #[cold]
+    const fn is_below_low(&self) -> bool {
+        self.unsent_bytes().saturating_mul(2) < self.unsent_low
     }
 
     /// Whether output may have made room below TCP_NOTSENT_LOWAT, which acknowledgements do not tell of.
@@ -202,7 +206,12 @@ impl Tcb {
 
     #[inline]
     fn new_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
-        let (len, fin) = self.plan_segment(env.now)?;
+        let Some((len, fin)) = self.plan_segment(env.now) else {
+            if self.is(Marks::PACED) && self.unsent_bytes() == 0 {
+                self.model_on_all_sent(env);
+            }
+            return None;
+        };
         let segment = self.data_segment(env, self.snd_nxt, len, fin);
         if self.phase != Phase::Open as u8 {
             self.note_sent_in_recovery(len);
@@ -284,7 +293,7 @@ impl Tcb {
     /// Forgets, bit by bit, a congestion window that was not used for long (RFC 7661).
     #[inline]
     pub(crate) fn revalidate_window(&mut self, now: Nanos) {
-        if self.congestion.is_stale(now) {
+        if self.congestion.is_stale(now) && !self.has_model() {
             self.congestion.shrink_stale(now, u32::from(self.mss));
         }
     }
@@ -318,7 +327,7 @@ impl Tcb {
             self.snd_sml = end;
         }
         if self.is(Marks::PACED) {
-            self.note_pace(len, env.now);
+            self.note_paced(env, len);
         }
         let mut flags = Flags::ACK;
         if fin {
@@ -337,6 +346,14 @@ impl Tcb {
             place,
             fresh,
         }
+    }
+
+    /// A segment leaves of a connection that spreads them.
+    #[cold]
+    fn note_paced(&mut self, env: &mut Env<'_, '_>, len: u32) {
+        let sent = self.scoreboard.last_sent(env.pool).unwrap_or(0);
+        self.model_on_sent(env, len, sent);
+        self.note_pace(len, env.now);
     }
 
     /// Moves the send sequence on over a segment, and sets the timers that watch it.

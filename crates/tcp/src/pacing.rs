@@ -1,9 +1,10 @@
-//! Segments spread over time instead of sent as fast as windows allow, where SO_MAX_PACING_RATE limits the rate. Nothing
-//! of it is looked at for other connections.
+//! Segments spread over time instead of sent as fast as windows allow: where SO_MAX_PACING_RATE limits the rate, and
+//! where the congestion control is one of rates. Nothing of it is looked at for other connections.
 //!
 //! The stack's timers have ticks of a millisecond, so what a tick has room for leaves together; the rate over longer
 //! times is kept exactly.
 
+use crate::congestion::Algorithm;
 use crate::tcb::{Marks, Tcb};
 use crate::timer::Timer;
 use sidestep_shm::Nanos;
@@ -21,6 +22,9 @@ const AVOIDANCE_PERCENT: u64 = 120;
 #[repr(C)]
 pub(crate) struct Pacing {
     next: Nanos,
+    /// Bytes a second at which the model of the path sends, and that arrived lately.
+    pub(crate) rate: u64,
+    pub(crate) delivery_rate: u64,
 }
 
 impl Tcb {
@@ -37,7 +41,7 @@ impl Tcb {
 
     /// Whether segments are to be spread.
     pub(crate) fn choose_pacing(&mut self) {
-        let paced = self.choices.pacing_max != 0;
+        let paced = self.choices.pacing_max != 0 || self.congestion.algorithm() == Algorithm::Bbr;
         self.marks.set(Marks::PACED, paced);
         if !paced && self.deadlines.at(Timer::Release) != Nanos::NEVER && self.adv_mss != 0 {
             self.deadlines.clear(Timer::Release);
@@ -54,6 +58,7 @@ impl Tcb {
         };
         let window = u128::from(self.congestion.cwnd) * u128::from(percent) * 10_000_000;
         let rate = match self.rtt.srtt_ns {
+            _ if self.has_model() => self.pacing.rate,
             0 => u64::MAX,
             srtt_ns => u64::try_from(window / u128::from(srtt_ns)).unwrap_or(u64::MAX),
         };

@@ -275,6 +275,9 @@ pub struct Tcb {
     pub(crate) recovery: Recovery,
     pub(crate) choices: Choices,
     pub(crate) pacing: Pacing,
+    /// Chunk + 1 of what BBR knows; 0 for none.
+    pub(crate) model: u32,
+    pub(crate) _reserved2: [u8; 4],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

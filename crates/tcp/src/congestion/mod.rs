@@ -1,9 +1,12 @@
 //! How much may be in flight. One file an algorithm, chosen by a byte in the connection.
 //!
-//! An algorithm answers two questions on the [`Congestion`] state: what an acknowledgement beyond slow start does to the
+//! BBR has a model of the path, and takes window and rate from that (`bbr`).
+//!
+//! Any other algorithm answers two questions on the [`Congestion`] state: what an acknowledgement beyond slow start does to the
 //! window, and what a loss does. Slow start (with `hystart`, its end by delay) and what is left of an unused window
 //! (RFC 7661) are the same for all. When a loss has happened is the business of `recovery`.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
@@ -27,12 +30,15 @@ pub enum Algorithm {
     Reno = 0,
     /// RFC 9438.
     Cubic = 1,
+    /// draft-ietf-ccwg-bbr.
+    Bbr = 2,
 }
 
 impl Algorithm {
     pub(crate) const fn from_byte(byte: u8) -> Self {
         match byte {
             1 => Self::Cubic,
+            2 => Self::Bbr,
             _ => Self::Reno,
         }
     }
@@ -42,12 +48,13 @@ impl Algorithm {
         match self {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 
     /// The algorithm of that name.
     pub fn of_name(name: &[u8]) -> Option<Self> {
-        [Self::Reno, Self::Cubic]
+        [Self::Reno, Self::Cubic, Self::Bbr]
             .into_iter()
             .find(|algorithm| algorithm.name().as_bytes() == name)
     }
@@ -132,7 +139,8 @@ impl Congestion {
             self.slow_start(ack);
         } else {
             match self.algorithm() {
-                Algorithm::Reno => reno::on_ack(self, ack),
+                // BBR without memory for its model goes on so.
+                Algorithm::Reno | Algorithm::Bbr => reno::on_ack(self, ack),
                 Algorithm::Cubic => cubic::on_ack(self, ack),
             }
         }
@@ -160,7 +168,7 @@ impl Congestion {
         // What was not in use does not count (RFC 7661 4.4.1).
         let flight = flight_bytes.min(self.cwnd);
         match self.algorithm() {
-            Algorithm::Reno => reno::on_loss(self, flight),
+            Algorithm::Reno | Algorithm::Bbr => reno::on_loss(self, flight),
             Algorithm::Cubic => cubic::on_loss(self, flight, mss),
         }
         self.ssthresh = self.ssthresh.max(2 * mss);

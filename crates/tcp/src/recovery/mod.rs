@@ -103,11 +103,16 @@ impl Tcb {
     #[inline]
     pub(crate) fn on_progress(
         &mut self,
-        now: Nanos,
+        env: &mut Env<'_, '_>,
         acked_bytes: u32,
         flight_before: u32,
         sent: Option<u32>,
     ) {
+        if self.is(Marks::PACED) && self.has_model() {
+            self.model_on_progress(env, acked_bytes, flight_before, sent);
+            return;
+        }
+        let now = env.now;
         // More than half in use says that the window is right for the path (RFC 7661 4.3).
         let in_use = flight_before.saturating_mul(2) > self.congestion.cwnd;
         let limited = self.is(Marks::CWND_LIMITED);
@@ -150,22 +155,23 @@ impl Tcb {
         spurious::on_ack(self, env, acked);
         let before = self.phase();
         if before != Phase::Open && self.snd_una.ge(self.recover) {
-            self.end_recovery();
+            self.end_recovery(env);
         }
         let lost = if sack {
             rack::detect_losses(self, env)
         } else {
-            0
+            (0, None)
         };
         if self.phase() == Phase::Open && self.scoreboard.lost_bytes() > 0 {
             self.enter_recovery(env, acked);
         }
         match self.phase() {
+            _ if self.has_model() => self.model_on_disturbed_ack(env, acked, lost),
             Phase::Open if before != Phase::Open => {}
             Phase::Open => {
-                self.on_progress(env.now, acked.bytes, acked.pipe_before, None);
+                self.on_progress(env, acked.bytes, acked.pipe_before, None);
             }
-            Phase::Recovery => prr::on_ack(self, acked, lost > 0),
+            Phase::Recovery => prr::on_ack(self, acked, lost.0 > 0),
             Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None),
         }
         if sack {
@@ -182,10 +188,14 @@ impl Tcb {
     /// A loss was noticed: the window goes down, and the first segment that is lost goes out at once.
     fn enter_recovery(&mut self, env: &mut Env<'_, '_>, acked: &Acked) {
         self.begin_episode(env, Phase::Recovery);
-        let flight = self.flight_bytes();
-        self.congestion
-            .on_loss(env.now, flight, u32::from(self.mss));
-        prr::begin(self, acked);
+        if self.has_model() {
+            self.model_on_episode(env, false);
+        } else {
+            let flight = self.flight_bytes();
+            self.congestion
+                .on_loss(env.now, flight, u32::from(self.mss));
+            prr::begin(self, acked);
+        }
         self.marks.insert(Marks::RETRANSMIT);
         self.counters.fast_retransmits += 1;
     }
@@ -206,8 +216,10 @@ impl Tcb {
     }
 
     /// All that was outstanding when the loss was noticed is acknowledged.
-    fn end_recovery(&mut self) {
-        if self.phase() == Phase::Recovery {
+    fn end_recovery(&mut self, env: &mut Env<'_, '_>) {
+        if self.has_model() {
+            self.model_on_recovered(env);
+        } else if self.phase() == Phase::Recovery {
             // RFC 9937: what the algorithm made of the loss, however much of it was reached.
             self.congestion.cwnd = self.congestion.ssthresh;
         }
@@ -240,7 +252,11 @@ impl Tcb {
             self.begin_episode(env, Phase::Loss);
             spurious::begin(self);
         }
-        self.congestion.on_timeout(env.now, flight, mss, !again);
+        if self.has_model() {
+            self.model_on_episode(env, true);
+        } else {
+            self.congestion.on_timeout(env.now, flight, mss, !again);
+        }
         (self.dup_acks, self.left_bytes) = (0, 0);
         self.recovery.probe = 0;
         self.marks.remove(Marks::RTT_TIMED | Marks::TAIL_PROBE_DUE);
@@ -260,10 +276,15 @@ impl Tcb {
 
     /// The congestion experienced that the peer reports (RFC 3168 6.1.2): as a loss, once a round trip, with nothing to
     /// send again.
-    pub(crate) fn on_congestion_echo(&mut self, now: Nanos) {
+    pub(crate) fn on_congestion_echo(&mut self, env: &mut Env<'_, '_>) {
         if self.phase() != Phase::Open {
             return;
         }
+        if self.has_model() {
+            self.model_on_congestion(env);
+            return;
+        }
+        let now = env.now;
         let flight = self.flight_bytes();
         self.congestion.on_loss(now, flight, u32::from(self.mss));
         self.congestion.cwnd = self.congestion.ssthresh;

@@ -75,15 +75,16 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
     rack.highest = rack.highest.max(end).max(una);
 }
 
-/// Steps 4 and 5: what is lost by now is marked, and the time is set when more will be. Returns how many bytes.
-pub(super) fn detect_losses(tcb: &mut Tcb, env: &mut Env<'_, '_>) -> u32 {
+/// Steps 4 and 5: what is lost by now is marked, and the time is set when more will be. Returns how many bytes,
+/// and when the newest of them were sent.
+pub(super) fn detect_losses(tcb: &mut Tcb, env: &mut Env<'_, '_>) -> (u32, Option<u32>) {
     let rack = tcb.recovery.rack;
     if rack.known == 0 || tcb.scoreboard.runs(env.pool).is_empty() {
-        return 0;
+        return (0, None);
     }
     let now = ticks(env.now);
     let grace = rack.rtt.saturating_add(reordering_window(tcb));
-    let mut wait = 0;
+    let (mut wait, mut newest) = (0, None);
     let lost = tcb.scoreboard.mark_lost(env.pool, tcb.snd_una, |run, _| {
         if !is_after((rack.sent, rack.end), (run.sent(), run.end())) {
             return false;
@@ -94,13 +95,16 @@ pub(super) fn detect_losses(tcb: &mut Tcb, env: &mut Env<'_, '_>) -> u32 {
             .wrapping_sub(now)
             .cast_signed();
         wait = wait.max(left);
+        if left <= 0 {
+            newest = Some(run.sent());
+        }
         left <= 0
     });
     if wait > 0 {
         let at = env.now + span(wait.unsigned_abs());
         tcb.wait_until(Wait::Reordering, at + Nanos(1024));
     }
-    lost
+    (lost, newest)
 }
 
 /// How long something may be late because others overtook it (RFC 8985 6.2 step 4).
@@ -119,10 +123,13 @@ fn reordering_window(tcb: &Tcb) -> u32 {
 
 /// The time has come that [`detect_losses`] set.
 pub(super) fn on_timer(tcb: &mut Tcb, env: &mut Env<'_, '_>) {
-    detect_losses(tcb, env);
+    let lost = detect_losses(tcb, env);
     if tcb.scoreboard.lost_bytes() > 0 {
         if tcb.phase() == Phase::Open {
             tcb.enter_recovery(env, &Acked::default());
+        }
+        if tcb.has_model() {
+            tcb.model_on_disturbed_ack(env, &Acked::default(), lost);
         }
         tcb.marks.insert(crate::tcb::Marks::SEND_DUE);
     }

@@ -185,6 +185,18 @@ impl Scoreboard {
         self.repeated_bytes
     }
 
+    /// When the newest transmission of all was, in [`ticks`].
+    pub(crate) fn last_sent(&self, pool: &ChunkPool<'_>) -> Option<u32> {
+        let runs = self.runs(pool).iter().filter(|run| !run.is_sacked());
+        runs.map(Run::sent).reduce(|a, b| {
+            if is_after((b, Seq(0)), (a, Seq(0))) {
+                b
+            } else {
+                a
+            }
+        })
+    }
+
     /// The runs, lowest first.
     pub(crate) fn runs<'a>(&'a self, pool: &'a ChunkPool<'_>) -> &'a [Run] {
         let all = if self.chunk == NONE {

@@ -125,8 +125,12 @@ fn ask(tcb: &mut Tcb, acked: &Acked) -> bool {
 
 /// RFC 4015: nothing is lost, and the window is what it was.
 fn revert(tcb: &mut Tcb, env: &mut Env<'_, '_>) {
-    let prior = tcb.recovery.prior;
-    tcb.congestion.revert(&prior);
+    if tcb.has_model() {
+        tcb.model_on_spurious(env);
+    } else {
+        let prior = tcb.recovery.prior;
+        tcb.congestion.revert(&prior);
+    }
     tcb.recovery.can_undo = 0;
     tcb.scoreboard.clear_lost(env.pool, tcb.snd_una);
     tcb.backoff = 0;

@@ -62,7 +62,9 @@ pub(super) fn on_ack(tcb: &mut Tcb, env: &mut Env<'_, '_>, acked: &Acked) {
         tcb.recovery.probe = Kind::None as u8;
     } else if tcb.snd_una.gt(end) {
         tcb.recovery.probe = Kind::None as u8;
-        if tcb.phase() == Phase::Open {
+        if tcb.phase() == Phase::Open && tcb.has_model() {
+            tcb.model_on_congestion(env);
+        } else if tcb.phase() == Phase::Open {
             let flight = tcb.flight_bytes().max(tcb.congestion.cwnd / 2);
             let mss = u32::from(tcb.mss);
             tcb.congestion.on_loss(env.now, flight, mss);

@@ -5,6 +5,7 @@ mod pair;
 
 mod ecn;
 
+mod bbr;
 mod choices;
 mod closing;
 mod flow;

@@ -51,7 +51,7 @@ const UNSAFE_FILES: [&str; 9] = [
     "/real.rs",
     "crates/cli/src/pingpong/sockets.rs",
     "crates/cli/src/run/signals.rs",
-    "crates/preload/src/",
+    "crates/exports/src/",
     "crates/socket/src/process.rs",
     "bench/src/load/sockets.rs",
     "fuzz/",

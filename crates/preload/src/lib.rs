@@ -1,10 +1,3 @@
-//! `libsidestep.so`: the C library's socket calls, exported; translation between C and `sidestep-socket`, and nothing else.
-//!
-//! Every exported function first asks whether the descriptor is ours. If it is not, the real function is called with
-//! the very same arguments. No call of ours goes through an exported name by accident: inside, the kernel is reached by
-//! `rustix`, and the C library's functions by [`real`].
+//! `libsidestep.so`, the library that programs are started with: what `sidestep-exports` exports, and nothing else.
 
-mod c;
-mod exports;
-mod heap;
-mod real;
+extern crate sidestep_exports as _;

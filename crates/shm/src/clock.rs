@@ -105,6 +105,13 @@ impl Clock {
         }
     }
 
+    /// From now on it is always this time, until the clock is stopped at another one: for virtual time.
+    pub fn stop_at(&self, at: Nanos) {
+        self.scale.store(0, Ordering::Relaxed);
+        self.base_ns.store(at.0, Ordering::Relaxed);
+        self.until_tsc.store(u64::MAX, Ordering::Release);
+    }
+
     /// The time now.
     #[inline]
     pub fn now(&self) -> Nanos {

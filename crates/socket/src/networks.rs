@@ -156,6 +156,9 @@ impl Session {
         source: Address,
         remote: Endpoint,
     ) -> Result<Endpoint, Errno> {
+        if process.rehearsal.get().is_some() {
+            return Ok(Endpoint::new(source, process.ports.next()));
+        }
         loop {
             let known = self.networks.get_or_insert_default();
             let (count, next) = (known.ports.len(), known.next);
@@ -207,6 +210,9 @@ impl Session {
         shared: &Shared,
         fd: i32,
     ) -> Result<(), Errno> {
+        if process.rehearsal.get().is_some() {
+            return Ok(());
+        }
         crate::process::with_fd(fd, |fd| {
             self.ask(process, shared, |client| {
                 client.claim(shared.id, false, &[fd])

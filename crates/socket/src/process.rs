@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::fdtable::{Entry, FdTable};
+use crate::rehearsal::Rehearsal;
 use crate::session::Session;
 use crate::signals::{Quiet, quietly};
 use crate::thread::with_thread;
@@ -39,7 +40,7 @@ pub struct Process {
     pub(crate) clock: Clock,
     config: OnceLock<Config>,
     /// None inside: the stack could not be made, and everything stays with the kernel.
-    shared: OnceLock<Option<Shared>>,
+    pub(crate) shared: OnceLock<Option<Shared>>,
     pub(crate) session: Mutex<Session>,
     /// Our client slot in the stack.
     slot: AtomicU32,
@@ -51,6 +52,8 @@ pub struct Process {
     pub(crate) ports: crate::ports::Ports,
     pub(crate) wakes: crate::networks::Wakes,
     pub(crate) epolls: crate::epoll::Epolls,
+    /// Who plays the network and moves the time, where that is not the world.
+    pub(crate) rehearsal: OnceLock<Rehearsal>,
     /// How many descriptors of this process stand for each socket of the stack.
     pub(crate) references: References,
 }
@@ -97,6 +100,7 @@ static PROCESS: Process = Process {
     ports: crate::ports::Ports::new(),
     wakes: crate::networks::Wakes::new(),
     epolls: crate::epoll::Epolls::new(),
+    rehearsal: OnceLock::new(),
     references: References(OnceLock::new()),
 };
 
@@ -164,6 +168,15 @@ impl Process {
             rcv_buf_bytes: config.rcv_buf_bytes,
             checksums: config.checksums,
         })?;
+        let shared = self.share(stack, id, netns)?;
+        let slot = self.slot();
+        let registered = self.lock_session().register(self, &shared, slot);
+        registered.map_err(|_| io::Error::other("no agent"))?;
+        Ok(shared)
+    }
+
+    /// Takes a place in a new stack, and makes what wakes those who sleep on it.
+    pub(crate) fn share(&self, stack: SharedStack, id: u64, netns: u64) -> io::Result<Shared> {
         let pid = current_pid();
         self.pid.store(pid, Ordering::Relaxed);
         let owner = Owner { slot: 0, pid };
@@ -176,18 +189,16 @@ impl Process {
         let waiters = (0..WAITERS)
             .map(|_| EventFd::new())
             .collect::<io::Result<Vec<_>>>()?;
-        let shared = Shared {
+        let sockets_max = self.config().sockets_max;
+        let references = (0..sockets_max).map(|_| AtomicU32::new(0)).collect();
+        let _ = self.references.0.set(references);
+        Ok(Shared {
             stack,
             doorbell: EventFd::new()?,
             waiters,
             id,
             netns,
-        };
-        let references = (0..config.sockets_max).map(|_| AtomicU32::new(0)).collect();
-        let _ = self.references.0.set(references);
-        let registered = self.lock_session().register(self, &shared, slot);
-        registered.map_err(|_| io::Error::other("no agent"))?;
-        Ok(shared)
+        })
     }
 
     pub(crate) fn lock_session(&self) -> SessionGuard<'_> {

@@ -53,6 +53,9 @@ impl Session {
         shared: &Shared,
         slot: u32,
     ) -> Result<(), ClientError> {
+        if process.rehearsal.get().is_some() {
+            return Err(ClientError::NoAgent);
+        }
         let config = process.config();
         let (mut client, welcome) = ensure_running(&config.exe, &config.name)
             .inspect_err(|_| self.on_other_agent(process, shared, 0))?;
@@ -201,6 +204,9 @@ impl Session {
         (bound, remote): (Option<Endpoint>, Endpoint),
         flow_hash: u32,
     ) -> Result<Reached, Handover> {
+        if let Some(rehearsal) = process.rehearsal.get() {
+            return rehearsal.route(process, shared, remote);
+        }
         // A directory that no agent writes any more may name stacks that are gone.
         self.check(process, shared);
         let directory = self.directory.as_ref().ok_or(Handover::NoAgent)?;

@@ -77,6 +77,9 @@ impl Process {
         waiting: &Waiting<'_>,
         mut attempt: impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
+        if let Some(rehearsal) = self.rehearsal.get() {
+            return rehearsal.wait(self, shared, waiting, &mut attempt);
+        }
         let started = self.now();
         let handled = Handled::now();
         self.keep_agent(shared, started);

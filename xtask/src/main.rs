@@ -1,4 +1,4 @@
-//! Development commands: `cargo xtask build | demo | test | bench | sim | interop | ci`.
+//! Development commands: `cargo xtask build | demo | test | bench | sim | interop | packetdrill | ci`.
 //!
 //! Everything that people and continuous integration do to this repository goes through here, in Rust rather than in
 //! shell, so that there is one place to look and nothing to install first.
@@ -10,6 +10,7 @@ mod children;
 mod clock;
 mod demo;
 mod packages;
+mod packetdrill;
 mod sim;
 mod steps;
 mod suite;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Play scripts of packetdrill, which is not part of this repository, over the library in virtual time. Needs root.
+    Packetdrill(packetdrill::Packetdrill),
     /// What continuous integration runs: formatting, lints, documentation, tidiness, tests.
     Ci,
     /// Only the rules of style that no other tool checks.
@@ -81,6 +84,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Interop { args } => run_package("sidestep-interop", &args),
         Command::Sim(args) => sim::main(&args),
+        Command::Packetdrill(args) => packetdrill::main(&args),
         Command::Ci => Ok(checks::main()),
         Command::Tidy => tidy::main(&root),
     }

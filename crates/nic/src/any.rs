@@ -1,11 +1,12 @@
 //! A port of whichever driver a link has, for tables that hold links of several.
 
-use crate::{Caps, Port, PortStats, memif, xdp};
+use crate::{Caps, Port, PortStats, memif, packet, xdp};
 use sidestep_shm::{Foreign, ForeignMut};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 const MEMIF: u32 = 1;
 const XDP: u32 = 2;
+const PACKET: u32 = 3;
 
 /// What all processes that share a stack must agree on about a link; zeroed memory is of no driver.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -15,6 +16,7 @@ pub struct State {
     _reserved: u32,
     memif: memif::State,
     xdp: xdp::State,
+    packet: packet::State,
 }
 
 impl From<memif::State> for State {
@@ -37,11 +39,22 @@ impl From<xdp::State> for State {
     }
 }
 
+impl From<packet::State> for State {
+    fn from(packet: packet::State) -> Self {
+        Self {
+            driver: PACKET,
+            packet,
+            ..Self::new_zeroed()
+        }
+    }
+}
+
 impl State {
     /// The counters.
     pub const fn stats(&self) -> PortStats {
         match self.driver {
             XDP => self.xdp.stats(),
+            PACKET => self.packet.stats(),
             _ => self.memif.stats(),
         }
     }
@@ -53,6 +66,8 @@ pub enum Attachment {
     Memif(memif::Attachment),
     /// Of a queue of an interface.
     Xdp(xdp::Attachment),
+    /// Of an interface, by a packet socket.
+    Packet(packet::Attachment),
 }
 
 impl From<memif::Attachment> for Attachment {
@@ -67,12 +82,20 @@ impl From<xdp::Attachment> for Attachment {
     }
 }
 
+impl From<packet::Attachment> for Attachment {
+    fn from(packet: packet::Attachment) -> Self {
+        Self::Packet(packet)
+    }
+}
+
 /// A link, for one poll.
 pub enum AnyPort<'a> {
     /// Over shared memory.
     Memif(memif::Memif<'a>),
     /// Over a queue of an interface.
     Xdp(xdp::Xdp<'a>),
+    /// Over a packet socket.
+    Packet(packet::Packet<'a>),
 }
 
 /// Runs `$work` with `$port` bound to the driver's own port: the driver is looked up once for all that is done with it.
@@ -82,6 +105,7 @@ macro_rules! on_port {
         match $any {
             $crate::any::AnyPort::Memif(mut $port) => $work,
             $crate::any::AnyPort::Xdp(mut $port) => $work,
+            $crate::any::AnyPort::Packet(mut $port) => $work,
         }
     };
 }
@@ -95,6 +119,9 @@ impl<'a> AnyPort<'a> {
                 Some(Self::Memif(memif::Memif::new(&mut state.memif, at)))
             }
             (XDP, Attachment::Xdp(at)) => Some(Self::Xdp(xdp::Xdp::new(&mut state.xdp, at))),
+            (PACKET, Attachment::Packet(at)) => {
+                Some(Self::Packet(packet::Packet::new(&mut state.packet, at)))
+            }
             _ => None,
         }
     }
@@ -105,6 +132,7 @@ impl<'a> AnyPort<'a> {
         match self {
             Self::Memif(port) => port.is_broken(),
             Self::Xdp(port) => port.is_broken(),
+            Self::Packet(port) => port.is_broken(),
         }
     }
 }
@@ -115,6 +143,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.caps(),
             Self::Xdp(port) => port.caps(),
+            Self::Packet(port) => port.caps(),
         }
     }
 
@@ -123,6 +152,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.rx_batch(frames_max, on_frame),
             Self::Xdp(port) => port.rx_batch(frames_max, on_frame),
+            Self::Packet(port) => port.rx_batch(frames_max, on_frame),
         }
     }
 
@@ -131,6 +161,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.rx_preview(frames_max, on_frame),
             Self::Xdp(port) => port.rx_preview(frames_max, on_frame),
+            Self::Packet(port) => port.rx_preview(frames_max, on_frame),
         }
     }
 
@@ -139,6 +170,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.rx_pending(),
             Self::Xdp(port) => port.rx_pending(),
+            Self::Packet(port) => port.rx_pending(),
         }
     }
 
@@ -147,6 +179,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.tx_room(),
             Self::Xdp(port) => port.tx_room(),
+            Self::Packet(port) => port.tx_room(),
         }
     }
 
@@ -155,6 +188,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.tx(bytes, fill),
             Self::Xdp(port) => port.tx(bytes, fill),
+            Self::Packet(port) => port.tx(bytes, fill),
         }
     }
 
@@ -163,6 +197,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.tx_flush(),
             Self::Xdp(port) => port.tx_flush(),
+            Self::Packet(port) => port.tx_flush(),
         }
     }
 
@@ -170,6 +205,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.rx_wakeups(wanted),
             Self::Xdp(port) => port.rx_wakeups(wanted),
+            Self::Packet(port) => port.rx_wakeups(wanted),
         }
     }
 
@@ -178,6 +214,7 @@ impl Port for AnyPort<'_> {
         match self {
             Self::Memif(port) => port.stats(),
             Self::Xdp(port) => port.stats(),
+            Self::Packet(port) => port.stats(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Frames in and out of a link, and nothing about what is in them.
 //!
 //! A [`Port`] is one end of a link as a stack sees it: frames in, frames out, a wake-up, honest capabilities.
-//! Its drivers live in folders of their own ([`memif`], [`xdp`]); what decorates a port is a port itself. This crate does
+//! Its drivers live in folders of their own ([`memif`], [`xdp`], [`packet`]); what decorates a port is a port itself. This crate does
 //! not parse packets, keeps no time and knows no sockets.
 //!
 //! A driver is in two halves. What must be the same for all processes that share a stack, and survive each of
@@ -11,6 +11,7 @@
 pub mod any;
 pub mod fault;
 pub mod memif;
+pub mod packet;
 mod port;
 pub mod xdp;
 

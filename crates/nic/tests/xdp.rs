@@ -254,9 +254,9 @@ fn a_sleeper_is_woken_by_the_socket() {
     let (_far_steering, mut far) = steered(&cable.far, "far0", &Options::default());
     far.port().rx_wakeups(true);
     assert!(!far.port().rx_pending());
-    assert!(!is_readable(&far.at, Duration::from_millis(20)));
+    assert!(!is_readable(far.at.socket_fd(), Duration::from_millis(20)));
     std::thread::scope(|scope| {
-        let sleeper = scope.spawn(|| is_readable(&far.at, Duration::from_secs(10)));
+        let sleeper = scope.spawn(|| is_readable(far.at.socket_fd(), Duration::from_secs(10)));
         std::thread::sleep(Duration::from_millis(50));
         near.send(&frame(1, 64));
         assert!(sleeper.join().unwrap(), "never woken");
@@ -264,7 +264,7 @@ fn a_sleeper_is_woken_by_the_socket() {
     assert!(far.port().rx_pending());
     assert_eq!(far.receive(), frame(1, 64));
     far.port().rx_wakeups(true);
-    assert!(!is_readable(&far.at, Duration::ZERO));
+    assert!(!is_readable(far.at.socket_fd(), Duration::ZERO));
 }
 
 /// Two views of one socket with the state between them, as processes that share a stack have them.

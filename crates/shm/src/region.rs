@@ -71,6 +71,11 @@ impl Region {
         Self::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)
     }
 
+    /// Maps the first `bytes` of what the kernel shares by a descriptor that has no length: a socket's rings.
+    pub fn attach_rings(fd: OwnedFd, bytes: usize) -> io::Result<Self> {
+        Self::map(fd, bytes, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
     /// New zeroed memory that only this process (and its forks, by copy) sees.
     pub fn private(bytes: usize) -> io::Result<Self> {
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.

@@ -238,6 +238,11 @@ impl Socket {
     }
 }
 
+/// Whether this kernel has AF_XDP, and lets us make sockets of it.
+pub fn is_there() -> Result<(), OpenError> {
+    open().map(drop)
+}
+
 fn open() -> Result<OwnedFd, OpenError> {
     rustix::net::socket_with(
         AddressFamily::XDP,

@@ -6,7 +6,7 @@
 mod sys;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::OwnedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use sidestep_nic::Port;
 use sidestep_nic::xdp::{Attachment, Options, Report, Socket, State, Xdp};
@@ -153,8 +153,7 @@ impl Packet {
 }
 
 /// Whether a socket becomes readable within the time.
-pub(crate) fn is_readable(at: &Attachment, within: Duration) -> bool {
-    let socket = at.socket_fd();
+pub(crate) fn is_readable(socket: BorrowedFd<'_>, within: Duration) -> bool {
     let mut wait = [PollFd::new(&socket, PollFlags::IN)];
     let limit = Timespec::try_from(within).unwrap();
     rustix::event::poll(&mut wait, Some(&limit)).unwrap() == 1

@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-const PROGRAMS: [&str; 2] = ["steer", "relay"];
+/// Objects, what each is compiled from, and what is defined for it.
+const PROGRAMS: [(&str, &str, &[&str]); 4] = [
+    ("steer", "steer", &[]),
+    ("relay", "relay", &[]),
+    ("steer-tc", "steer", &["-DTRAFFIC_CONTROL"]),
+    ("cable", "cable", &[]),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
@@ -14,15 +20,16 @@ fn main() {
         println!("cargo::error=OUT_DIR is not set: run this through cargo");
         return;
     };
-    for program in PROGRAMS {
+    for (object, source, defines) in PROGRAMS {
         compile(
-            &format!("bpf/{program}.c"),
-            &out.join(program).with_extension("o"),
+            &format!("bpf/{source}.c"),
+            defines,
+            &out.join(object).with_extension("o"),
         );
     }
 }
 
-fn compile(source: &str, object: &Path) {
+fn compile(source: &str, defines: &[&str], object: &Path) {
     let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
     let built = Command::new(&clang)
         .args([
@@ -34,6 +41,7 @@ fn compile(source: &str, object: &Path) {
             "-ffreestanding",
         ])
         .args(["-nostdinc", "-Wall", "-Wextra", "-Werror"])
+        .args(defines)
         .args(["-c", source, "-o"])
         .arg(object)
         .output();

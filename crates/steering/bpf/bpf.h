@@ -31,8 +31,30 @@ typedef u32 __attribute__((may_alias)) word;
 #define XDP_PASS 2
 #define XDP_REDIRECT 4
 
+/* enum tcx_action_base: leave it to the next program, drop it */
+#define TC_NEXT (-1)
+#define TC_DROP 2
+#define TC_REDIRECT 7
+
+/* What a program is handed. */
+#ifdef TRAFFIC_CONTROL
+/* struct __sk_buff */
+struct context {
+    u32 bytes;
+    u32 packet_type;
+    u32 mark;
+    u32 queue;
+    u32 protocol;
+    u32 has_tag; /* taken out of the frame */
+    u32 tag;
+    u32 tag_protocol;
+    u32 others[11]; /* up to data */
+    u32 data;
+    u32 data_end;
+};
+#else
 /* struct xdp_md */
-struct xdp_md {
+struct context {
     u32 data;
     u32 data_end;
     u32 data_meta;
@@ -40,6 +62,10 @@ struct xdp_md {
     u32 rx_queue_index;
     u32 egress_ifindex;
 };
+#endif
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
+static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const pull_data)(void *context, u32 bytes) = (void *)39;
+static long (*const redirect_peer)(u32 ifindex, u64 flags) = (void *)155;
 static long (*const redirect_map)(void *map, u64 key, u64 action_where_missing) = (void *)51;

@@ -135,8 +135,23 @@ static ALWAYS_INLINE int parse_error6(void *at, void *end, struct connection *of
     return parse_ports(ip + 1, end, 1, of);
 }
 
+/* The VLAN that a frame's tag names, where the kernel has taken that out. Returns 0 where it is a provider's. */
+static ALWAYS_INLINE int outer_vlan(const struct context *ctx, u16 *vlan)
+{
+#ifdef TRAFFIC_CONTROL
+    if (ctx->has_tag) {
+        *vlan = ctx->tag & 0xfff;
+        return from_network(ctx->tag_protocol) == ETH_P_8021Q;
+    }
+#else
+    (void)ctx;
+    (void)vlan;
+#endif
+    return 1;
+}
+
 /* Reads a frame's headers. Returns 0 where it cannot be one of ours. */
-static ALWAYS_INLINE int parse(const struct xdp_md *ctx, const u16 station[3], struct connection *of)
+static ALWAYS_INLINE int parse(const struct context *ctx, const u16 station[3], struct connection *of)
 {
     void *at = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 

@@ -12,7 +12,7 @@ struct {
 } leaves_by SEC(".maps");
 
 /* Where it is gone, so is the frame: the kernel is not whom the stack wrote to. */
-SEC("xdp.frags") int relay(struct xdp_md *ctx)
+SEC("xdp.frags") int relay(struct context *ctx)
 {
     (void)ctx;
     return redirect_map(&leaves_by, 0, XDP_DROP);

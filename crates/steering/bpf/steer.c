@@ -1,6 +1,7 @@
 /*
  * Which frames of an interface go to an AF_XDP socket, or over a veth to where one is; all others go on to the kernel
- * as if nobody had looked.
+ * as if nobody had looked. Built twice: as an XDP program, and with TRAFFIC_CONTROL as one that comes behind those, for
+ * which every stack has a veth.
  *
  * Ours are TCP and UDP packets, IPv4 or IPv6, untagged or in a VLAN, to a local (address, port) that the agent has
  * entered, and ICMP errors about packets from there. Fragments are not, since only the first of them has ports; nor is
@@ -31,7 +32,7 @@ static ALWAYS_INLINE u32 member(const struct group *group, const struct connecti
 }
 
 /* The stack that the frame is for, plus one; 0 where it is the kernel's. */
-static ALWAYS_INLINE u32 stack_for(const struct xdp_md *ctx)
+static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
 {
     u32 first = 0;
     const struct settings *set = map_lookup(&settings, &first);
@@ -40,7 +41,7 @@ static ALWAYS_INLINE u32 stack_for(const struct xdp_md *ctx)
     if (set->everything_to)
         return set->everything_to;
     struct connection of = {};
-    if (!parse(ctx, set->station, &of))
+    if (!outer_vlan(ctx, &of.local.vlan) || !parse(ctx, set->station, &of))
         return 0;
     if (set->connections) {
         const u32 *stack = map_lookup(&connections, &of);
@@ -56,9 +57,40 @@ static ALWAYS_INLINE u32 stack_for(const struct xdp_md *ctx)
     return group ? member(group, &of, set->salt) + 1 : 0;
 }
 
-/* Sends a stack's frame on its way: XDP_REDIRECT, or XDP_PASS where there is none. */
-static ALWAYS_INLINE long send_to(u32 stack, u32 queue)
+#ifdef TRAFFIC_CONTROL
+
+/* Ethernet, a tag, IPv4 with all options, ICMP, the same of the packet that it quotes, and ports. */
+#define HEADERS (14 + 4 + 60 + 8 + 60 + 4)
+#define TO_KERNEL TC_NEXT
+#define TO_STACK TC_REDIRECT
+#define PROGRAM SEC("classifier")
+
+/* Puts a stack's frame out at the far end of its veth, which must be in another network namespace. */
+static ALWAYS_INLINE long send_to(u32 stack, struct context *ctx)
 {
+    (void)ctx;
+    const u32 *cable = map_lookup(&cables, &stack);
+    return cable && *cable ? redirect_peer(*cable, 0) : TC_NEXT;
+}
+
+/* Has the headers where they can be read. */
+static ALWAYS_INLINE void prepare(struct context *ctx)
+{
+    u32 bytes = ctx->bytes < HEADERS ? ctx->bytes : HEADERS;
+    if ((void *)(long)ctx->data + bytes > (void *)(long)ctx->data_end)
+        pull_data(ctx, bytes);
+}
+
+#else
+
+#define TO_KERNEL XDP_PASS
+#define TO_STACK XDP_REDIRECT
+#define PROGRAM SEC("xdp.frags")
+
+/* Sends a stack's frame on its way: XDP_REDIRECT, or XDP_PASS where there is none. */
+static ALWAYS_INLINE long send_to(u32 stack, struct context *ctx)
+{
+    u32 queue = ctx->rx_queue_index;
     if (stack >= STACKS)
         return XDP_PASS;
     long action = XDP_PASS;
@@ -69,13 +101,21 @@ static ALWAYS_INLINE long send_to(u32 stack, u32 queue)
     return action;
 }
 
-SEC("xdp.frags") int steer(struct xdp_md *ctx)
+static ALWAYS_INLINE void prepare(struct context *ctx)
 {
+    (void)ctx;
+}
+
+#endif
+
+PROGRAM int steer(struct context *ctx)
+{
+    prepare(ctx);
     u32 first = 0, stack = stack_for(ctx);
-    long action = stack ? send_to(stack - 1, ctx->rx_queue_index) : XDP_PASS;
+    long action = stack ? send_to(stack - 1, ctx) : TO_KERNEL;
     struct counters *count = map_lookup(&counters, &first);
     if (count) {
-        if (action == XDP_REDIRECT)
+        if (action == TO_STACK)
             count->redirected++;
         else
             count->passed++;

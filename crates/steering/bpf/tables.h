@@ -74,6 +74,15 @@ struct {
     NUMBER(value_size, 4);
 } addresses SEC(".maps");
 
+#ifdef TRAFFIC_CONTROL
+/* The near end of each stack's veth. */
+struct {
+    NUMBER(type, MAP_ARRAY);
+    NUMBER(max_entries, STACKS);
+    TYPE(key, u32);
+    TYPE(value, u32);
+} cables SEC(".maps");
+#else
 struct {
     NUMBER(type, MAP_XSKMAP);
     NUMBER(max_entries, STACKS *QUEUES);
@@ -88,6 +97,7 @@ struct {
     NUMBER(key_size, 4);
     NUMBER(value_size, 8);
 } hops SEC(".maps");
+#endif
 
 struct {
     NUMBER(type, MAP_ARRAY);

@@ -3,7 +3,8 @@
 use crate::SteeringError;
 use aya::maps::{DevMap, Map, MapData};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::tc::{TcAttachOptions, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
 /// Where in the kernel a program runs.
@@ -13,6 +14,9 @@ pub enum Mode {
     Native,
     /// After that: works with every driver, slower.
     Generic,
+    /// In the kernel's traffic control, after all XDP: needs nothing of XDP and lives beside other programs of it. Stacks
+    /// have no sockets on the interface then, but hops ([`Steering::set_hop_device`](crate::Steering::set_hop_device)).
+    TrafficControl,
 }
 
 /// Which modes will do.
@@ -89,6 +93,7 @@ fn link(
     let flags = match mode {
         Mode::Native => XdpMode::Driver,
         Mode::Generic => XdpMode::Skb,
+        Mode::TrafficControl => return Err(SteeringError::NoTable(name)),
     };
     let attached = program
         .attach_to_if_index(ifindex, flags)
@@ -96,4 +101,35 @@ fn link(
         .map_err(|error| SteeringError::attach(error, ifindex, mode))?;
     // What is not a link would stay attached after our death: aya's way on kernels before 5.9.
     FdLink::try_from(attached).map_err(|_| SteeringError::OldKernel)
+}
+
+/// Attaches to what arrives at an interface of this network namespace, behind XDP and packet sockets, by a link.
+pub(crate) fn attach_behind(
+    program: &mut Ebpf,
+    name: &'static str,
+    ifindex: u32,
+) -> Result<FdLink, SteeringError> {
+    let program: &mut SchedClassifier = program
+        .program_mut(name)
+        .ok_or(SteeringError::NoTable(name))?
+        .try_into()
+        .map_err(SteeringError::program)?;
+    program.load().map_err(SteeringError::program)?;
+    let interface = name_of(ifindex)?;
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let attached = program
+        .attach_with_options(&interface, TcAttachType::Ingress, order)
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| SteeringError::attach_behind(error, ifindex))?;
+    FdLink::try_from(attached).map_err(|_| SteeringError::NoTcx)
+}
+
+/// The name of an interface of this network namespace.
+fn name_of(ifindex: u32) -> Result<String, SteeringError> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let gone = |_| SteeringError::NoInterface(ifindex);
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)
+        .map_err(gone)?;
+    rustix::net::netdevice::index_to_name(socket, ifindex).map_err(gone)
 }

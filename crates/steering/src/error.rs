@@ -19,7 +19,7 @@ pub enum SteeringError {
     /// Somebody else steers this interface.
     #[error(
         "another XDP program is attached to interface {0}: `ip -details link show` names it, and `ip link set dev \
-         NAME xdp off xdpgeneric off` removes it (or end the program that attached it)"
+         NAME xdp off xdpgeneric off` removes it (or end the program that attached it); packet:NAME works beside it"
     )]
     Occupied(u32),
     /// The kernel refused.
@@ -50,6 +50,9 @@ pub enum SteeringError {
     /// A kernel whose attachments outlive whoever made them.
     #[error("the kernel is older than 5.9 and would go on steering after our death")]
     OldKernel,
+    /// No links to traffic control: what is attached in another way outlives whoever attached it.
+    #[error("the kernel is older than 6.6, which steering without XDP needs (tcx)")]
+    NoTcx,
     /// A stack or queue beyond what the tables hold.
     #[error("{0} beyond what can be steered")]
     OutOfRange(&'static str),
@@ -74,6 +77,7 @@ const fn name(mode: Mode) -> &'static str {
     match mode {
         Mode::Native => "native",
         Mode::Generic => "generic",
+        Mode::TrafficControl => "other",
     }
 }
 
@@ -104,6 +108,16 @@ impl SteeringError {
                 XdpMapError::MapError(error) => Self::Table(error),
                 other @ XdpMapError::ChainedProgramNotSupported => Self::Program(Box::new(other)),
             },
+        }
+    }
+
+    /// What went wrong in attaching it to traffic control.
+    pub(crate) fn attach_behind(error: ProgramError, ifindex: u32) -> Self {
+        match errno(&error) {
+            Some(errnos::EPERM | errnos::EACCES) => Self::NotAllowed,
+            Some(errnos::ENODEV) => Self::NoInterface(ifindex),
+            Some(errnos::EINVAL | errnos::EOPNOTSUPP) => Self::NoTcx,
+            _ => Self::Program(Box::new(error)),
         }
     }
 

@@ -19,6 +19,10 @@
 //! The kernel lets one process's memory be on each queue. Further stacks get a veth each, a *hop*: what is for them goes
 //! to its near end by [`Steering::set_hop_device`], and what they send over their own end leaves by a [`Relay`].
 //!
+//! Where there is no AF_XDP, or no room for another XDP program, the same program runs in the kernel's traffic control
+//! ([`Mode::TrafficControl`]): behind XDP and packet sockets, before the kernel's stack. Every stack has a hop then, and a
+//! packet socket at its far end, which must be in another network namespace, and have a [`Swallow`].
+//!
 //! ```text
 //!                ┌─ socket at (stack, queue) ──────────────────────────────▶ stack
 //!   interface ◀─▶┤
@@ -36,7 +40,7 @@ mod relay;
 pub use attach::{Mode, Wanted};
 pub use error::SteeringError;
 pub use flow::{Connection, Flow, Protocol};
-pub use relay::Relay;
+pub use relay::{Relay, Swallow};
 
 use attach::table;
 use aya::Ebpf;
@@ -57,6 +61,9 @@ pub const GROUP_MAX: usize = 16;
 
 /// The program, or nothing where the build had no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
+
+/// The same for traffic control.
+static BEHIND: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer-tc.o"));
 
 /// Whether the program is in this build: not where that had no clang.
 pub const IS_BUILT: bool = !STEER.is_empty();
@@ -81,8 +88,7 @@ pub struct Steering {
     /// How many there are, so that the program need not look for any where there are none.
     connections_count: u32,
     addresses: HashMap<MapData, [u8; 16], u32>,
-    sockets: XskMap<MapData>,
-    hops: DevMap<MapData>,
+    stacks: Stacks,
     settings: Array<MapData, [u8; 20]>,
     counters: PerCpuArray<MapData, [u64; 2]>,
     everything_to: Option<u32>,
@@ -91,14 +97,59 @@ pub struct Steering {
     _program: Ebpf,
 }
 
+/// Where each stack is.
+enum Stacks {
+    /// For XDP: its sockets, and the near end of its veth.
+    Xdp {
+        sockets: XskMap<MapData>,
+        hops: DevMap<MapData>,
+    },
+    /// For traffic control: the near end of its veth.
+    Behind(Array<MapData, u32>),
+}
+
+impl Stacks {
+    fn of(program: &mut Ebpf, wanted: Wanted) -> Result<Self, SteeringError> {
+        if wanted == Wanted::Only(Mode::TrafficControl) {
+            let cables = table(program, "cables")?;
+            return Ok(Self::Behind(Array::try_from(cables)?));
+        }
+        Ok(Self::Xdp {
+            sockets: XskMap::try_from(table(program, "sockets")?)?,
+            hops: DevMap::try_from(table(program, "hops")?)?,
+        })
+    }
+
+    fn sockets(&mut self) -> Result<&mut XskMap<MapData>, SteeringError> {
+        match self {
+            Self::Xdp { sockets, .. } => Ok(sockets),
+            Self::Behind(_) => Err(SteeringError::NoTable("sockets")),
+        }
+    }
+
+    fn set_hop(&mut self, place: u32, ifindex: u32) -> Result<(), SteeringError> {
+        match self {
+            Self::Xdp { hops, .. } => attach::set_device(hops, place, ifindex),
+            Self::Behind(cables) => Ok(cables.set(place, ifindex, 0)?),
+        }
+    }
+}
+
 impl Steering {
     /// Attaches the program to an interface whose hardware address is `station`; nothing is steered yet.
     ///
     /// Frames for several buffers (jumbo) are understood. Fails where another XDP program is there, privilege is
     /// missing, the interface or the mode is not there, or this was built without clang; the error says what to do.
     pub fn attach(ifindex: u32, station: [u8; 6], wanted: Wanted) -> Result<Self, SteeringError> {
-        let mut program = attach::load(OBJECT)?;
-        let (link, mode) = attach::attach(&mut program, "steer", ifindex, wanted)?;
+        let (mut program, link, mode);
+        if wanted == Wanted::Only(Mode::TrafficControl) {
+            program = attach::load(BEHIND)?;
+            link = attach::attach_behind(&mut program, "steer", ifindex)?;
+            mode = Mode::TrafficControl;
+        } else {
+            program = attach::load(OBJECT)?;
+            (link, mode) = attach::attach(&mut program, "steer", ifindex, wanted)?;
+        }
         let mut steering = Self {
             _link: link,
             mode,
@@ -106,8 +157,7 @@ impl Steering {
             connections: HashMap::try_from(table(&mut program, "connections")?)?,
             connections_count: 0,
             addresses: HashMap::try_from(table(&mut program, "addresses")?)?,
-            sockets: XskMap::try_from(table(&mut program, "sockets")?)?,
-            hops: DevMap::try_from(table(&mut program, "hops")?)?,
+            stacks: Stacks::of(&mut program, wanted)?,
             settings: Array::try_from(table(&mut program, "settings")?)?,
             counters: PerCpuArray::try_from(table(&mut program, "counters")?)?,
             everything_to: None,
@@ -221,13 +271,14 @@ impl Steering {
         socket: impl AsFd,
     ) -> Result<(), SteeringError> {
         let place = place(stack, queue)?;
-        Ok(self.sockets.set(place, socket.as_fd().as_raw_fd(), 0)?)
+        let socket = socket.as_fd().as_raw_fd();
+        Ok(self.stacks.sockets()?.set(place, socket, 0)?)
     }
 
     /// Takes a stack's socket on a queue out, if there is one.
     pub fn clear_socket(&mut self, stack: u32, queue: u32) -> Result<(), SteeringError> {
         let place = place(stack, queue)?;
-        Ok(self.sockets.unset(place)?)
+        Ok(self.stacks.sockets()?.unset(place)?)
     }
 
     /// Names the veth by which a stack gets its frames on the queues on which it has no socket: its near end, in this
@@ -241,13 +292,13 @@ impl Steering {
         if self.mode == Mode::Native && features::sends(ifindex) == Some(false) {
             return Err(SteeringError::NoSending(ifindex));
         }
-        attach::set_device(&mut self.hops, place, ifindex)
+        self.stacks.set_hop(place, ifindex)
     }
 
     /// Takes a stack's veth out, if there is one.
     pub fn clear_hop_device(&mut self, stack: u32) -> Result<(), SteeringError> {
         let place = u32::from(member(stack)?);
-        attach::set_device(&mut self.hops, place, attach::NO_DEVICE)
+        self.stacks.set_hop(place, attach::NO_DEVICE)
     }
 
     /// What came of the frames so far, on all processors.

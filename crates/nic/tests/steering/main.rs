@@ -3,6 +3,7 @@
 //! Needs root, iproute2 and ethtool. Run by `cargo test -p sidestep-nic --test steering -- --ignored`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod behind;
 mod bench;
 mod errors;
 mod flows;

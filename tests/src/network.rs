@@ -55,9 +55,17 @@ impl Host {
 
     /// Starts the agent, and waits for it to serve the interface.
     pub fn start_agent(&mut self) {
-        let link = format!("xdp:{}", self.interface);
-        let agent = self.sidestep().args("agent --foreground --link").arg(link);
-        let mut agent = agent.spawn();
+        self.start_agent_for(&format!("xdp:{}", self.interface));
+    }
+
+    /// The same, with what it is told of the interface.
+    pub fn start_agent_for(&mut self, link: &str) {
+        self.start_agent_by(self.sidestep(), link);
+    }
+
+    /// The same, by a program that becomes the agent.
+    pub fn start_agent_by(&mut self, program: Program, link: &str) {
+        let mut agent = program.args("agent --foreground --link").arg(link).spawn();
         wait_until("the agent to serve", SHORT, || {
             agent.assert_running();
             let status = self.sidestep().args("agent status").run(SHORT);
@@ -222,6 +230,25 @@ impl Network {
         let server = Host::new(dir.path(), near, "near0", ("10.9.0.1", "fd09::1"));
         let client = Host::new(dir.path(), far, "far0", ("10.9.0.2", "fd09::2"));
         Self::begin(mode, (server, client, None), (dir, turn))
+    }
+
+    /// Two hosts on a cable with an MTU of 1500 bytes, which the agents use by packet sockets. Their kernels leave segments
+    /// whole and checksums unfinished, as for cards that do the rest.
+    pub fn by_packets(mode: Mode) -> Self {
+        let mut network = Self::new(Mode::Kernel);
+        network.mode = mode;
+        for host in [&network.server, &network.client] {
+            let offload = format!("ethtool -K {} tx on tso on", host.interface);
+            host.netns.run(&offload);
+        }
+        let ends = [
+            (mode.server(), &mut network.server),
+            (mode.client(), &mut network.client),
+        ];
+        for (_, host) in ends.into_iter().filter(|end| end.0) {
+            host.start_agent_for(&format!("packet:{}", host.interface));
+        }
+        network
     }
 
     /// Two hosts on networks of their own, with a router between them.

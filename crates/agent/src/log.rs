@@ -51,6 +51,14 @@ impl Log {
         }));
     }
 
+    /// Writes a line, also to standard error: for whoever starts the agent.
+    pub(crate) fn aloud(&self, text: Arguments<'_>) {
+        self.line(text);
+        if self.file.is_some() {
+            eprintln!("sidestep: {text}");
+        }
+    }
+
     /// Writes a line.
     pub(crate) fn line(&self, text: Arguments<'_>) {
         let lines = self.lines.get();

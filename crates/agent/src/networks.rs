@@ -103,11 +103,20 @@ impl Registry {
         }
         let networks = Networks::open(links, &self.epoll)?;
         for interface in &networks.interfaces {
-            self.log.line(format_args!(
-                "interface {}: {} XDP",
-                interface.name,
-                interface.mode_name()
-            ));
+            let name = &interface.name;
+            match (&interface.fallback, interface.mode_name()) {
+                (Some(why), _) => self.log.aloud(format_args!(
+                    "interface {name}: packet sockets, slower than AF_XDP, because {why}"
+                )),
+                (None, "packet") => {
+                    self.log
+                        .line(format_args!("interface {name}: packet sockets"));
+                }
+                (None, "generic") if interface.is_second_choice => self.log.aloud(format_args!(
+                    "interface {name}: generic XDP, slower than native, because the driver has no native XDP for its present MTU and queues"
+                )),
+                (None, mode) => self.log.line(format_args!("interface {name}: {mode} XDP")),
+            }
         }
         self.directory.set_networks(networks.number);
         self.networks = Some(networks);

@@ -24,8 +24,12 @@ pub struct Report {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Where its frames are steered: `native`, in the driver, or `generic`, after that.
+    /// Where its frames are steered: `native`, in the driver; `generic`, after that; `packet`, after all XDP, to packet
+    /// sockets.
     pub mode: String,
+    /// Why that is `packet`, where XDP was asked for.
+    #[serde(default)]
+    pub fallback: Option<String>,
     /// Longest IP packet in bytes.
     pub mtu: u32,
     /// Frames that went to programs.

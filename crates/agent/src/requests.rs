@@ -1,5 +1,6 @@
 //! What each request does.
 
+use crate::networks::interface::Mapping as QueueMapping;
 use crate::registry::{Registry, StackEntry};
 use crate::report;
 use crate::wires::Mapping;
@@ -25,16 +26,9 @@ pub(crate) enum Answer {
     Stack(Vec<OwnedFd>),
     Wire(u32),
     Mapped(Mapping),
-    MappedQueue {
-        geometry: Vec<u8>,
-        socket: OwnedFd,
-        buffers: OwnedFd,
-    },
+    MappedQueue(QueueMapping),
     Way(NetworkWay),
-    Report {
-        json: OwnedFd,
-        bytes: u64,
-    },
+    Report { json: OwnedFd, bytes: u64 },
 }
 
 /// Who asks.
@@ -233,11 +227,7 @@ impl Registry {
         match self.map_queue(stack, wire) {
             None => self.map_wire(stack, wire).map(Answer::Mapped),
             Some(Err(_)) => Err(Fault::Exhausted),
-            Some(Ok((geometry, socket, buffers))) => Ok(Answer::MappedQueue {
-                geometry,
-                socket,
-                buffers,
-            }),
+            Some(Ok(mapping)) => Ok(Answer::MappedQueue(mapping)),
         }
     }
 

@@ -338,15 +338,15 @@ fn respond(connection: &Connection, answer: Result<Answer, Fault>, generation: u
             };
             send(&reply, &[mapping.region.as_fd(), mapping.doorbell.as_fd()])
         }
-        Ok(Answer::MappedQueue {
-            geometry,
-            socket,
-            buffers,
-        }) => {
+        Ok(Answer::MappedQueue(queue)) => {
             let reply = Reply::MappedQueue {
-                geometry: &geometry,
+                geometry: &queue.geometry,
             };
-            send(&reply, &[socket.as_fd(), buffers.as_fd()])
+            let socket = queue.socket.as_fd();
+            match &queue.buffers {
+                Some(buffers) => send(&reply, &[socket, buffers.as_fd()]),
+                None => send(&reply, &[socket]),
+            }
         }
         Ok(Answer::Way(way)) => {
             let reply = Reply::Way {

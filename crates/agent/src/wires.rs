@@ -282,8 +282,7 @@ impl Registry {
             .collect();
         for open in missing {
             let attachment = if open.is_network() {
-                let queue = self.queue_attachment(open.id);
-                queue.map(|queue| queue.map(any::Attachment::from))
+                self.queue_attachment(open.id)
             } else {
                 let wire = self.attachment(id, open.id, open.index);
                 wire.map(|wire| wire.map(any::Attachment::from))

@@ -48,8 +48,9 @@ pub(crate) struct Agent {
     foreground: bool,
     /// Accelerate over this network interface too; may be given several times. xdp:NAME, and after commas `native` or
     /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`, and `queues=N`: a
-    /// program gets N queues of its own, not all that are free.
-    #[arg(long = "link", value_name = "xdp:NAME", value_parser = link_spec)]
+    /// program gets N queues of its own, not all that are free. packet:NAME does without XDP, by packet sockets: slower,
+    /// and works beside other XDP programs; xdp:NAME becomes that where there is no AF_XDP, and says so.
+    #[arg(long = "link", value_name = "xdp:NAME|packet:NAME", value_parser = link_spec)]
     links: Vec<LinkSpec>,
     /// A user, by name or number, whose programs may use the interfaces: they can send any frame there. May be given
     /// several times. Who runs this by sudo is one of them.
@@ -108,17 +109,26 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
 /// An interface to serve, as it is named on the command line.
 pub(crate) fn link_spec(text: &str) -> Result<LinkSpec, String> {
     let mut words = text.split(',');
-    let name = words.next().and_then(|word| word.strip_prefix("xdp:"));
-    let name = name.filter(|name| !name.is_empty());
-    let interface = name.ok_or("not of the form xdp:NAME, as in xdp:eth0")?;
+    let (kind, interface) = words
+        .next()
+        .and_then(|word| word.split_once(':'))
+        .filter(|(kind, name)| matches!(*kind, "xdp" | "packet") && !name.is_empty())
+        .ok_or("not of the form xdp:NAME or packet:NAME, as in xdp:eth0")?;
+    let is_packet = kind == "packet";
     let mut spec = LinkSpec {
         interface: interface.to_owned(),
-        mode: Wanted::Auto,
+        mode: match is_packet {
+            true => Wanted::Only(Mode::TrafficControl),
+            false => Wanted::Auto,
+        },
         copying: Copying::Auto,
         queues: None,
         said: text.to_owned(),
     };
     for word in words {
+        if is_packet {
+            return Err(format!("{word}: packet:NAME takes no options"));
+        }
         match word {
             "native" => spec.mode = Wanted::Only(Mode::Native),
             "generic" => spec.mode = Wanted::Only(Mode::Generic),
@@ -177,17 +187,21 @@ pub(crate) fn ensure_serving(exe: &Path, links: &[LinkSpec]) -> anyhow::Result<(
     }
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut agent = command.stderr(Stdio::from(said.try_clone()?)).spawn()?;
-    while Client::connect(&directory.socket(), "sidestep run").is_err() {
-        if agent.try_wait()?.is_some() {
-            let mut why = String::new();
-            let mut file = File::from(said);
-            file.rewind()?;
-            file.read_to_string(&mut why)?;
-            let why = why.trim_end().trim_start_matches("sidestep: ");
-            anyhow::bail!("the agent does not start: {why}");
-        }
+    let mut has_ended = false;
+    while Client::connect(&directory.socket(), "sidestep run").is_err() && !has_ended {
+        has_ended = agent.try_wait()?.is_some();
         std::thread::sleep(Duration::from_millis(5));
     }
+    let mut words = String::new();
+    let mut file = File::from(said);
+    file.rewind()?;
+    file.read_to_string(&mut words)?;
+    if has_ended {
+        let why = words.trim_end().trim_start_matches("sidestep: ");
+        anyhow::bail!("the agent does not start: {why}");
+    }
+    // What it has to say of the interfaces.
+    eprint!("{words}");
     Ok(())
 }
 

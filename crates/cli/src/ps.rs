@@ -143,7 +143,7 @@ fn pids(list: impl Iterator<Item = u32>) -> String {
 fn interfaces(report: &Report) -> String {
     let mut table = Table::new([
         ("INTERFACE", Left),
-        ("XDP", Left),
+        ("MODE", Left),
         ("MTU", Right),
         ("STEERED", Right),
         ("PASSED", Right),
@@ -162,7 +162,13 @@ fn interfaces(report: &Report) -> String {
             lost.sum::<u64>().to_string(),
         ]);
     }
-    table.text()
+    let mut text = table.text();
+    for interface in &report.interfaces {
+        if let Some(why) = &interface.fallback {
+            text += &format!("{}: not by AF_XDP, because {why}\n", interface.name);
+        }
+    }
+    text
 }
 
 fn stacks(report: &Report) -> String {

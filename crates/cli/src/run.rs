@@ -58,7 +58,7 @@ pub(crate) struct Run {
     profile: Profile,
     /// Accelerate over this network interface too, as `sidestep agent --link` does: needs root, and starts that agent
     /// unless one serves the interface already. It stays; `sidestep agent stop` ends it.
-    #[arg(long = "link", value_name = "xdp:NAME", value_parser = crate::agent::link_spec)]
+    #[arg(long = "link", value_name = "xdp:NAME|packet:NAME", value_parser = crate::agent::link_spec)]
     links: Vec<LinkSpec>,
     /// Write what --explain says to this file instead.
     #[arg(long, value_name = "FILE", requires = "explain")]

@@ -81,10 +81,10 @@ pub struct MappedMemif {
 pub struct MappedQueue {
     /// The driver's geometry.
     pub geometry: Geometry,
-    /// The AF_XDP socket.
+    /// The AF_XDP or packet socket.
     pub socket: OwnedFd,
-    /// The memory of its buffers.
-    pub buffers: OwnedFd,
+    /// The memory of an AF_XDP socket's buffers.
+    pub buffers: Option<OwnedFd>,
 }
 
 /// A driver's geometry, as it lies in memory.
@@ -346,7 +346,7 @@ impl Client {
                 region,
                 doorbell,
             })),
-            (Answer::MappedQueue(geometry), Some(socket), Some(buffers)) => {
+            (Answer::MappedQueue(geometry), Some(socket), buffers) => {
                 Ok(MappedWire::Queue(MappedQueue {
                     geometry,
                     socket,

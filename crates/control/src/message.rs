@@ -194,7 +194,8 @@ pub enum Reply<'a> {
         /// The driver's geometry, as it lies in memory.
         geometry: &'a [u8],
     },
-    /// Answers [`Request::MapWire`] for a queue of a network. Descriptors: its AF_XDP socket, the memory of its buffers.
+    /// Answers [`Request::MapWire`] for a queue of a network. Descriptors: its AF_XDP socket and the memory of its buffers,
+    /// or a packet socket.
     MappedQueue {
         /// The driver's geometry, as it lies in memory.
         geometry: &'a [u8],

@@ -9,7 +9,7 @@ use sidestep_control::start::ensure_running;
 use sidestep_control::{
     Client, ClientError, Fault, MappedMemif, MappedQueue, MappedWire, Publication, namespace,
 };
-use sidestep_nic::{any, memif, xdp};
+use sidestep_nic::{any, memif, packet, xdp};
 use sidestep_shm::{EventFd, Region};
 use sidestep_stack::{Handover, SocketFlags, Way, WireKind, WireToAttach};
 use std::collections::HashMap;
@@ -285,7 +285,7 @@ impl Session {
             MappedWire::Queue(queue) => {
                 let (attachment, wake) = attach_queue(queue)?;
                 process.wakes.add(wire.id, wake);
-                Ok(attachment.into())
+                Ok(attachment)
             }
         }
     }
@@ -310,13 +310,23 @@ impl Session {
 }
 
 /// A queue of a network, and a descriptor to sleep on.
-fn attach_queue(mapped: MappedQueue) -> Result<(xdp::Attachment, OwnedFd), ClientError> {
-    let geometry = xdp::Geometry::read_from_bytes(mapped.geometry.bytes())
-        .map_err(|_| ClientError::Garbage)?;
+fn attach_queue(mapped: MappedQueue) -> Result<(any::Attachment, OwnedFd), ClientError> {
     let wake = mapped.socket.try_clone().map_err(unusable)?;
-    let buffers = Region::attach_unsealed(mapped.buffers).map_err(unusable)?;
-    let attachment = xdp::Attachment::new(mapped.socket, buffers, &geometry).map_err(unusable)?;
-    Ok((attachment, wake))
+    let bytes = mapped.geometry.bytes();
+    let attachment = match mapped.buffers {
+        Some(buffers) => {
+            let geometry =
+                xdp::Geometry::read_from_bytes(bytes).map_err(|_| ClientError::Garbage)?;
+            let buffers = Region::attach_unsealed(buffers).map_err(unusable)?;
+            xdp::Attachment::new(mapped.socket, buffers, &geometry).map(Into::into)
+        }
+        None => {
+            let geometry =
+                packet::Geometry::read_from_bytes(bytes).map_err(|_| ClientError::Garbage)?;
+            packet::Attachment::new(mapped.socket, &geometry).map(Into::into)
+        }
+    };
+    Ok((attachment.map_err(unusable)?, wake))
 }
 
 fn unusable(_: std::io::Error) -> ClientError {

@@ -1,5 +1,6 @@
 //! Sharing a queue. The kernel has one pool of buffers for each queue of an interface, so one stack at a time can have a
-//! socket on it. A further stack gets a virtual cable: the steering program puts its frames into the near end, its socket
+//! socket on it, and a packet socket belongs where nobody else's frames come. A further stack, and each that has a packet
+//! socket, gets a virtual cable: the steering program puts its frames into the near end or out of the far one, its socket
 //! is at the far end, and what it sends comes out at the near end, from where it leaves by the interface. All of that is
 //! the kernel's work, so no stack depends on another, nor on the agent being quick.
 //!
@@ -11,8 +12,9 @@ use rustix::fs::{Mode as FileMode, OFlags};
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use sidestep_netlink::Cables;
+use sidestep_nic::packet;
 use sidestep_nic::xdp::{Options, Socket};
-use sidestep_steering::{Mode, Relay, Steering, Wanted};
+use sidestep_steering::{Mode, Relay, Steering, Swallow, Wanted};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The namespace of the far ends.
@@ -23,7 +25,16 @@ pub(crate) struct Hop {
     /// The near end.
     pub(crate) index: u32,
     _relay: Relay,
-    _everything: Steering,
+    _far: FarEnd,
+}
+
+/// What is attached at the far end.
+#[expect(dead_code, reason = "held for as long as the cable")]
+enum FarEnd {
+    /// Everything that comes goes to the AF_XDP socket.
+    Xdp(Box<Steering>),
+    /// What the packet socket has seen goes no further.
+    Packet(Swallow),
 }
 
 impl Hidden {
@@ -95,31 +106,35 @@ impl Hop {
     ) -> anyhow::Result<(Self, Opened)> {
         let mode = Wanted::Only(interface.steering.mode());
         cables.switch_on(index)?;
-        let (everything, opened) = hidden.inside(|| {
+        let (far, opened) = hidden.inside(|| {
             let far = index_of(name)?;
             Cables::open()?.switch_on(far)?;
+            if mode == Wanted::Only(Mode::TrafficControl) {
+                let swallow = Swallow::attach(far)?;
+                let options = packet::Options {
+                    frame_bytes_max: options.frame_bytes_max,
+                    ..packet::Options::default()
+                };
+                let opened = Opened::packet(packet::open(far, &options)?)?;
+                return Ok((FarEnd::Packet(swallow), opened));
+            }
             let mut everything = Steering::attach(far, [0; 6], mode)?;
             let (state, attachment, report) = Socket::create(options)?.bind(far, 0)?;
             everything.set_socket(0, 0, attachment.socket_fd())?;
             everything.steer_everything(Some(0))?;
-            let opened = Opened {
-                queue: 0,
-                state,
-                attachment,
-                report,
-            };
-            Ok((everything, opened))
+            let opened = Opened::xdp(0, (state, attachment, report))?;
+            Ok((FarEnd::Xdp(Box::new(everything)), opened))
         })?;
         // The interface's driver may not send what a native program hands it, as a veth whose peer has none.
         let relay = match mode {
             Wanted::Only(Mode::Native) => Wanted::Auto,
-            generic => generic,
+            other => other,
         };
         let relay = Relay::attach(index, interface.index, relay)?;
         let hop = Self {
             index,
             _relay: relay,
-            _everything: everything,
+            _far: far,
         };
         Ok((hop, opened))
     }

@@ -1,19 +1,23 @@
-//! One interface: the program that steers its frames, and the AF_XDP sockets of stacks on its queues.
+//! One interface: the program that steers its frames, and the sockets of stacks: of AF_XDP on its queues, or at the far
+//! ends of cables, there packet sockets where AF_XDP is not to be had.
 
 use super::hop::Hop;
 use crate::lifetime::LinkSpec;
 use anyhow::Context;
 use sidestep_control::StackId;
 use sidestep_netlink::{Link, LinkKind};
-use sidestep_nic::xdp::{self, Geometry, OpenError, Options, Report, Socket, State};
+use sidestep_nic::xdp::{self, OpenError, Options, Socket};
+use sidestep_nic::{any, packet};
 use sidestep_shm::Region;
-use sidestep_steering::{Mode, QUEUES_MAX, Steering};
+use sidestep_steering::{Mode, QUEUES_MAX, Steering, SteeringError, Wanted};
 use sidestep_wire::Mac;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use zerocopy::IntoBytes as _;
 
 /// Longest frame beyond the IP packet: Ethernet's header and a VLAN tag.
 const LINK_HEADERS: usize = 18;
@@ -34,6 +38,10 @@ pub(crate) struct Interface {
     /// Identity in stacks.
     pub(crate) network: u64,
     pub(crate) steering: Steering,
+    /// Why it is served by packet sockets, where AF_XDP was asked for.
+    pub(crate) fallback: Option<String>,
+    /// Whether XDP might have been native, had the driver been able to.
+    pub(crate) is_second_choice: bool,
     /// The sockets of stacks.
     pub(crate) queues: Vec<Queue>,
     /// Queues that stacks had and have no more.
@@ -53,34 +61,101 @@ pub(crate) struct Queue {
     pub(crate) id: u64,
     /// Its index in the stack.
     pub(crate) wire: u32,
-    pub(crate) geometry: Geometry,
     pub(crate) socket: OwnedFd,
-    buffers: Arc<Region>,
-    pub(crate) report: Report,
+    rings: Rings,
+    pub(crate) zero_copy: bool,
+    /// Frames lost so far, of those that the kernel tells of only once.
+    lost: Cell<u64>,
+}
+
+/// What it takes beside a socket to use it.
+enum Rings {
+    Xdp {
+        geometry: xdp::Geometry,
+        buffers: Arc<Region>,
+    },
+    Packet(packet::Geometry),
 }
 
 /// A socket that no stack has yet.
 pub(crate) struct Opened {
-    pub(crate) queue: u32,
-    pub(crate) state: State,
-    pub(crate) attachment: xdp::Attachment,
-    pub(crate) report: Report,
+    pub(crate) state: any::State,
+    pub(crate) attachment: any::Attachment,
+    pub(crate) parts: Parts,
+}
+
+/// What is kept of it.
+pub(crate) struct Parts {
+    queue: u32,
+    socket: OwnedFd,
+    rings: Rings,
+    zero_copy: bool,
+}
+
+/// What a program needs to use a queue: rings, socket, and the memory of buffers that are not the socket's own.
+pub(crate) struct Mapping {
+    pub(crate) geometry: Vec<u8>,
+    pub(crate) socket: OwnedFd,
+    pub(crate) buffers: Option<OwnedFd>,
+}
+
+impl Opened {
+    /// An AF_XDP socket on that queue.
+    pub(crate) fn xdp(
+        queue: u32,
+        (state, at, report): (xdp::State, xdp::Attachment, xdp::Report),
+    ) -> io::Result<Self> {
+        let parts = Parts {
+            queue,
+            socket: at.socket_fd().try_clone_to_owned()?,
+            rings: Rings::Xdp {
+                geometry: *state.geometry(),
+                buffers: Arc::clone(at.umem()),
+            },
+            zero_copy: report.zero_copy,
+        };
+        Ok(Self {
+            state: state.into(),
+            attachment: at.into(),
+            parts,
+        })
+    }
+
+    /// A packet socket.
+    pub(crate) fn packet((state, at): (packet::State, packet::Attachment)) -> io::Result<Self> {
+        let parts = Parts {
+            queue: 0,
+            socket: at.socket_fd().try_clone_to_owned()?,
+            rings: Rings::Packet(*state.geometry()),
+            zero_copy: false,
+        };
+        Ok(Self {
+            state: state.into(),
+            attachment: at.into(),
+            parts,
+        })
+    }
 }
 
 impl Interface {
-    /// Attaches the steering program.
+    /// Attaches the steering program; that for packet sockets, where the interface or the kernel has no AF_XDP and nothing
+    /// special of it was asked for.
     pub(crate) fn attach(link: &Link, spec: &LinkSpec) -> anyhow::Result<Self> {
         let station = link.mac.filter(|_| link.ethernet);
         let station = station.context("it has no Ethernet frames")?;
-        let steering = Steering::attach(link.index, station.0, spec.mode)?;
+        let (steering, fallback) = attach(link.index, station, spec)?;
         Ok(Self {
             name: link.name.clone(),
             index: link.index,
             station,
             mtu: link.mtu,
-            is_virtual: matches!(link.kind, LinkKind::Veth { .. }),
+            // What the kernel merged for packet sockets, it has verified, and left without a checksum.
+            is_virtual: matches!(link.kind, LinkKind::Veth { .. })
+                || steering.mode() == Mode::TrafficControl,
             network: crate::wires::random().context("random numbers")?,
+            is_second_choice: spec.mode == Wanted::Auto && steering.mode() == Mode::Generic,
             steering,
+            fallback,
             queues: Vec::new(),
             released: BTreeSet::new(),
             copying: spec.copying,
@@ -93,6 +168,7 @@ impl Interface {
         match self.steering.mode() {
             Mode::Native => "native",
             Mode::Generic => "generic",
+            Mode::TrafficControl => "packet",
         }
     }
 
@@ -108,6 +184,9 @@ impl Interface {
     /// Sockets on the queues that nobody has, as many as a stack gets, and whether these are all of the interface.
     pub(crate) fn open_queues(&mut self) -> Result<(Vec<Opened>, bool), OpenError> {
         let options = self.options();
+        if self.steering.mode() == Mode::TrafficControl {
+            return Ok((Vec::new(), false));
+        }
         let (mut opened, mut all) = (Vec::new(), true);
         for queue in 0..QUEUES_MAX {
             let has = |taken: &Queue| taken.hop.is_none() && taken.queue == queue;
@@ -134,12 +213,7 @@ impl Interface {
                 }
             };
             match bound {
-                Ok((state, attachment, report)) => opened.push(Opened {
-                    queue,
-                    state,
-                    attachment,
-                    report,
-                }),
+                Ok(bound) => opened.push(Opened::xdp(queue, bound)?),
                 // Beyond the last one.
                 Err(OpenError::NoQueue { .. }) => break,
                 Err(OpenError::Taken { .. }) => all = false,
@@ -156,44 +230,69 @@ impl Interface {
 }
 
 impl Queue {
-    /// What was opened becomes a stack's. Gives the attachment back, which is the agent's own.
+    /// What was opened becomes a stack's.
     pub(crate) fn of(
-        opened: Opened,
+        parts: Parts,
         hop: Option<Hop>,
         stack: StackId,
         (id, wire): (u64, u32),
-    ) -> io::Result<(Self, xdp::Attachment)> {
-        let at = opened.attachment;
-        let queue = Self {
-            queue: opened.queue,
+    ) -> Self {
+        Self {
+            queue: parts.queue,
             hop,
             stack,
             id,
             wire,
-            geometry: *opened.state.geometry(),
-            socket: at.socket_fd().try_clone_to_owned()?,
-            buffers: Arc::clone(at.umem()),
-            report: opened.report,
-        };
-        Ok((queue, at))
+            socket: parts.socket,
+            rings: parts.rings,
+            zero_copy: parts.zero_copy,
+            lost: Cell::new(0),
+        }
     }
 
     /// An attachment of the agent's own.
-    pub(crate) fn attachment(&self) -> io::Result<xdp::Attachment> {
+    pub(crate) fn attachment(&self) -> io::Result<any::Attachment> {
         let socket = self.socket.try_clone()?;
-        xdp::Attachment::new(socket, Arc::clone(&self.buffers), &self.geometry)
+        match &self.rings {
+            Rings::Xdp { geometry, buffers } => {
+                xdp::Attachment::new(socket, Arc::clone(buffers), geometry).map(Into::into)
+            }
+            Rings::Packet(geometry) => packet::Attachment::new(socket, geometry).map(Into::into),
+        }
     }
 
-    /// What the kernel counts for it.
-    pub(crate) fn kernel_counters(&self) -> xdp::KernelCounters {
-        xdp::KernelCounters::of(&self.socket).unwrap_or_default()
+    /// Frames lost so far: because the program did not take them in time, and for other reasons.
+    pub(crate) fn lost(&self) -> (u64, u64) {
+        match &self.rings {
+            Rings::Xdp { .. } => {
+                let counters = xdp::KernelCounters::of(&self.socket).unwrap_or_default();
+                let full = counters.rx_ring_full + counters.rx_no_buffer;
+                (full, counters.rx_dropped)
+            }
+            Rings::Packet(_) => {
+                let more = packet::frames_lost(&self.socket).unwrap_or(0);
+                self.lost.set(self.lost.get() + u64::from(more));
+                (self.lost.get(), 0)
+            }
+        }
     }
 
-    /// The socket and the memory of its buffers, for a program.
-    pub(crate) fn descriptors(&self) -> io::Result<(OwnedFd, OwnedFd)> {
-        let buffers = self.buffers.fd();
-        let buffers = buffers.ok_or_else(|| io::Error::other("buffers without a descriptor"))?;
-        Ok((self.socket.try_clone()?, buffers.try_clone_to_owned()?))
+    /// What a program needs to use it.
+    pub(crate) fn mapping(&self) -> io::Result<Mapping> {
+        let (geometry, buffers) = match &self.rings {
+            Rings::Xdp { geometry, buffers } => {
+                let buffers = buffers.fd();
+                let buffers =
+                    buffers.ok_or_else(|| io::Error::other("buffers without a descriptor"))?;
+                (geometry.as_bytes(), Some(buffers.try_clone_to_owned()?))
+            }
+            Rings::Packet(geometry) => (geometry.as_bytes(), None),
+        };
+        Ok(Mapping {
+            geometry: geometry.to_vec(),
+            socket: self.socket.try_clone()?,
+            buffers,
+        })
     }
 }
 
@@ -201,4 +300,24 @@ impl AsFd for Queue {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Attaches a steering program, and says why it is that for packet sockets, if that was not asked for.
+fn attach(index: u32, station: Mac, spec: &LinkSpec) -> anyhow::Result<(Steering, Option<String>)> {
+    let is_choosy = spec.mode != Wanted::Auto || spec.copying != xdp::Copying::Auto;
+    let behind = Wanted::Only(Mode::TrafficControl);
+    let why = match xdp::is_there() {
+        Err(error) if spec.mode != behind => anyhow::Error::from(error),
+        _ => match Steering::attach(index, station.0, spec.mode) {
+            Err(error @ SteeringError::NoSuchMode { .. }) => error.into(),
+            other => return Ok((other?, None)),
+        },
+    };
+    if is_choosy {
+        return Err(why);
+    }
+    let steering = Steering::attach(index, station.0, behind).with_context(|| {
+        format!("{why}; and packet sockets, which would do instead, are not to be had")
+    })?;
+    Ok((steering, Some(why.to_string())))
 }

@@ -2,16 +2,16 @@
 
 use super::claims::Claim;
 use super::hop::{Hidden, Hop};
-use super::interface::{Opened, Queue};
+use super::interface::{Mapping, Opened, Queue};
 use crate::registry::Registry;
 use crate::wires::random;
 use anyhow::Context;
 use sidestep_control::{Fault, StackId, namespace};
-use sidestep_nic::xdp::Attachment;
+use sidestep_nic::any::Attachment;
 use sidestep_stack::NetworkSetup;
 use sidestep_steering::{Connection, STACKS_MAX};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A stack that frames are steered to.
 pub(crate) struct Member {
@@ -114,7 +114,7 @@ impl Registry {
             station: interface.station,
             mtu: interface.mtu,
             unfinished_checksums: interface.is_virtual,
-            port: opened.state.into(),
+            port: opened.state,
         };
         let added = entry.with(|stack| {
             let index = stack.add_network(setup)?;
@@ -123,9 +123,8 @@ impl Registry {
             Ok((index, open.map_or(0, |open| open.generation)))
         })?;
         let (wire, generation) = added.map_err(|_: sidestep_stack::Error| Fault::WiresFull)?;
-        let (queue, attachment) =
-            Queue::of(opened, hop, id, (wire_id, wire)).map_err(|_| Fault::Exhausted)?;
-        entry.with(|stack| stack.attach_wire(wire, generation, attachment))?;
+        let queue = Queue::of(opened.parts, hop, id, (wire_id, wire));
+        entry.with(|stack| stack.attach_wire(wire, generation, opened.attachment))?;
         entry.attached.insert(wire, generation);
         let steered = match &queue.hop {
             Some(hop) => interface.steering.set_hop_device(number, hop.index),
@@ -136,7 +135,7 @@ impl Registry {
         } else {
             format!("queue {} of", queue.queue)
         };
-        let copying = if queue.report.zero_copy {
+        let copying = if queue.zero_copy {
             ", without copying"
         } else {
             ""
@@ -213,18 +212,9 @@ impl Registry {
     }
 
     /// What a program needs to use a queue.
-    pub(crate) fn map_queue(
-        &self,
-        stack: StackId,
-        wire: u32,
-    ) -> Option<io::Result<(Vec<u8>, OwnedFd, OwnedFd)>> {
-        use zerocopy::IntoBytes;
+    pub(crate) fn map_queue(&self, stack: StackId, wire: u32) -> Option<io::Result<Mapping>> {
         let queue = self.queue(|queue| queue.stack == stack && queue.wire == wire)?;
-        let descriptors = queue.descriptors();
-        Some(
-            descriptors
-                .map(|(socket, buffers)| (queue.geometry.as_bytes().to_vec(), socket, buffers)),
-        )
+        Some(queue.mapping())
     }
 
     /// The sockets of a stack, which are readable when frames have come.

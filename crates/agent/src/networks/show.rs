@@ -14,6 +14,7 @@ impl Registry {
                 report::Interface {
                     name: interface.name.clone(),
                     mode: interface.mode_name().to_owned(),
+                    fallback: interface.fallback.clone(),
                     mtu: interface.mtu,
                     steered: counters.redirected,
                     passed: counters.passed,
@@ -37,12 +38,12 @@ impl Registry {
 }
 
 fn queue(queue: &Queue) -> report::Queue {
-    let counters = queue.kernel_counters();
+    let (rx_full, rx_dropped) = queue.lost();
     report::Queue {
         queue: queue.hop.is_none().then_some(queue.queue),
         stack: format!("{:016x}", queue.stack),
-        zero_copy: queue.report.zero_copy,
-        rx_full: counters.rx_ring_full + counters.rx_no_buffer,
-        rx_dropped: counters.rx_dropped,
+        zero_copy: queue.zero_copy,
+        rx_full,
+        rx_dropped,
     }
 }

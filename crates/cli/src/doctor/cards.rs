@@ -14,7 +14,8 @@ const AF_XDP: u16 = 44;
 /// All checks.
 pub(super) fn all() -> Vec<Check> {
     let xdp = rustix::net::socket(AddressFamily::from_raw(AF_XDP), SocketType::RAW, None);
-    let mut checks = vec![af_xdp(xdp.map(drop)), bpf(), steering(), locked_memory()];
+    let mut checks = vec![af_xdp(xdp.map(drop)), packets(), bpf(), steering()];
+    checks.push(locked_memory());
     checks.extend(interfaces());
     checks
 }
@@ -96,12 +97,31 @@ pub(super) fn af_xdp(tried: Result<(), Errno>) -> Check {
             "in this kernel, for root only",
             "run the agent as root (programs need no privilege)",
         ),
-        Err(Errno::AFNOSUPPORT) => Check::missing(
+        Err(Errno::AFNOSUPPORT) => Check::limited(
             NAME,
-            "not in this kernel",
+            "not in this kernel; packet sockets do instead (packet:NAME), slower",
             "a kernel with CONFIG_XDP_SOCKETS=y, as distributions build it",
         ),
         Err(error) => Check::missing(NAME, error.to_string(), "see socket(2)"),
+    }
+}
+
+/// What interfaces need where they have no AF_XDP.
+fn packets() -> Check {
+    const NAME: &str = "packet sockets";
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    if super::checks::is_at_least(&release, (6, 6)) {
+        Check::ok(
+            NAME,
+            "can be steered to: packet:NAME, beside other XDP programs",
+        )
+    } else {
+        Check::limited(
+            NAME,
+            format!("cannot be steered to by Linux {release}: packet:NAME is refused"),
+            "Linux 6.6 or newer, if an interface cannot have AF_XDP",
+        )
     }
 }
 

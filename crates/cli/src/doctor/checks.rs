@@ -54,11 +54,7 @@ fn from_result(name: &'static str, tried: Result<(), Errno>, what: &str) -> Chec
 
 /// Whether a kernel of that release has what is used.
 pub(super) fn kernel(release: &str) -> Check {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|n| n.parse().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= KERNEL_OLDEST {
+    if is_at_least(release, KERNEL_OLDEST) {
         return Check::ok("kernel", format!("Linux {release}"));
     }
     let (major, minor) = KERNEL_OLDEST;
@@ -67,6 +63,14 @@ pub(super) fn kernel(release: &str) -> Check {
         format!("Linux {release}"),
         format!("needs {major}.{minor} or newer"),
     )
+}
+
+/// Whether a kernel is that old or newer, by what it calls itself.
+pub(super) fn is_at_least(release: &str, oldest: (u32, u32)) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= oldest
 }
 
 fn user() -> Check {

@@ -20,7 +20,7 @@ fn assert_all_right(client: Program) {
 
 /// An echo server on all addresses.
 fn start_server(network: &Network) -> Process {
-    let server = part(network.serving("python3"), "serve_epoll", "0.0.0.0").spawn();
+    let server = part(network.serving("python3"), "serve_epoll", "::").spawn();
     network.server.wait_listening(PORT);
     server
 }
@@ -29,12 +29,17 @@ fn start_server(network: &Network) -> Process {
 fn python_echo(mode: Mode) {
     let network = Network::by_packets(mode);
     let server = start_server(&network);
-    let address = network.server.address;
-    assert_all_right(part(network.asking("python3"), "ask", address));
-    network.assert_mode(&server);
-    let datagrams = part(network.asking("python3"), "ask_datagrams", address);
-    assert_all_right(datagrams.arg("1472"));
-    network.assert_udp_mode(&server);
+    let ends = [
+        (network.server.address, 1472),
+        (network.server.address6, 1452),
+    ];
+    for (address, payload) in ends {
+        assert_all_right(part(network.asking("python3"), "ask", address));
+        network.assert_mode(&server);
+        let datagrams = part(network.asking("python3"), "ask_datagrams", address);
+        assert_all_right(datagrams.arg(payload.to_string()));
+        network.assert_udp_mode(&server);
+    }
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", python_echo: both, server_only, client_only);
 

@@ -115,8 +115,14 @@ pub(crate) fn main(mut summary: Summary) -> ExitCode {
         let missing = packages::missing(packages::known());
         summary.step("install packages", packages::install(&missing));
     }
-    summary.step("build for release", steps::build_release());
-    let programs = build(&mut summary);
+    // Both end with one long link after the other, which keeps one processor busy.
+    let (released, programs) = std::thread::scope(|scope| {
+        let release = scope.spawn(steps::build_release);
+        let programs = build(&mut summary);
+        (release.join(), programs)
+    });
+    let failed = |_| Err(anyhow::anyhow!("the build panicked"));
+    summary.step("build for release", released.unwrap_or_else(failed));
     let (system, units): (Vec<_>, Vec<_>) = programs
         .into_iter()
         .partition(|program| program.package == SYSTEM_TESTS);

@@ -150,28 +150,27 @@ static ALWAYS_INLINE int outer_vlan(const struct context *ctx, u16 *vlan)
     return 1;
 }
 
-/* Reads a frame's headers. Returns 0 where it cannot be one of ours. */
-static ALWAYS_INLINE int parse(const struct context *ctx, const u16 station[3], struct connection *of)
+/* Reads a frame's headers: whom it is for, and what. Returns 0 where it cannot be one of ours. */
+static ALWAYS_INLINE int parse(const struct context *ctx, struct station *to, struct connection *of)
 {
     void *at = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
     struct ethernet *ethernet = at;
     if ((void *)(ethernet + 1) > end)
         return 0;
-    /* To a group: by the address alone. Else the station must be this one. */
-    if (!(ethernet->to[0] & 1)) /* the lowest bit of the first byte */
+    if (!(ethernet->to[0] & 1)) /* the lowest bit of the first byte: a group's */
         for (int i = 0; i < 3; i++)
-            if (ethernet->to[i] != station[i])
-                return 0;
+            to->address[i] = ethernet->to[i];
     u16 type = from_network(ethernet->type);
     at = ethernet + 1;
 
     /* A tag of a provider (802.1ad) is another network's, whatever its number. */
     if (type == ETH_P_8021Q) {
         struct tag *tag = at;
-        if ((void *)(tag + 1) > end)
+        /* A second tag, behind one that the kernel has taken out, is nobody's here. */
+        if ((void *)(tag + 1) > end || to->vlan)
             return 0;
-        of->local.vlan = from_network(tag->control) & 0xfff;
+        to->vlan = of->local.vlan = from_network(tag->control) & 0xfff;
         type = from_network(tag->type);
         at = tag + 1;
     }

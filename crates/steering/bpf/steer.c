@@ -31,6 +31,59 @@ static ALWAYS_INLINE u32 member(const struct group *group, const struct connecti
     return group->stacks[index % GROUP];
 }
 
+static ALWAYS_INLINE int is_group(const struct station *to)
+{
+    return !(to->address[0] | to->address[1] | to->address[2]);
+}
+
+/* Whether one of this host's interfaces takes the frame. Without a tag, groups are left to their IP addresses. */
+static ALWAYS_INLINE int is_ours(const struct settings *set, const struct station *to)
+{
+    if (!to->vlan) {
+        if (is_group(to))
+            return 1;
+        u16 differ = 0;
+        for (int i = 0; i < 3; i++)
+            differ |= to->address[i] ^ set->station[i];
+        if (!differ)
+            return 1;
+    }
+    return set->has_stations && map_lookup(&stations, to);
+}
+
+/*
+ * Those who serve a flow: first of all as the packet says it, then in whatever VLAN, then by whatever address. Where there
+ * are several stations, an address is this host's in its own VLAN only.
+ */
+static ALWAYS_INLINE const struct group *servers(const struct settings *set, const struct station *to,
+                                                 const struct flow *said)
+{
+    const struct group *group = 0;
+    struct flow of = *said;
+    if (set->vlan_flows)
+        group = map_lookup(&flows, &of);
+    if (group)
+        return group;
+    of.vlan = ANY_VLAN;
+    group = map_lookup(&flows, &of);
+    if (group && (!set->has_stations || is_group(to)))
+        return group;
+    struct place place = {.vlan = said->vlan};
+    for (int i = 0; i < 4; i++)
+        place.address[i] = of.address[i];
+    if (!map_lookup(&addresses, &place))
+        return 0;
+    if (group)
+        return group;
+    to_any(of.address);
+    if (set->vlan_flows) {
+        of.vlan = said->vlan;
+        group = map_lookup(&flows, &of);
+        of.vlan = ANY_VLAN;
+    }
+    return group ? group : map_lookup(&flows, &of);
+}
+
 /* The stack that the frame is for, plus one; 0 where it is the kernel's. */
 static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
 {
@@ -41,19 +94,18 @@ static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
     if (set->everything_to)
         return set->everything_to;
     struct connection of = {};
-    if (!outer_vlan(ctx, &of.local.vlan) || !parse(ctx, set->station, &of))
+    struct station to = {};
+    if (!outer_vlan(ctx, &to.vlan))
+        return 0;
+    of.local.vlan = to.vlan;
+    if (!parse(ctx, &to, &of) || !is_ours(set, &to))
         return 0;
     if (set->connections) {
         const u32 *stack = map_lookup(&connections, &of);
         if (stack)
             return *stack + 1;
     }
-    const struct group *group = map_lookup(&flows, &of.local);
-    if (!group && map_lookup(&addresses, of.local.address)) {
-        struct flow any = of.local;
-        to_any(any.address);
-        group = map_lookup(&flows, &any);
-    }
+    const struct group *group = servers(set, &to, &of.local);
     return group ? member(group, &of, set->salt) + 1 : 0;
 }
 

@@ -11,12 +11,16 @@
 #define FLOWS 65536
 #define CONNECTIONS 262144
 #define ADDRESSES 4096
+#define STATIONS 4096
+
+/* No VLAN has that number. */
+#define ANY_VLAN 0xffff
 
 /* An address of this host; IPv4 ones as ::ffff:a.b.c.d. In the table all zeros for a flow that takes every address. */
 struct flow {
     u32 address[4];
     u16 port; /* as in the packet */
-    u16 vlan; /* in the processor's order; 0 where there is no tag */
+    u16 vlan; /* in the processor's order; 0 where there is no tag, ANY_VLAN in a table for a flow of all VLANs */
     u8 protocol;
     u8 zero[3];
 };
@@ -35,12 +39,25 @@ struct group {
     u8 stacks[GROUP];
 };
 
+/* Whom frames are for, in a VLAN or without a tag: this host's interfaces. All zeros is every group there. */
+struct station {
+    u16 address[3];
+    u16 vlan;
+};
+
+/* An address of this host, in the VLAN in which it is. */
+struct place {
+    u32 address[4];
+    u32 vlan;
+};
+
 struct settings {
     u32 everything_to; /* stack + 1 that takes all frames; 0: by flow */
     u16 station[3];    /* the interface's address */
-    u8 zero[2];
-    u32 salt;        /* of the hash, so that nobody outside chooses the stack */
-    u32 connections; /* how many there are */
+    u16 has_stations;  /* others are in the table */
+    u32 salt;          /* of the hash, so that nobody outside chooses the stack */
+    u32 connections;   /* how many there are */
+    u32 vlan_flows;    /* how many flows there are of one VLAN */
 };
 
 struct counters {
@@ -65,12 +82,20 @@ struct {
     TYPE(value, u32);
 } connections SEC(".maps");
 
+struct {
+    NUMBER(type, MAP_HASH);
+    NUMBER(max_entries, STATIONS);
+    NUMBER(map_flags, NO_PREALLOC);
+    NUMBER(key_size, 8);
+    NUMBER(value_size, 4);
+} stations SEC(".maps");
+
 /* Addresses of this host, for flows that take every one of them: a router's other traffic is none of theirs. */
 struct {
     NUMBER(type, MAP_HASH);
     NUMBER(max_entries, ADDRESSES);
     NUMBER(map_flags, NO_PREALLOC);
-    NUMBER(key_size, 16);
+    NUMBER(key_size, 20);
     NUMBER(value_size, 4);
 } addresses SEC(".maps");
 

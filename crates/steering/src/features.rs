@@ -1,4 +1,4 @@
-//! What the driver of an interface can do with frames of XDP programs, by the `netdev` family of generic netlink.
+//! What the driver of an interface does with frames, by the families `netdev` and `ethtool` of generic netlink.
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NlasIterator};
 use netlink_sys::protocols::NETLINK_GENERIC;
@@ -18,6 +18,20 @@ const DEVICE_FEATURES: u16 = 3;
 /// `NETDEV_XDP_ACT_NDO_XMIT`.
 const SENDS: u64 = 4;
 
+/// `ETHTOOL_MSG_FEATURES_GET`, its attributes, and what they nest: a bit of a set has a name.
+const FEATURES: u8 = 11;
+const FEATURES_HEADER: u16 = 1 | NESTED;
+const FEATURES_ACTIVE: u16 = 4;
+const HEADER_DEVICE: u16 = 1;
+const SET_BITS: u16 = 3;
+const BIT: u16 = 1;
+const BIT_NAME: u16 = 2;
+/// Taking VLAN tags out of frames that arrive: `rxvlan` of ethtool.
+const TAKES_TAGS_OUT: &[u8] = b"rx-vlan-hw-parse\0";
+
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 1 << 15;
+
 /// Header of a netlink message; of a generic one, behind it; and of an attribute.
 const MESSAGE_BYTES: usize = 16;
 const GENERIC_BYTES: usize = 4;
@@ -29,15 +43,50 @@ pub(crate) fn sends(ifindex: u32) -> Option<bool> {
     ask(ifindex).ok()
 }
 
+/// Whether the driver of an interface takes VLAN tags out of the frames that arrive (`rxvlan` of ethtool), so that XDP
+/// programs do not see them. None where the kernel, older than 5.7, does not say.
+pub fn hides_tags(ifindex: u32) -> Option<bool> {
+    active_features(ifindex).ok()
+}
+
 fn ask(ifindex: u32) -> io::Result<bool> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
-    let said = request(&socket, CONTROL, FAMILY, FAMILY_NAME, b"netdev\0")?;
-    let family = u16::from_ne_bytes(attribute(&said, FAMILY_ID)?);
+    let (socket, family) = open(b"netdev\0")?;
     let device = ifindex.to_ne_bytes();
     let said = request(&socket, family, DEVICE, DEVICE_IFINDEX, &device)?;
     let features = u64::from_ne_bytes(attribute(&said, DEVICE_FEATURES)?);
     Ok(features & SENDS != 0)
+}
+
+fn active_features(ifindex: u32) -> io::Result<bool> {
+    let (socket, family) = open(b"ethtool\0")?;
+    let mut device = 8u16.to_ne_bytes().to_vec();
+    device.extend(HEADER_DEVICE.to_ne_bytes());
+    device.extend(ifindex.to_ne_bytes());
+    let said = request(&socket, family, FEATURES, FEATURES_HEADER, &device)?;
+    let active = nested(&said, FEATURES_ACTIVE).next();
+    let active = active.ok_or(io::ErrorKind::NotFound)?;
+    let bits = nested(active, SET_BITS).next().unwrap_or_default();
+    // Each bit of the list is of the same kind.
+    let is_named = |bit: &[u8]| nested(bit, BIT_NAME).any(|name| name == TAKES_TAGS_OUT);
+    Ok(nested(bits, BIT).any(is_named))
+}
+
+/// A socket, and the number of a family.
+fn open(family: &[u8]) -> io::Result<(Socket, u16)> {
+    let mut socket = Socket::new(NETLINK_GENERIC)?;
+    socket.bind_auto()?;
+    let said = request(&socket, CONTROL, FAMILY, FAMILY_NAME, family)?;
+    Ok((socket, u16::from_ne_bytes(attribute(&said, FAMILY_ID)?)))
+}
+
+/// The values of the attributes of that kind.
+fn nested(attributes: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    let all = NlasIterator::new(attributes).map_while(Result::ok);
+    let of_kind = all.filter(move |attribute| attribute.kind() == kind);
+    of_kind.filter_map(|attribute| {
+        let length = usize::from(attribute.length());
+        attribute.into_inner().get(ATTRIBUTE_BYTES..length)
+    })
 }
 
 /// Sends a command with one attribute; the attributes of the answer. The kernel answers within the call that asks.

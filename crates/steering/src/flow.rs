@@ -22,18 +22,41 @@ pub struct Flow {
     pub address: Option<IpAddr>,
     /// The local port.
     pub port: u16,
-    /// The VLAN in which they come; 0 for frames without a tag, and with one that names none.
+    /// The VLAN in which they come: 0 for frames without a tag, and with one that names none. None for whichever, of those
+    /// in which the interface has [stations](crate::Steering::set_stations).
+    pub vlan: Option<u16>,
+}
+
+/// What the table has for flows of all VLANs: `ANY_VLAN`.
+const ANY_VLAN: u16 = 0xffff;
+
+/// An interface of this host: one that frames are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Station {
+    /// Its hardware address.
+    pub address: [u8; 6],
+    /// The VLAN that it is in; 0 for frames without a tag.
     pub vlan: u16,
 }
 
+impl Station {
+    /// As the program looks it up: `struct station`.
+    pub(crate) fn key(&self) -> [u8; 8] {
+        let mut key = [0; 8];
+        key[..6].copy_from_slice(&self.address);
+        key[6..].copy_from_slice(&self.vlan.to_ne_bytes());
+        key
+    }
+}
+
 impl Flow {
-    /// Packets without a tag to that address and port.
+    /// Packets to that address and port, in whatever VLAN.
     pub const fn new(protocol: Protocol, address: Option<IpAddr>, port: u16) -> Self {
         Self {
             protocol,
             address,
             port,
-            vlan: 0,
+            vlan: None,
         }
     }
 
@@ -56,7 +79,8 @@ impl Flow {
         let mut key = [0; 24];
         key[..16].copy_from_slice(&address_key(address));
         key[16..18].copy_from_slice(&self.port.to_be_bytes());
-        key[18..20].copy_from_slice(&self.vlan.to_ne_bytes());
+        let vlan = self.vlan.unwrap_or(ANY_VLAN);
+        key[18..20].copy_from_slice(&vlan.to_ne_bytes());
         key[20] = self.protocol as u8;
         key
     }
@@ -71,7 +95,7 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The other end's.
     pub remote: SocketAddr,
-    /// The VLAN in which they come, as in [`Flow::vlan`].
+    /// The VLAN in which they come; 0 for frames without a tag.
     pub vlan: u16,
 }
 
@@ -92,7 +116,7 @@ impl Connection {
             protocol: self.protocol,
             address: None,
             port: self.local.port(),
-            vlan: self.vlan,
+            vlan: Some(self.vlan),
         };
         let mut key = [0; 44];
         key[..24].copy_from_slice(&flow.key(self.local.ip()));
@@ -102,7 +126,15 @@ impl Connection {
     }
 }
 
-/// An address as the program looks it up: IPv4 ones as `::ffff:a.b.c.d`.
+/// An address in a VLAN as the program looks it up: `struct place`.
+pub(crate) fn place_key(address: IpAddr, vlan: u16) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&address_key(address));
+    key[16..].copy_from_slice(&u32::from(vlan).to_ne_bytes());
+    key
+}
+
+/// An address as the program has it in keys: IPv4 ones as `::ffff:a.b.c.d`.
 pub(crate) fn address_key(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => mapped(address).octets(),

@@ -9,12 +9,12 @@
 //! ends' addresses and ports: the same one for as long as the same stacks share it. When they change, most packets
 //! change hands, so a [`Connection`] that must not is entered by itself.
 //!
-//! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag (802.1Q), addressed to a
-//! flow that was added; and ICMP errors (unreachable, too big, time exceeded, parameter problem) that quote the beginning
+//! What the program steers: TCP and UDP packets in IPv4 and IPv6, untagged or with one VLAN tag (802.1Q), to one of this
+//! host's [`Station`]s and addressed to a flow that was added; and ICMP errors (unreachable, too big, time exceeded, parameter problem) that quote the beginning
 //! of a packet from there, to whoever has that packet's answers. What it leaves to the kernel: everything else; among it
 //! fragments, packets with IPv6 extension headers, two tags or a provider's (802.1ad), ARP, all other ICMP, frames for
 //! other stations, and frames for which no socket is there. It sees tags that are in the frame only: an interface whose
-//! driver takes them out (`rxvlan` of ethtool) makes VLANs look like none.
+//! driver takes them out (`rxvlan` of ethtool, see [`hides_tags`]) makes VLANs look like none.
 //!
 //! The kernel lets one process's memory be on each queue. Further stacks get a veth each, a *hop*: what is for them goes
 //! to its near end by [`Steering::set_hop_device`], and what they send over their own end leaves by a [`Relay`].
@@ -39,7 +39,8 @@ mod relay;
 
 pub use attach::{Mode, Wanted};
 pub use error::SteeringError;
-pub use flow::{Connection, Flow, Protocol};
+pub use features::hides_tags;
+pub use flow::{Connection, Flow, Protocol, Station};
 pub use relay::{Relay, Swallow};
 
 use attach::table;
@@ -48,6 +49,7 @@ use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
 use group::Group;
 use rustix::rand::GetRandomFlags;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -87,9 +89,14 @@ pub struct Steering {
     connections: HashMap<MapData, [u8; 44], u32>,
     /// How many there are, so that the program need not look for any where there are none.
     connections_count: u32,
-    addresses: HashMap<MapData, [u8; 16], u32>,
+    /// How many flows of one VLAN there are.
+    vlan_flows: u32,
+    addresses: HashMap<MapData, [u8; 20], u32>,
+    stations: HashMap<MapData, [u8; 8], u32>,
+    /// What is in that table.
+    stations_entered: BTreeSet<Station>,
     stacks: Stacks,
-    settings: Array<MapData, [u8; 20]>,
+    settings: Array<MapData, [u8; 24]>,
     counters: PerCpuArray<MapData, [u64; 2]>,
     everything_to: Option<u32>,
     station: [u8; 6],
@@ -156,7 +163,10 @@ impl Steering {
             flows: HashMap::try_from(table(&mut program, "flows")?)?,
             connections: HashMap::try_from(table(&mut program, "connections")?)?,
             connections_count: 0,
+            vlan_flows: 0,
             addresses: HashMap::try_from(table(&mut program, "addresses")?)?,
+            stations: HashMap::try_from(table(&mut program, "stations")?)?,
+            stations_entered: BTreeSet::new(),
             stacks: Stacks::of(&mut program, wanted)?,
             settings: Array::try_from(table(&mut program, "settings")?)?,
             counters: PerCpuArray::try_from(table(&mut program, "counters")?)?,
@@ -179,10 +189,12 @@ impl Steering {
         let member = member(stack)?;
         for key in flow.keys() {
             let mut group = self.group(&key)?;
+            let is_new = group.is_empty();
             group.add(member)?;
             self.flows.insert(key, group.value(), 0)?;
+            self.vlan_flows += u32::from(is_new && flow.vlan.is_some());
         }
-        Ok(())
+        self.store_settings_for(flow)
     }
 
     /// Has a stack serve a flow no longer; one that no stack serves is the kernel's. Returns whether it did.
@@ -196,12 +208,22 @@ impl Steering {
             }
             served = true;
             if group.is_empty() {
-                existed(self.flows.remove(&key))?;
+                let was_there = existed(self.flows.remove(&key))?;
+                self.vlan_flows -= u32::from(was_there && flow.vlan.is_some());
             } else {
                 self.flows.insert(key, group.value(), 0)?;
             }
         }
+        self.store_settings_for(flow)?;
         Ok(served)
+    }
+
+    /// Flows of one VLAN are counted in the settings.
+    fn store_settings_for(&mut self, flow: &Flow) -> Result<(), SteeringError> {
+        if flow.vlan.is_some() {
+            self.store_settings()?;
+        }
+        Ok(())
     }
 
     /// Who serves what has that key now.
@@ -239,14 +261,16 @@ impl Steering {
         Ok(was_there)
     }
 
-    /// Enters an address of this host: flows of any address take packets to the entered ones only.
-    pub fn add_address(&mut self, address: IpAddr) -> Result<(), SteeringError> {
-        Ok(self.addresses.insert(flow::address_key(address), 0, 0)?)
+    /// Enters an address of this host, in a VLAN or (0) without a tag: flows of any address take packets to the entered
+    /// ones only, and so do those of one address where there are further [stations](Self::set_stations).
+    pub fn add_address(&mut self, address: IpAddr, vlan: u16) -> Result<(), SteeringError> {
+        let key = flow::place_key(address, vlan);
+        Ok(self.addresses.insert(key, 0, 0)?)
     }
 
     /// Takes an address out again. Returns whether it was there.
-    pub fn remove_address(&mut self, address: IpAddr) -> Result<bool, SteeringError> {
-        existed(self.addresses.remove(&flow::address_key(address)))
+    pub fn remove_address(&mut self, address: IpAddr, vlan: u16) -> Result<bool, SteeringError> {
+        existed(self.addresses.remove(&flow::place_key(address, vlan)))
     }
 
     /// Hands all frames, of whatever kind, to one stack (raw access), or goes by flow again.
@@ -259,6 +283,24 @@ impl Steering {
     /// Follows the interface's hardware address.
     pub fn set_station(&mut self, station: [u8; 6]) -> Result<(), SteeringError> {
         self.station = station;
+        self.store_settings()
+    }
+
+    /// The interfaces of this host that frames arriving here are for, beside this one itself: those upon it.
+    pub fn set_stations(&mut self, others: &BTreeSet<Station>) -> Result<(), SteeringError> {
+        // Groups have all zeros in each of the VLANs.
+        let groups = others.iter().map(|station| Station {
+            address: [0; 6],
+            vlan: station.vlan,
+        });
+        let wanted: BTreeSet<_> = others.iter().copied().chain(groups).collect();
+        for gone in self.stations_entered.difference(&wanted) {
+            existed(self.stations.remove(&gone.key()))?;
+        }
+        for new in wanted.difference(&self.stations_entered) {
+            self.stations.insert(new.key(), 0, 0)?;
+        }
+        self.stations_entered = wanted;
         self.store_settings()
     }
 
@@ -315,11 +357,14 @@ impl Steering {
     /// `struct settings` of the program.
     fn store_settings(&mut self) -> Result<(), SteeringError> {
         let everything_to = self.everything_to.map_or(0, |stack| stack + 1);
-        let mut settings = [0; 20];
+        let has_stations = u16::from(!self.stations_entered.is_empty());
+        let mut settings = [0; 24];
         settings[..4].copy_from_slice(&everything_to.to_ne_bytes());
         settings[4..10].copy_from_slice(&self.station);
+        settings[10..12].copy_from_slice(&has_stations.to_ne_bytes());
         settings[12..16].copy_from_slice(&self.salt);
-        settings[16..].copy_from_slice(&self.connections_count.to_ne_bytes());
+        settings[16..20].copy_from_slice(&self.connections_count.to_ne_bytes());
+        settings[20..].copy_from_slice(&self.vlan_flows.to_ne_bytes());
         Ok(self.settings.set(0, settings, 0)?)
     }
 }

@@ -70,6 +70,20 @@ fn what_has_no_native_mode_gets_the_generic_one() {
 
 #[test]
 #[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn drivers_that_take_tags_out_are_known() {
+    let cable = Cable::silent(1, 1500);
+    let ifindex = cable.near.ifindex("near0");
+    for (said, hidden) in [("off", false), ("on", true)] {
+        cable.near.run(&format!("ethtool -K near0 rxvlan {said}"));
+        let found = cable.near.inside(|| sidestep_steering::hides_tags(ifindex));
+        assert_eq!(found, Some(hidden));
+    }
+    let none = cable.near.inside(|| sidestep_steering::hides_tags(9999));
+    assert_eq!(none, None);
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
 fn no_interface_and_no_privilege_are_named() {
     let cable = Cable::silent(1, 1500);
     let nowhere = cable

@@ -6,8 +6,9 @@ use crate::internet::{self, checksum};
 use crate::xdp_ends::{End, one_at_a_time};
 use sidestep_nic::Port as _;
 use sidestep_nic::xdp::Options;
-use sidestep_steering::{Connection, Flow, Protocol, Steering, Wanted};
+use sidestep_steering::{Connection, Flow, Protocol, Station, Steering, Wanted};
 use sidestep_tests::netns::Cable;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// An error in the making: what a router says to `V4` or `V6` of a packet that came from there.
@@ -201,9 +202,17 @@ fn errors_about_a_flow_come_and_all_others_pass() {
         }
         assert!(!bench.comes(&error.frame([2, 0, 0, 0, 0, 7], &[])));
         assert!(!bench.comes(&error.frame(station, &[0x81, 0, 0, 5])));
-        bench.steering.add(&Flow { vlan: 5, ..flow }, 0).unwrap();
+        let address = station;
+        let tagged = Station { address, vlan: 5 };
+        bench.steering.set_stations(&[tagged].into()).unwrap();
+        let in_vlan = Flow {
+            vlan: Some(5),
+            ..flow
+        };
+        bench.steering.add(&in_vlan, 0).unwrap();
         assert!(bench.comes(&error.frame(station, &[0x81, 0, 0, 5])));
         assert!(!bench.comes(&error.frame(station, &[0x88, 0xa8, 0, 5])));
+        bench.steering.set_stations(&BTreeSet::new()).unwrap();
         assert!(bench.steering.remove(&flow, 0).unwrap());
         assert!(!bench.comes(&error.frame(station, &[])));
     }
@@ -254,7 +263,7 @@ fn errors_follow_groups_and_connections() {
     let mut bench = Bench::new(1500, &Options::default());
     let station = bench.ours.station;
     for (address, protocol) in CASES {
-        bench.steering.add_address(address).unwrap();
+        bench.steering.add_address(address, 0).unwrap();
         let flow = Flow::new(protocol, None, PORT);
         for stack in STACKS {
             bench.steering.add(&flow, stack).unwrap();

@@ -4,8 +4,9 @@ use crate::bench::{Bench, Build, PORT, V4, V6};
 use crate::xdp_ends::{End, one_at_a_time};
 use sidestep_nic::Port as _;
 use sidestep_nic::xdp::Options;
-use sidestep_steering::{Flow, Protocol, Steering, Wanted};
+use sidestep_steering::{Flow, Protocol, Station, Steering, Wanted};
 use sidestep_tests::netns::Cable;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -111,10 +112,12 @@ fn a_flow_is_of_one_vlan() {
     let _one = one_at_a_time();
     let mut bench = Bench::new(1500, &Options::default());
     let ours = bench.ours.clone();
+    let tagged = [7, 8].map(|vlan| in_vlan_of(&bench, vlan));
+    bench.steering.set_stations(&tagged.into()).unwrap();
     for address in [V4, V6] {
         let in_vlan = |vlan, tags: &[(u16, u16)]| {
             let flow = Flow {
-                vlan,
+                vlan: Some(vlan),
                 ..Flow::new(Protocol::Udp, Some(address), PORT)
             };
             let frame = Build {
@@ -145,6 +148,75 @@ fn a_flow_is_of_one_vlan() {
     }
 }
 
+/// The interface's own address in a VLAN.
+fn in_vlan_of(bench: &Bench, vlan: u16) -> Station {
+    let address = bench.ours.station;
+    Station { address, vlan }
+}
+
+#[test]
+#[ignore = "needs root, clang, ip, ethtool and sysctl"]
+fn stations_are_of_one_vlan_and_so_are_addresses() {
+    const MACVLAN: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
+    let _one = one_at_a_time();
+    let mut bench = Bench::new(1500, &Options::default());
+    for (to, flow_of) in [(V4, Some(V4)), (V4, None), (V6, Some(V6)), (V6, None)] {
+        let flow = Flow::new(Protocol::Udp, flow_of, PORT);
+        let ours = Build {
+            to,
+            ..bench.ours.clone()
+        };
+        let frame = |station, tags: &[u16]| {
+            let tags = tags.iter().map(|id| (0x8100, *id)).collect();
+            let ours = ours.clone();
+            Build {
+                station,
+                tags,
+                ..ours
+            }
+            .bytes()
+        };
+        let own = ours.station;
+        let group = if to.is_ipv4() { [0xff; 6] } else { [0x33; 6] };
+        bench.steering.add(&flow, 0).unwrap();
+        bench.steering.add_address(to, 0).unwrap();
+        assert!(bench.comes(&frame(own, &[])));
+        assert!(bench.comes(&frame(group, &[])));
+        assert!(!bench.comes(&frame(own, &[5])), "of a VLAN that is not here");
+        assert!(!bench.comes(&frame(group, &[5])));
+        assert!(!bench.comes(&frame(MACVLAN, &[])));
+        let beside = Station {
+            address: MACVLAN,
+            vlan: 0,
+        };
+        let others = [beside, in_vlan_of(&bench, 5), in_vlan_of(&bench, 6)];
+        bench.steering.set_stations(&others.into()).unwrap();
+        assert!(bench.comes(&frame(MACVLAN, &[])));
+        assert!(!bench.comes(&frame(MACVLAN, &[5])));
+        assert!(!bench.comes(&frame(own, &[5])), "its address is not in the VLAN");
+        bench.steering.add_address(to, 5).unwrap();
+        assert!(bench.comes(&frame(own, &[5])));
+        assert!(bench.comes(&frame(group, &[5])));
+        assert!(!bench.comes(&frame(own, &[6])));
+        assert!(!bench.comes(&frame(own, &[7])));
+        assert!(bench.steering.remove_address(to, 0).unwrap());
+        assert!(!bench.comes(&frame(own, &[])), "its address is only in the VLAN");
+        bench.steering.set_station([0xff; 6]).unwrap();
+        bench.steering.add_address(to, 0).unwrap();
+        assert!(!bench.comes(&frame(own, &[])), "no longer a station");
+        assert!(bench.comes(&frame(MACVLAN, &[])));
+        bench.steering.set_station(own).unwrap();
+        bench.steering.set_stations(&BTreeSet::new()).unwrap();
+        assert!(bench.comes(&frame(own, &[])));
+        assert!(!bench.comes(&frame(own, &[5])));
+        assert!(!bench.comes(&frame(MACVLAN, &[])));
+        for vlan in [0, 5] {
+            assert!(bench.steering.remove_address(to, vlan).unwrap());
+        }
+        assert!(bench.steering.remove(&flow, 0).unwrap());
+    }
+}
+
 #[test]
 #[ignore = "needs root, clang, ip, ethtool and sysctl"]
 fn a_flow_of_any_address_takes_those_of_this_host() {
@@ -159,15 +231,15 @@ fn a_flow_of_any_address_takes_those_of_this_host() {
             ..ours.clone()
         };
         assert!(!bench.comes(&frame.bytes()), "to be forwarded");
-        bench.steering.add_address(address).unwrap();
+        bench.steering.add_address(address, 0).unwrap();
         assert!(bench.comes(&frame.bytes()));
         let other_port = Build {
             port: 53,
             ..frame.clone()
         };
         assert!(!bench.comes(&other_port.bytes()));
-        assert!(bench.steering.remove_address(address).unwrap());
-        assert!(!bench.steering.remove_address(address).unwrap());
+        assert!(bench.steering.remove_address(address, 0).unwrap());
+        assert!(!bench.steering.remove_address(address, 0).unwrap());
         assert!(!bench.comes(&frame.bytes()));
     }
 }
@@ -179,7 +251,7 @@ fn a_flow_of_any_address_of_one_family_leaves_the_other_alone() {
     let mut bench = Bench::new(1500, &Options::default());
     let ours = bench.ours.clone();
     for address in [V4, V6] {
-        bench.steering.add_address(address).unwrap();
+        bench.steering.add_address(address, 0).unwrap();
     }
     let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     for any in any {

@@ -3,8 +3,8 @@
 use crate::bench::{Bench, Build, PORT, V4, V6};
 use crate::xdp_ends::one_at_a_time;
 use sidestep_nic::xdp::Options;
-use sidestep_steering::{Connection, Flow, Protocol};
-use std::collections::BTreeMap;
+use sidestep_steering::{Connection, Flow, Protocol, Station};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// Which of the stacks has a frame: the one whose socket, where no other has one, it comes to.
@@ -50,7 +50,7 @@ fn a_flow_is_shared_by_remote_end() {
     let _one = one_at_a_time();
     let mut bench = Bench::new(1500, &Options::default());
     for (address, any) in [(V4, false), (V4, true), (V6, false), (V6, true)] {
-        bench.steering.add_address(address).unwrap();
+        bench.steering.add_address(address, 0).unwrap();
         let flow = Flow::new(Protocol::Udp, (!any).then_some(address), PORT);
         for stack in STACKS {
             bench.steering.add(&flow, stack).unwrap();
@@ -179,8 +179,14 @@ fn connections_come_before_flows() {
                 ..connection
             };
             bench.steering.add_connection(&in_vlan, 2).unwrap();
+            let station = Station {
+                address: ours.station,
+                vlan: 5,
+            };
+            bench.steering.set_stations(&[station].into()).unwrap();
             assert_eq!(server(&mut bench, &stacks, &tagged.bytes()), Some(2));
             assert!(bench.steering.remove_connection(&in_vlan).unwrap());
+            bench.steering.set_stations(&BTreeSet::new()).unwrap();
             // It may change hands, and is the flow's when it is gone.
             bench.steering.add_connection(&connection, 3).unwrap();
             assert_eq!(server(&mut bench, &stacks, &frame), Some(3));

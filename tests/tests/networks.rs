@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use sidestep_tests::{Mode, Network, Process, Program, in_modes, pattern};
+use sidestep_tests::{Host, Mode, Network, Process, Program, in_modes, pattern, wait_until};
 
 const SHORT: Duration = Duration::from_secs(20);
 const PORT: u16 = 7000;
@@ -316,3 +316,101 @@ fn many_small_messages(mode: Mode) {
     network.assert_mode(&server);
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", many_small_messages: both, server_only, client_only);
+
+// What lies upon an interface. Made while the agents serve it, which follow.
+
+/// The two hosts, with the last byte of their addresses.
+fn hosts(network: &Network) -> [(&Host, u8); 2] {
+    [(&network.server, 1), (&network.client, 2)]
+}
+
+/// Macvlans `mac0` with addresses 10.9.7.1 and 10.9.7.2.
+fn add_macvlans(network: &Network) {
+    for (host, n) in hosts(network) {
+        let (netns, lower) = (&host.netns, host.interface);
+        netns.run(&format!(
+            "ip link add link {lower} name mac0 type macvlan mode bridge"
+        ));
+        netns.run(&format!("ip addr add 10.9.7.{n}/24 dev mac0"));
+        netns.run("ethtool -K mac0 tx off");
+        netns.run("ip link set mac0 up");
+    }
+}
+
+fn over_macvlans(mode: Mode) {
+    let network = Network::new(mode);
+    add_macvlans(&network);
+    let server = part_at(network.serving("python3"), "serve_epoll", "0.0.0.0").spawn();
+    network.server.wait_listening(PORT);
+    assert_all_right(part_at(network.asking("python3"), "ask", "10.9.7.1").args("2 20"));
+    let datagrams = part_at(network.asking("python3"), "ask_datagrams", "10.9.7.1");
+    assert_all_right(datagrams);
+    network.assert_mode(&server);
+    network.assert_udp_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", over_macvlans: both, server_only, client_only);
+
+fn over_bridges(mode: Mode) {
+    let network = Network::new(mode);
+    for (host, n) in hosts(&network) {
+        let (netns, port) = (&host.netns, host.interface);
+        netns.run("ip link add br0 type bridge");
+        netns.run(&format!("ip addr flush dev {port}"));
+        netns.run(&format!("ip link set {port} master br0"));
+        netns.run(&format!("ip addr add 10.9.0.{n}/24 dev br0"));
+        netns.run(&format!("ip addr add fd09::{n}/64 dev br0 nodad"));
+        netns.run("ethtool -K br0 tx off");
+        netns.run("ip link set br0 up");
+    }
+    // A kernel asks for no IPv6 neighbour before it has finished with its own address.
+    let asking = &network.client.netns;
+    let ping = format!("ping -6 -c 1 -W 1 {}", network.server.address6);
+    wait_until("an answer over the bridges", SHORT, || {
+        asking.try_run(&ping).status.success().then_some(())
+    });
+    let server = part_at(network.serving("python3"), "serve_epoll", "::").spawn();
+    network.server.wait_listening(PORT);
+    for host in [network.server.address, network.server.address6] {
+        assert_all_right(part_at(network.asking("python3"), "ask", host).args("2 20"));
+    }
+    network.assert_mode(&server);
+}
+in_modes!("needs root, ip, ethtool, sysctl, ping and python3", over_bridges: both, server_only, client_only);
+
+/// A connection goes on while hardware addresses and MTUs change under it.
+fn interfaces_that_change(mode: Mode) {
+    let network = Network::new(mode);
+    add_macvlans(&network);
+    let server = part_at(network.serving("python3"), "serve_blocking", "0.0.0.0").spawn();
+    network.server.wait_listening(PORT);
+    let client = part_at(network.asking_long("python3"), "bulk", "10.9.7.1");
+    let mut client = client.arg("500000").spawn();
+    network.wait_used(&server, &mut client);
+    let pause = || std::thread::sleep(Duration::from_millis(100));
+    for (change, mtu) in [1000, 1300, 1500].into_iter().enumerate() {
+        for (host, n) in hosts(&network) {
+            let mac = format!("02:00:00:00:0{n}:0{change}");
+            host.netns.run(&format!("ip link set mac0 address {mac}"));
+            host.netns
+                .run(&format!("ip link set {} mtu {mtu}", host.interface));
+            host.netns.run(&format!("ip link set mac0 mtu {mtu}"));
+        }
+        pause();
+        // Else the others learn of it when their kernels ask again.
+        for (host, n) in hosts(&network) {
+            host.netns.run("ip neigh flush dev mac0");
+            let other = format!("ping -c 1 -W 1 10.9.7.{}", 3 - n);
+            wait_until("an answer", SHORT, || {
+                host.netns.try_run(&other).status.success().then_some(())
+            });
+        }
+        if !client.is_running() {
+            assert!(change > 0, "it ended before the second change");
+            break;
+        }
+        pause();
+    }
+    let said = client.wait(Duration::from_secs(60)).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+}
+in_modes!("needs root, ip, ethtool, sysctl, ping and python3", interfaces_that_change: both, server_only);

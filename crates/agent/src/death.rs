@@ -45,11 +45,17 @@ impl Registry {
 
     /// Does what there is to do; what is in use now stays in the queue.
     pub(crate) fn run_jobs(&mut self) {
+        let mut busy: Vec<Job> = Vec::new();
         // A job may bring others; a bound, so that the event loop has its turn.
         for _ in 0..4 * self.jobs.len() + 16 {
             let Some(job) = self.jobs.pop_front() else {
-                return;
+                break;
             };
+            // What is done to a stack is done in order.
+            if busy.iter().any(|other| other.stack() == job.stack()) {
+                busy.push(job);
+                continue;
+            }
             let now = self.now();
             let done = match job {
                 Job::SlotDead { stack, slot, pid } => self.clear_slot(stack, slot, pid, now),
@@ -57,12 +63,23 @@ impl Registry {
                     Some(entry) => close_in(entry, wire, now),
                     None => Ok(()),
                 },
+                Job::Queue {
+                    stack,
+                    wire,
+                    change,
+                } => match self.stacks.get_mut(&stack) {
+                    Some(entry) => change.tell(entry, wire),
+                    None => Ok(()),
+                },
             };
             match done {
                 Ok(()) => {}
-                Err(Unavailable::Busy) => self.jobs.push_back(job),
+                Err(Unavailable::Busy) => busy.push(job),
                 Err(Unavailable::Retired) => self.on_retired(job.stack()),
             }
+        }
+        for job in busy.into_iter().rev() {
+            self.jobs.push_front(job);
         }
     }
 

@@ -8,10 +8,12 @@
 //! - `hop`: the cable of a stack that shares a queue.
 //! - `members`: a stack joins the networks, and leaves them.
 //! - `claims`: which ports are whose.
+//! - `carriers`: VLANs, bonds, bridges and macvlans upon interfaces.
 //! - `ways`: how packets of a stack reach a host.
 //! - `show`: what `ps` shows of it.
 //! - `follow`: what the kernel tells of changes.
 
+pub(crate) mod carriers;
 mod claims;
 mod follow;
 mod hop;
@@ -28,10 +30,9 @@ use interface::Interface;
 use members::Member;
 use rustix::event::epoll::{self, EventFlags};
 use sidestep_control::{StackId, namespace};
-use sidestep_netlink::{Cables, Config, Neighbours, Options, Routes};
+use sidestep_netlink::{Cables, Config, LinkKind, Neighbours, Options, Routes};
 use sidestep_shm::Nanos;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// All of it, of one network namespace: the agent's own.
@@ -47,6 +48,10 @@ pub(crate) struct Networks {
     cables: Cables,
     /// Where the far ends of cables are, once there is one.
     hidden: Option<Hidden>,
+    /// The identity of the network that the ports of a bond are, by the bond's index.
+    bonds: BTreeMap<u32, u64>,
+    /// Links upon interfaces that are left to the kernel, and why.
+    left: BTreeMap<u32, String>,
     /// Changes with the configuration; never 0.
     number: u64,
     /// When neighbours are asked for again.
@@ -68,30 +73,40 @@ impl Networks {
             neighbours: Neighbours::open().context("the kernel's neighbours")?,
             cables: Cables::open().context("the kernel's links")?,
             hidden: None,
+            bonds: BTreeMap::new(),
+            left: BTreeMap::new(),
             number: 1,
             refresh_at: Nanos::ZERO,
         };
         for link in links {
-            let found = networks.config.picture().link_named(&link.interface);
-            let found =
-                found.with_context(|| format!("there is no interface {}", link.interface))?;
-            let mut interface = Interface::attach(found, link)
-                .with_context(|| format!("interface {}", link.interface))?;
-            for address in networks.local_addresses() {
-                interface.steering.add_address(address)?;
-            }
-            networks.interfaces.push(interface);
+            networks.serve(link)?;
         }
         Ok(networks)
     }
 
-    /// Addresses of this host that others can send to.
-    fn local_addresses(&self) -> Vec<IpAddr> {
-        let addresses = self.config.picture().addresses();
-        addresses
-            .filter(|address| !address.tentative && !address.ip.is_loopback())
-            .map(|address| address.ip)
-            .collect()
+    /// Attaches to an interface, or to all ports of a bond.
+    fn serve(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
+        let picture = self.config.picture();
+        let name = &spec.interface;
+        let link = picture.link_named(name);
+        let link = link.with_context(|| format!("there is no interface {name}"))?;
+        let is_bond = matches!(link.kind, LinkKind::Bond { .. });
+        let found: Vec<_> = if is_bond {
+            picture.ports(link.index).collect()
+        } else {
+            vec![link]
+        };
+        anyhow::ensure!(!found.is_empty(), "bond {name} has no ports");
+        for link in found {
+            if self.interfaces.iter().any(|i| i.index == link.index) {
+                continue;
+            }
+            let mut interface = Interface::attach(link, spec)
+                .with_context(|| format!("interface {}", link.name))?;
+            interface.bond = is_bond.then(|| name.clone());
+            self.interfaces.push(interface);
+        }
+        Ok(())
     }
 }
 
@@ -103,7 +118,10 @@ impl Registry {
         }
         let networks = Networks::open(links, &self.epoll)?;
         for interface in &networks.interfaces {
-            let name = &interface.name;
+            let name = match &interface.bond {
+                Some(bond) => format!("{}, of bond {bond}", interface.name),
+                None => interface.name.clone(),
+            };
             match (&interface.fallback, interface.mode_name()) {
                 (Some(why), _) => self.log.aloud(format_args!(
                     "interface {name}: packet sockets, slower than AF_XDP, because {why}"
@@ -120,6 +138,7 @@ impl Registry {
         }
         self.directory.set_networks(networks.number);
         self.networks = Some(networks);
+        self.settle_networks();
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::log::Log;
 use crate::networks::Networks;
+use crate::networks::carriers::QueueChange;
 use crate::takeover::Takeover;
 use crate::wires::Wire;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -230,13 +231,24 @@ pub(crate) enum Job {
         /// Identity of the wire.
         wire: u64,
     },
+    /// Something about a queue of a network has changed.
+    Queue {
+        /// The stack that has it.
+        stack: StackId,
+        /// Index of its wire.
+        wire: u32,
+        /// What is different.
+        change: QueueChange,
+    },
 }
 
 impl Job {
     /// The stack that it is about.
     pub(crate) const fn stack(self) -> StackId {
         match self {
-            Self::SlotDead { stack, .. } | Self::CloseWire { stack, .. } => stack,
+            Self::SlotDead { stack, .. }
+            | Self::CloseWire { stack, .. }
+            | Self::Queue { stack, .. } => stack,
         }
     }
 }

@@ -32,6 +32,15 @@ pub struct Interface {
     pub fallback: Option<String>,
     /// Longest IP packet in bytes.
     pub mtu: u32,
+    /// The bond as whose port it is served, if it was named by that.
+    #[serde(default)]
+    pub bond: Option<String>,
+    /// Links upon it that are accelerated by it: VLANs, bonds, bridges, macvlans.
+    #[serde(default)]
+    pub upon: Vec<String>,
+    /// Links upon it that are not, and why.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// Frames that went to programs.
     pub steered: u64,
     /// Frames that were left to the kernel.

@@ -46,7 +46,8 @@ pub(crate) struct Agent {
     /// Log to standard error instead of to agent.log.
     #[arg(long)]
     foreground: bool,
-    /// Accelerate over this network interface too; may be given several times. xdp:NAME, and after commas `native` or
+    /// Accelerate over this network interface, and over what lies upon it (VLANs, bridges, macvlans), too; may be given
+    /// several times. A bond stands for its ports. xdp:NAME, and after commas `native` or
     /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`, and `queues=N`: a
     /// program gets N queues of its own, not all that are free. packet:NAME does without XDP, by packet sockets: slower,
     /// and works beside other XDP programs; xdp:NAME becomes that where there is no AF_XDP, and says so.
@@ -170,7 +171,8 @@ pub(crate) fn ensure_serving(exe: &Path, links: &[LinkSpec]) -> anyhow::Result<(
         let report = crate::ps::report(&mut client)?;
         for link in links {
             let name = &link.interface;
-            let served = report.interfaces.iter().any(|i| i.name == *name);
+            let mut served = report.interfaces.iter();
+            let served = served.any(|i| i.name == *name || i.bond.as_ref() == Some(name));
             anyhow::ensure!(
                 served,
                 "the agent that runs in {} does not serve {name}: end it with `sidestep agent stop`, and try again",

@@ -167,6 +167,17 @@ fn interfaces(report: &Report) -> String {
         if let Some(why) = &interface.fallback {
             text += &format!("{}: not by AF_XDP, because {why}\n", interface.name);
         }
+        if !interface.upon.is_empty() {
+            let _ = writeln!(
+                text,
+                "{} carries {}",
+                interface.name,
+                interface.upon.join(", ")
+            );
+        }
+        for why in &interface.left {
+            let _ = writeln!(text, "left to the kernel: {why}");
+        }
     }
     text
 }

@@ -275,6 +275,9 @@ pub enum Fault {
     /// The interface cannot be used; the agent's log says why.
     #[error("the interface cannot be used")]
     Interface,
+    /// The interface that leads there lies upon others in a way that is not accelerated; the agent's log says why.
+    #[error("the interface that leads there is not accelerated")]
+    Carrier,
     /// A process held the stack's lock for too long; try again.
     #[error("the other program is busy")]
     Busy,

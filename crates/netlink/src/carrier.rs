@@ -22,6 +22,26 @@ pub struct Carrier {
     pub mac: Mac,
 }
 
+/// A way down from a link to its carrier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descent {
+    /// Where it ends.
+    pub carrier: Carrier,
+    /// The links that it goes by, from the top, which is one of them, without those at the bottom.
+    pub by: Vec<u32>,
+}
+
+/// A link that receives frames that arrive at an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receiver {
+    /// The link's index: the interface's own, or that of one upon it.
+    pub link: u32,
+    /// The VLAN tag (IEEE 802.1Q) that its frames have at the interface.
+    pub vlan: Option<u16>,
+    /// The bond that they come by, if they do.
+    pub bond: Option<u32>,
+}
+
 /// Why there is no saying where frames of a link go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCarrier {
@@ -66,13 +86,33 @@ impl Picture {
     ///
     /// See [`NoCarrier`]; such traffic is the kernel's.
     pub fn carrier(&self, link: u32, neighbour: Option<Mac>) -> Result<Carrier, NoCarrier> {
+        self.descend(link, neighbour, |_| false)
+            .map(|descent| descent.carrier)
+    }
+
+    /// As [`carrier`](Self::carrier), no further down than to a link that `ends` it.
+    ///
+    /// # Errors
+    ///
+    /// See [`NoCarrier`]; such traffic is the kernel's.
+    pub fn descend(
+        &self,
+        link: u32,
+        neighbour: Option<Mac>,
+        ends: impl Fn(u32) -> bool,
+    ) -> Result<Descent, NoCarrier> {
         let top = self.link(link).ok_or(NoCarrier::NoSuchLink(link))?;
         let mut at = top;
         let mut vlan = None;
+        let mut by = Vec::new();
         for _ in 0..DEPTH_MAX {
+            if ends(at.index) {
+                let carrier = carried(top, at, vec![at.index], vlan)?;
+                return Ok(Descent { carrier, by });
+            }
             let next = match &at.kind {
                 LinkKind::Loopback => return Err(NoCarrier::Loopback),
-                LinkKind::Macvlan { lower } => lower.ok_or(NoCarrier::Elsewhere(at.index))?,
+                LinkKind::Macvlan { lower, .. } => lower.ok_or(NoCarrier::Elsewhere(at.index))?,
                 LinkKind::Vlan {
                     id,
                     service_tag,
@@ -86,7 +126,9 @@ impl Picture {
                 LinkKind::Bond { mode, active } => match mode {
                     BondMode::ActiveBackup => active.ok_or(NoCarrier::NoPort(at.index))?,
                     BondMode::Lacp | BondMode::Balance => {
-                        return self.shared_out(top, at, vlan);
+                        by.push(at.index);
+                        let carrier = self.shared_out(top, at, vlan)?;
+                        return Ok(Descent { carrier, by });
                     }
                     BondMode::Other => return Err(NoCarrier::BondMode(at.index)),
                 },
@@ -99,12 +141,46 @@ impl Picture {
                     .and_then(|station| self.port_of(at.index, station))
                     .ok_or(NoCarrier::NoSuchStation(at.index))?,
                 LinkKind::Ethernet | LinkKind::Veth { .. } | LinkKind::Other(_) => {
-                    return carried(top, at, vec![at.index], vlan);
+                    let carrier = carried(top, at, vec![at.index], vlan)?;
+                    return Ok(Descent { carrier, by });
                 }
             };
+            by.push(at.index);
             at = self.link(next).ok_or(NoCarrier::NoSuchLink(next))?;
         }
         Err(NoCarrier::TooDeep(link))
+    }
+
+    /// The links that receive frames which arrive at `bottom`, those that are switched on: the interface itself, if no
+    /// bond or bridge takes what it receives, and what lies upon it, no further up than below a link that `ends` it.
+    pub fn receivers(&self, bottom: u32, ends: impl Fn(u32) -> bool) -> Vec<Receiver> {
+        let mut found = Vec::new();
+        let first = Receiver {
+            link: bottom,
+            vlan: None,
+            bond: None,
+        };
+        let mut next = vec![(first, 0)];
+        while let Some((at, depth)) = next.pop() {
+            let Some(link) = self.link(at.link) else {
+                continue;
+            };
+            let is_end = at.link != bottom && ends(at.link);
+            if is_end || !link.up || depth > DEPTH_MAX {
+                continue;
+            }
+            let upon = self.links().filter_map(|link| at.received_by(link));
+            next.extend(upon.map(|receiver| (receiver, depth + 1)));
+            let master = link.master.and_then(|master| self.link(master));
+            let takes =
+                |kind: &LinkKind| matches!(kind, LinkKind::Bond { .. } | LinkKind::Bridge { .. });
+            match master.filter(|master| takes(&master.kind)) {
+                None => found.push(at),
+                Some(master) => next.extend(at.taken_by(link, master).map(|r| (r, depth + 1))),
+            }
+        }
+        found.sort();
+        found
     }
 
     /// By all ports of a bond on which it sends. Ports of bonds are interfaces at the bottom: bonds of bonds, or of
@@ -119,6 +195,47 @@ impl Picture {
             return Err(NoCarrier::NoPort(bond.index));
         }
         carried(top, bond, working, vlan)
+    }
+}
+
+impl Receiver {
+    /// What lies upon this link, as far as it has its frames.
+    fn received_by(&self, link: &Link) -> Option<Self> {
+        let vlan = match &link.kind {
+            LinkKind::Macvlan { lower, .. } if *lower == Some(self.link) => self.vlan,
+            LinkKind::Vlan {
+                id,
+                service_tag: false,
+                lower,
+            } if *lower == Some(self.link) && self.vlan.is_none() => Some(*id),
+            _ => return None,
+        };
+        Some(Self {
+            link: link.index,
+            vlan,
+            ..*self
+        })
+    }
+
+    /// The bond or bridge of which this link is a port, if it takes frames from it.
+    fn taken_by(&self, port: &Link, master: &Link) -> Option<Self> {
+        let (takes, bond) = match &master.kind {
+            LinkKind::Bond { mode, active } => {
+                let takes = match mode {
+                    BondMode::ActiveBackup => *active == Some(port.index),
+                    BondMode::Lacp | BondMode::Balance => port.active_port,
+                    BondMode::Other => false,
+                };
+                (takes, Some(master.index))
+            }
+            LinkKind::Bridge { vlan_filtering } => (!vlan_filtering, self.bond),
+            _ => (false, None),
+        };
+        takes.then_some(Self {
+            link: master.index,
+            bond,
+            ..*self
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`Config`] | a [`Picture`] of links, addresses and neighbours that follows the kernel's notifications, each told as a [`Change`] |
 //! | [`Picture::carrier`] | which interface at the bottom carries the frames of a link, and with which VLAN tag |
+//! | [`Picture::receivers`] | which links receive the frames that arrive at an interface |
 //! | [`Routes`] | looks up one route, by asking the kernel for its own decision |
 //! | [`Neighbours`] | makes the kernel resolve a neighbour, and tells it that one answers |
 //! | [`Cables`] | lays virtual cables, the one thing that is changed here |
@@ -52,7 +53,7 @@ mod socket;
 
 pub use address::{Address, Scope};
 pub use cables::Cables;
-pub use carrier::{Carrier, NoCarrier};
+pub use carrier::{Carrier, Descent, NoCarrier, Receiver};
 pub use change::Change;
 pub use config::{Config, Options};
 pub use error::Error;

@@ -6,8 +6,8 @@ mod tests;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     BondMode as Mode, BondPortState, InfoBond, InfoBondPort, InfoBridge, InfoData, InfoKind,
-    InfoPortData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    VlanProtocol,
+    InfoMacVlan, InfoMacVtap, InfoPortData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol,
 };
 use sidestep_wire::Mac;
 
@@ -77,6 +77,8 @@ pub enum LinkKind {
     Macvlan {
         /// The interface that carries its frames.
         lower: Option<u32>,
+        /// It and others of its interface reach each other in this host (mode bridge).
+        bridge: bool,
     },
     /// Anything else, by the kernel's name for it.
     Other(String),
@@ -159,13 +161,24 @@ fn kind(info: &[LinkInfo], lower: Option<u32>) -> LinkKind {
         (Some(InfoKind::Veth), _) => LinkKind::Veth {
             peer: lower.filter(|peer| *peer != 0),
         },
-        (Some(InfoKind::MacVlan | InfoKind::MacVtap), _) => LinkKind::Macvlan { lower },
+        (Some(InfoKind::MacVlan | InfoKind::MacVtap), data) => LinkKind::Macvlan {
+            lower,
+            bridge: bridges(data),
+        },
         (Some(InfoKind::Vlan), Some(InfoData::Vlan(said))) => vlan(said, lower),
         (Some(InfoKind::Bond), Some(InfoData::Bond(said))) => bond(said),
         (Some(InfoKind::Bridge), Some(InfoData::Bridge(said))) => LinkKind::Bridge {
             vlan_filtering: said.contains(&InfoBridge::VlanFiltering(true)),
         },
         (Some(other), _) => LinkKind::Other(other.to_string()),
+    }
+}
+
+fn bridges(said: Option<&InfoData>) -> bool {
+    match said {
+        Some(InfoData::MacVlan(said)) => said.contains(&InfoMacVlan::Mode(MacVlanMode::Bridge)),
+        Some(InfoData::MacVtap(said)) => said.contains(&InfoMacVtap::Mode(MacVlanMode::Bridge)),
+        _ => false,
     }
 }
 

@@ -8,6 +8,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as State,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use sidestep_wire::Mac;
 use std::net::IpAddr;
 
 /// A socket to ask the kernel about neighbours with. Asking and confirming need CAP_NET_ADMIN.
@@ -64,6 +65,29 @@ impl Neighbours {
         self.requests
             .ask(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)?;
         self.lookup(link, ip)
+    }
+
+    /// Whether a station is of this host, or of a container in it: it is another hardware address that interface `link`
+    /// takes frames for, as that of a macvlan.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not answer within a second.
+    pub fn is_own(&mut self, link: u32, station: Mac) -> Result<bool, Error> {
+        let mut all = NeighbourMessage::default();
+        all.header.family = AddressFamily::Bridge;
+        all.header.ifindex = link;
+        let dump = self
+            .requests
+            .dump(&RouteNetlinkMessage::GetNeighbour(all))?;
+        let station = NeighbourAttribute::LinkLayerAddress(station.0.to_vec());
+        Ok(dump.entries.iter().any(|entry| match entry {
+            RouteNetlinkMessage::NewNeighbour(said) => {
+                let itself = said.header.flags.contains(NeighbourFlags::Own);
+                itself && said.header.ifindex == link && said.attributes.contains(&station)
+            }
+            _ => false,
+        }))
     }
 
     /// Tells the kernel that this neighbour answers, as our connections to it see, so that it need not ask itself

@@ -131,6 +131,7 @@ impl Session {
         });
         let found = asked.map_err(|error| match error {
             ClientError::Refused(Fault::NoNetwork | Fault::OtherNamespace) => Handover::NoNetwork,
+            ClientError::Refused(Fault::Carrier) => Handover::NoCarrier,
             ClientError::Refused(_) => Handover::NoQueue,
             _ => Handover::NoAgent,
         });

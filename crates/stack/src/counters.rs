@@ -105,11 +105,13 @@ pub enum Handover {
     NoNetwork,
     /// Every queue of the interface is another program's, or could not be opened.
     NoQueue,
+    /// The interface that leads to the destination lies upon others in a way that is not accelerated.
+    NoCarrier,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -124,6 +126,7 @@ impl Handover {
         Self::KernelPeer,
         Self::NoNetwork,
         Self::NoQueue,
+        Self::NoCarrier,
     ];
 
     /// The reason as a sentence for people.
@@ -140,6 +143,9 @@ impl Handover {
             Self::KernelPeer => "the peer came by the kernel",
             Self::NoNetwork => "no accelerated interface leads to the destination",
             Self::NoQueue => "the program has no queue of the interface (the agent's log says why)",
+            Self::NoCarrier => {
+                "the VLAN, bond, bridge or macvlan that leads to the destination is not accelerated (the agent's log says why)"
+            }
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

@@ -169,6 +169,14 @@ impl Hop {
             && self.group == key.group
     }
 
+    /// Whether it is in use, from that station of ours on that network.
+    fn is_at(&self, group: u8, station: Mac, vlan: u16) -> bool {
+        self.state() != HopState::Free
+            && self.group == group
+            && self.src == station
+            && self.vlan == vlan
+    }
+
     /// Whether another may have the place.
     fn may_go(&self, now: Nanos) -> bool {
         let worthless = self.is_learned() || self.state() == HopState::Failed;
@@ -290,6 +298,55 @@ impl Stack<'_> {
             }
         }
     }
+
+    /// Our hardware address on the network of a wire is another one, in a VLAN (0: without a tag).
+    pub fn set_station(&mut self, wire: u32, vlan: u16, (from, to): (Mac, Mac)) {
+        let group = self.core.group(wire);
+        if group == 0 {
+            return;
+        }
+        for place in 0..self.core.own_stations.len() {
+            if vlan == 0
+                && self.core.networks[place] == group
+                && self.core.own_stations[place] == from
+            {
+                self.core.own_stations[place] = to;
+            }
+        }
+        for hop in &mut *self.core.hops {
+            if hop.is_at(group, from, vlan) {
+                hop.src = to;
+            }
+        }
+        for index in 0..self.core.header.sockets.fresh() {
+            let hop = self.core.at(index).hop;
+            if self.core.is_hop_at(hop, group, to, vlan) {
+                self.core.at(index).template.forget();
+            }
+        }
+    }
+
+    /// We have no such station any more on the network of a wire, as when a VLAN interface is deleted: connections from
+    /// there end, and peers are told.
+    pub fn lose_station(&mut self, wire: u32, vlan: u16, station: Mac) {
+        let group = self.core.group(wire);
+        if group == 0 {
+            return;
+        }
+        for index in 0..self.core.header.sockets.fresh() {
+            let s = self.core.at(index);
+            let (hop, wire, kind) = (s.hop, s.wire, s.kind());
+            if kind == Kind::Stream && self.core.is_hop_at(hop, group, station, vlan) {
+                self.core.on_network_lost(index);
+                self.flush_wire(wire);
+            }
+        }
+        for hop in &mut *self.core.hops {
+            if hop.is_at(group, station, vlan) {
+                hop.state = HopState::Free as u8;
+            }
+        }
+    }
 }
 
 /// What others know a hop by.
@@ -311,9 +368,9 @@ impl Core<'_> {
     }
 
     fn probes(&self, key: &Key) -> impl Iterator<Item = usize> + use<> {
-        let [a, b, c, d, e, f] = key.station.0;
+        // Without our station, which may change.
         let mut ours = Address([0; 16]);
-        ours.0[..9].copy_from_slice(&[a, b, c, d, e, f, 0, 0, key.group]);
+        ours.0[0] = key.group;
         let remote = crate::Endpoint::new(key.address, 0);
         let home = self.flow_hash(&crate::Endpoint::new(ours, key.vlan), &remote) as usize;
         (0..PROBES_MAX).map(move |step| (home + step) % HOPS_MAX)
@@ -388,6 +445,12 @@ impl Core<'_> {
             src: hop.src,
             vlan: hop.vlan,
         })
+    }
+
+    /// Whether the hop of that name is from that station of ours on that network.
+    fn is_hop_at(&self, hop: u32, group: u8, station: Mac, vlan: u16) -> bool {
+        let place = self.place_of(hop);
+        place.is_some_and(|place| self.hops[place].is_at(group, station, vlan))
     }
 
     /// The VLAN of what leaves by a hop.

@@ -2,6 +2,7 @@
 //! of them: a connection may receive over any, and goes on over another when its own is closed.
 
 use crate::memory::{Core, Stack};
+use crate::socket::Kind;
 use crate::wires::WireKind;
 use crate::{Error, Result};
 use sidestep_nic::any;
@@ -47,6 +48,54 @@ impl Stack<'_> {
         self.open_wires()
             .filter(move |wire| wire.kind == WireKind::Network { network })
             .map(|wire| wire.index)
+    }
+
+    /// What left by one queue of a network leaves by another from now on, as when a bond fails over to its next port.
+    pub fn move_wire(&mut self, from: u32, to: u32) {
+        if from == to || !self.core.is_same_network(from, to) {
+            return;
+        }
+        for socket in 0..self.core.header.sockets.fresh() {
+            let s = self.core.at(socket);
+            if s.wire == from && matches!(s.kind(), Kind::Stream | Kind::Datagram) {
+                self.core.move_socket(socket, to);
+            }
+        }
+        self.core.move_routes(from, Some(to));
+        self.flush_wire(to);
+    }
+
+    /// A queue is of another network from now on. What goes over it stays with its old network, over another queue of that;
+    /// if there is none, it ends.
+    pub fn set_network(&mut self, wire: u32, network: u64) -> Result<()> {
+        let kind = self.open_wires().find(|w| w.index == wire);
+        match kind.map(|wire| wire.kind) {
+            Some(WireKind::Network { network: old }) if old != network => {}
+            _ => return Ok(()),
+        }
+        let group = self.group_of(network)?;
+        self.reset_over_network(wire);
+        self.empty_wire(wire);
+        self.wires[wire as usize].network = network;
+        self.core.networks[wire as usize] = group;
+        Ok(())
+    }
+
+    /// The longest IP packet in bytes that a queue carries is another one: connections adapt their segments to it.
+    pub fn set_network_mtu(&mut self, wire: u32, mtu: u32) {
+        let Some(known) = self.core.mtus.get_mut(wire as usize) else {
+            return;
+        };
+        if core::mem::replace(known, mtu) == mtu {
+            return;
+        }
+        for socket in 0..self.core.header.sockets.fresh() {
+            let s = self.core.at(socket);
+            if s.wire == wire && s.kind() == Kind::Stream {
+                let limit = self.core.path_mss(socket);
+                self.core.at(socket).tcb.set_path_mss(limit);
+            }
+        }
     }
 
     /// The number of a network in this stack: that of its other queues, or one that no network has.

@@ -89,13 +89,19 @@ impl Core<'_> {
         self.flow_hash(&nobody, &Endpoint::new(*remote, 0)) as usize % PATHS
     }
 
-    /// The payload of segments on the path of a connection, where it is known to carry less than the link; else 0.
+    /// The payload of segments on the path of a connection, where it is known to carry less than the link; else 0. The link
+    /// may carry less now than when the connection began.
     pub(crate) fn path_mss(&self, index: u32) -> u16 {
         let s = &self.sockets[index as usize];
-        match self.path_mtu(&s.remote.addr) {
-            0 => 0,
-            _ if s.hop == NONE => 0,
-            mtu => mss(&s.remote.addr, mtu as usize),
+        if s.hop == NONE {
+            return 0;
+        }
+        let remote = &s.remote.addr;
+        let link = shorter(self.packet_bytes_max(s.wire, self.vlan(s.hop)), s.mtu);
+        match (mss(remote, link), self.path_mtu(remote)) {
+            (link, 0) if link >= s.tcb.offered_mss() => 0,
+            (link, 0) => link,
+            (link, mtu) => link.min(mss(remote, mtu as usize)),
         }
     }
 }

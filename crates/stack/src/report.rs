@@ -45,6 +45,8 @@ pub struct SocketReport {
     pub remote: Endpoint,
     /// The wire it uses.
     pub wire: Option<u32>,
+    /// The VLAN that its frames are sent in, 0 for none.
+    pub vlan: u16,
     /// Slots that hold it, one bit each.
     pub holders: u64,
     /// Bytes received and not read; connections to accept for a listener.
@@ -103,6 +105,7 @@ impl Stack<'_> {
     }
 
     fn socket_report(&mut self, index: u32) -> Option<SocketReport> {
+        let vlan = self.core.vlan(self.core.sockets[index as usize].hop);
         let s = self.core.at(index);
         let (state, rcv_queue, snd_queue) = match s.kind() {
             Kind::Free => return None,
@@ -117,6 +120,7 @@ impl Stack<'_> {
             local: s.local,
             remote: s.remote,
             wire: (s.wire != sidestep_shm::NONE).then_some(s.wire),
+            vlan,
             holders: s.holders,
             rcv_queue,
             snd_queue,

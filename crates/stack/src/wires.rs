@@ -240,7 +240,7 @@ impl Stack<'_> {
     }
 
     /// Where this is the last queue of a network, ends connections over it, and tells peers: they would not learn of it.
-    fn reset_over_network(&mut self, index: u32) {
+    pub(crate) fn reset_over_network(&mut self, index: u32) {
         let group = self.core.networks.get(index as usize).copied();
         let Some(group) = group.filter(|group| *group != 0) else {
             return;
@@ -264,6 +264,13 @@ impl Stack<'_> {
         };
         wire.state = WireState::Free as u32;
         self.core.header.wire_changes = self.core.header.wire_changes.wrapping_add(1);
+        self.empty_wire(index);
+        // Threads that sleep look at the wires anew.
+        self.core.wake = u64::MAX;
+    }
+
+    /// A wire is no queue of its network any more: sockets go on over another queue, if there is one.
+    pub(crate) fn empty_wire(&mut self, index: u32) {
         let group = core::mem::take(&mut self.core.networks[index as usize]);
         let other = self.core.queue_of(group);
         for socket in 0..self.core.header.sockets.fresh() {
@@ -285,8 +292,6 @@ impl Stack<'_> {
             None if group != 0 => self.core.forget_hops_of(group),
             None => {}
         }
-        // Threads that sleep look at the wires anew.
-        self.core.wake = u64::MAX;
     }
 
     /// Keeps this process's attachment of a wire, as it is in its `generation`.
@@ -560,7 +565,7 @@ impl Core<'_> {
     }
 
     /// The network by which a connection goes will be gone after what is sent now.
-    fn on_network_lost(&mut self, index: u32) {
+    pub(crate) fn on_network_lost(&mut self, index: u32) {
         let now = self.now();
         let events = self.sockets[index as usize].tcb.on_network_lost(&mut Env {
             now,

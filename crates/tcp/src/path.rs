@@ -38,6 +38,11 @@ impl Tcb {
         self.path_mss
     }
 
+    /// The longest segment, without options, that was offered to the peer: what the link carried as the connection began.
+    pub const fn offered_mss(&self) -> u16 {
+        self.adv_mss
+    }
+
     /// What was known of the path is out of date: segments as long as both ends allow, or as `mss` says if that is not 0.
     pub fn set_path_mss(&mut self, mss: u16) {
         self.path_mss = mss;

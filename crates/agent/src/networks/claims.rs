@@ -212,7 +212,10 @@ impl Registry {
                 let (local, remote) = (s.local, s.remote);
                 let local = SocketAddr::new(local.addr.ip(), local.port);
                 let remote = SocketAddr::new(remote.addr.ip(), remote.port);
-                Connection::new(Protocol::Tcp, local, remote)
+                Connection {
+                    vlan: s.vlan,
+                    ..Connection::new(Protocol::Tcp, local, remote)
+                }
             })
         };
         let serves = |s: &SocketReport, flow: &Flow| uses(s, flow) && connection(s).is_none();

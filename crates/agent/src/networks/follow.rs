@@ -28,17 +28,24 @@ impl Registry {
             networks.number += 1;
             self.directory.set_networks(networks.number);
         }
+        let mut settle = false;
         for change in changes {
+            settle |= !is_of_neighbour(&change) && change != Change::RoutesChanged;
             match change {
                 Change::NeighbourChanged(neighbour) => self.on_neighbour(&neighbour),
                 Change::AddressAdded(address) | Change::AddressChanged(address) => {
                     self.on_address(address.ip, !address.tentative);
                 }
-                Change::AddressRemoved(address) => self.on_address(address.ip, false),
-                Change::LinkChanged(index) => self.on_link(index),
                 Change::LinkGone { index, name } => self.on_link_gone(index, &name),
-                Change::NeighbourGone(_) | Change::StationMoved { .. } | Change::RoutesChanged => {}
+                Change::AddressRemoved(_)
+                | Change::LinkChanged(_)
+                | Change::NeighbourGone(_)
+                | Change::StationMoved { .. }
+                | Change::RoutesChanged => {}
             }
+        }
+        if settle {
+            self.settle_networks();
         }
     }
 
@@ -53,16 +60,17 @@ impl Registry {
             networks, stacks, ..
         } = self;
         let Some(networks) = networks else { return };
-        let interfaces = networks.interfaces.iter();
-        for interface in interfaces.filter(|interface| interface.index == neighbour.link) {
+        for interface in &networks.interfaces {
+            let upon = interface.upon.iter().find(|u| u.link == neighbour.link);
+            let Some(upon) = upon else { continue };
             for queue in &interface.queues {
                 let Some(entry) = stacks.get_mut(&queue.stack) else {
                     continue;
                 };
                 let at = NextHop {
                     wire: queue.wire,
-                    station: interface.station,
-                    vlan: 0,
+                    station: upon.station,
+                    vlan: upon.vlan,
                     neighbour: Address::from(neighbour.ip),
                 };
                 // A stack that is busy for long asks again when its segments are not answered.
@@ -74,14 +82,19 @@ impl Registry {
     /// Has the kernel ask those neighbours that stacks send to whether they are still there: it sees nothing of what they
     /// answer. What it finds out it tells.
     pub(crate) fn refresh_neighbours(&mut self, now: Nanos) {
-        let Self {
-            networks, stacks, ..
-        } = self;
-        let Some(networks) = networks else { return };
+        let Some(networks) = &mut self.networks else {
+            return;
+        };
         if now < networks.refresh_at {
             return;
         }
         networks.refresh_at = now + REFRESH;
+        // The kernel does not tell when a driver begins to leave tags in frames.
+        self.settle_networks();
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks else { return };
         let mut asked = BTreeSet::new();
         for interface in &networks.interfaces {
             for queue in &interface.queues {
@@ -91,8 +104,9 @@ impl Registry {
                 let hops = entry.with(|stack| stack.followed_hops().collect::<Vec<_>>());
                 for hop in hops.unwrap_or_default() {
                     let neighbour = hop.neighbour.ip();
-                    if hop.wire == queue.wire && asked.insert((interface.index, neighbour)) {
-                        let _ = networks.neighbours.resolve(interface.index, neighbour);
+                    let link = networks.link_from(interface, hop.station, hop.vlan);
+                    if hop.wire == queue.wire && asked.insert((link, neighbour)) {
+                        let _ = networks.neighbours.resolve(link, neighbour);
                     }
                 }
             }
@@ -106,36 +120,8 @@ impl Registry {
         if ip.is_loopback() {
             return;
         }
-        // Another link may have the same one.
-        let usable = usable || networks.config.picture().is_local(ip);
-        for interface in &mut networks.interfaces {
-            let _ = if usable {
-                interface.steering.add_address(ip).map(|()| true)
-            } else {
-                interface.steering.remove_address(ip)
-            };
-        }
         if usable {
             let _ = self.directory.add_address(networks.netns, ip.into());
-        }
-    }
-
-    fn on_link(&mut self, index: u32) {
-        let Some(networks) = &mut self.networks else {
-            return;
-        };
-        let Some(link) = networks.config.picture().link(index) else {
-            return;
-        };
-        let mut interfaces = networks.interfaces.iter_mut();
-        let Some(interface) = interfaces.find(|interface| interface.index == index) else {
-            return;
-        };
-        interface.name.clone_from(&link.name);
-        interface.mtu = link.mtu;
-        if let Some(mac) = link.mac.filter(|mac| *mac != interface.station) {
-            interface.station = mac;
-            let _ = interface.steering.set_station(mac.0);
         }
     }
 

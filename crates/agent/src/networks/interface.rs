@@ -1,6 +1,7 @@
 //! One interface: the program that steers its frames, and the sockets of stacks: of AF_XDP on its queues, or at the far
 //! ends of cables, there packet sockets where AF_XDP is not to be had.
 
+use super::carriers::Upon;
 use super::hop::Hop;
 use crate::lifetime::LinkSpec;
 use anyhow::Context;
@@ -14,6 +15,7 @@ use sidestep_wire::Mac;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +34,23 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     pub(crate) index: u32,
     pub(crate) station: Mac,
+    /// Its longest IP packet.
     pub(crate) mtu: u32,
+    /// The longest one of it and of all that lies upon it and has addresses.
+    pub(crate) packet_bytes: u32,
+    /// The bond as whose port it was named.
+    pub(crate) bond: Option<String>,
+    /// What its frames are for: itself, and what lies upon it.
+    pub(crate) upon: Vec<Upon>,
+    /// Addresses in VLANs that the steering program has.
+    pub(super) addresses: BTreeSet<(IpAddr, u16)>,
+    /// Frames may be sent by it: it is no port of a bond that sends by another.
+    pub(super) sends: bool,
     /// A virtual cable: what comes by it was never on a wire.
     pub(crate) is_virtual: bool,
-    /// Identity in stacks.
+    /// Identity in stacks: its own, or that of the bond whose port it is.
     pub(crate) network: u64,
+    pub(super) own_network: u64,
     pub(crate) steering: Steering,
     /// Why it is served by packet sockets, where AF_XDP was asked for.
     pub(crate) fallback: Option<String>,
@@ -144,15 +158,22 @@ impl Interface {
         let station = link.mac.filter(|_| link.ethernet);
         let station = station.context("it has no Ethernet frames")?;
         let (steering, fallback) = attach(link.index, station, spec)?;
+        let network = crate::wires::random().context("random numbers")?;
         Ok(Self {
             name: link.name.clone(),
             index: link.index,
             station,
             mtu: link.mtu,
+            packet_bytes: link.mtu,
+            bond: None,
+            upon: Vec::new(),
+            addresses: BTreeSet::new(),
+            sends: true,
             // What the kernel merged for packet sockets, it has verified, and left without a checksum.
             is_virtual: matches!(link.kind, LinkKind::Veth { .. })
                 || steering.mode() == Mode::TrafficControl,
-            network: crate::wires::random().context("random numbers")?,
+            network,
+            own_network: network,
             is_second_choice: spec.mode == Wanted::Auto && steering.mode() == Mode::Generic,
             steering,
             fallback,
@@ -170,6 +191,11 @@ impl Interface {
             Mode::Generic => "generic",
             Mode::TrafficControl => "packet",
         }
+    }
+
+    /// Whether it is served by packet sockets.
+    pub(crate) const fn is_packet(&self) -> bool {
+        matches!(self.steering.mode(), Mode::TrafficControl)
     }
 
     /// How sockets of this interface are to be.

@@ -112,7 +112,7 @@ impl Registry {
             id: wire_id,
             network: interface.network,
             station: interface.station,
-            mtu: interface.mtu,
+            mtu: interface.packet_bytes,
             unfinished_checksums: interface.is_virtual,
             port: opened.state,
         };

@@ -1,6 +1,6 @@
 //! What `ps` shows of interfaces.
 
-use super::interface::Queue;
+use super::interface::{Interface, Queue};
 use crate::registry::Registry;
 use crate::report;
 
@@ -15,13 +15,33 @@ impl Registry {
                     name: interface.name.clone(),
                     mode: interface.mode_name().to_owned(),
                     fallback: interface.fallback.clone(),
-                    mtu: interface.mtu,
+                    mtu: interface.packet_bytes,
+                    bond: interface.bond.clone(),
+                    upon: self.names_upon(interface),
+                    left: self.left_of(interface),
                     steered: counters.redirected,
                     passed: counters.passed,
                     queues: interface.queues.iter().map(queue).collect(),
                 }
             })
             .collect()
+    }
+
+    fn names_upon(&self, interface: &Interface) -> Vec<String> {
+        let others = interface.upon.iter().filter(|u| u.link != interface.index);
+        others.map(|upon| self.link_name(upon.link)).collect()
+    }
+
+    fn left_of(&self, interface: &Interface) -> Vec<String> {
+        let networks = self.networks.iter();
+        let left = networks.flat_map(|n| n.left_by(interface));
+        left.map(str::to_owned).collect()
+    }
+
+    fn link_name(&self, link: u32) -> String {
+        let picture = self.networks.as_ref().map(|n| n.config.picture());
+        let link = picture.and_then(|picture| picture.link(link));
+        link.map(|link| link.name.clone()).unwrap_or_default()
     }
 
     /// The queues of all interfaces, by identity of the wire.

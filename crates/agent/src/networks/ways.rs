@@ -1,11 +1,21 @@
 //! How packets of a stack reach a host: the kernel's route, by one of our interfaces, to the next station.
 
+use super::Networks;
 use crate::registry::Registry;
 use sidestep_control::{Fault, NetworkWay, StackId};
-use sidestep_netlink::{Flow, NeighbourState, Query, RouteKind};
+use sidestep_netlink::{
+    Carrier, Descent, Flow, LinkKind, NeighbourState, NoCarrier, Query, RouteKind,
+};
 use sidestep_stack::{HopState, NextHop};
-use sidestep_wire::{Address, Endpoint};
+use sidestep_wire::{Address, Endpoint, Mac};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long a bridge's or macvlan's neighbour is waited for: the way depends on where it is, and on a local network it
+/// answers within a fraction of that.
+const TRIES: u32 = 50;
+const TRY_AGAIN: Duration = Duration::from_micros(200);
 
 impl Registry {
     /// The way of packets to `remote`. Refused where the kernel is to carry them.
@@ -38,23 +48,13 @@ impl Registry {
             _ => return Err(Fault::NoNetwork),
         };
         let neighbour = route.gateway.unwrap_or(query.destination);
+        let carrier = self.carrier_of(route.link, neighbour)?;
+        let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
+        let at = networks.port_for(route.link, &carrier, neighbour)?;
         let picture = networks.config.picture();
-        let known = picture.neighbour(route.link, neighbour);
-        let carrier = picture
-            .carrier(route.link, known.and_then(|n| n.mac))
-            .map_err(|_| Fault::NoNetwork)?;
-        let interface = networks
-            .interfaces
-            .iter()
-            .find(|interface| carrier.links.contains(&interface.index))
-            .ok_or(Fault::NoNetwork)?;
-        if carrier.vlan.is_some() || carrier.mac != interface.station {
-            return Err(Fault::NoNetwork);
-        }
-        let mtu = picture.mtu_of(&route).unwrap_or(interface.mtu);
-        let at = interface.index;
+        let mtu = picture.mtu_of(&route).ok_or(Fault::NoNetwork)?;
         self.join_networks(id, pid)?;
-        self.way_by(id, (route.link, neighbour), at)
+        self.way_by(id, (route.link, neighbour), (at, &carrier))
             .map(|(wire, hop)| NetworkWay {
                 wire,
                 hop,
@@ -63,12 +63,44 @@ impl Registry {
             })
     }
 
+    /// Over which interfaces frames of a link go to a neighbour.
+    fn carrier_of(&mut self, link: u32, neighbour: IpAddr) -> Result<Carrier, Fault> {
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        if !networks.lies_upon_served(link) {
+            return Err(Fault::NoNetwork);
+        }
+        let (mut station, mut found) = networks.descend(link, neighbour);
+        let depends = match &found {
+            Ok(descent) => networks.sibling_place(descent).is_some(),
+            Err(why) => matches!(why, NoCarrier::NoSuchStation(_)),
+        };
+        if depends && (station.is_none() || found.is_err()) {
+            networks.find(link, neighbour);
+            self.on_netlink();
+            let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
+            (station, found) = networks.descend(link, neighbour);
+        }
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let descent = found.map_err(|why| {
+            self.log.line(format_args!("left to the kernel: {why}"));
+            Fault::Carrier
+        })?;
+        // What is sent to a macvlan beside ours would leave by the wire, and it is in this host.
+        if let Some(lower) = networks.sibling_place(&descent) {
+            let station = station.ok_or(Fault::Carrier)?;
+            if networks.neighbours.is_own(lower, station).unwrap_or(true) {
+                return Err(Fault::NoNetwork);
+            }
+        }
+        Ok(descent.carrier)
+    }
+
     /// A queue of the interface, and the hop there. The kernel is asked to find the neighbour if it is not known.
     fn way_by(
         &mut self,
         id: StackId,
         (link, neighbour): (u32, IpAddr),
-        interface: u32,
+        (interface, carrier): (u32, &Carrier),
     ) -> Result<(u32, u32), Fault> {
         let Self {
             networks, stacks, ..
@@ -82,8 +114,8 @@ impl Registry {
         let wire = queue.wire;
         let to = NextHop {
             wire,
-            station: interface.station,
-            vlan: 0,
+            station: carrier.mac,
+            vlan: carrier.vlan.unwrap_or(0),
             neighbour: Address::from(neighbour),
         };
         let hop = entry.with(|stack| stack.hop(&to))?;
@@ -99,5 +131,62 @@ impl Registry {
             }
         }
         Ok((wire, hop))
+    }
+}
+
+impl Networks {
+    /// The neighbour's hardware address, if it is known, and the way down to served interfaces.
+    fn descend(&self, link: u32, neighbour: IpAddr) -> (Option<Mac>, Result<Descent, NoCarrier>) {
+        let picture = self.config.picture();
+        let station = picture.neighbour(link, neighbour).and_then(|n| n.mac);
+        let found = picture.descend(link, station, |link| self.is_served(link));
+        (station, found)
+    }
+
+    /// Where macvlans are that the kernel takes frames to by itself, if the way goes by one of those.
+    fn sibling_place(&self, descent: &Descent) -> Option<u32> {
+        let picture = self.config.picture();
+        let mut by = descent.by.iter().filter_map(|link| picture.link(*link));
+        by.find_map(|link| match link.kind {
+            LinkKind::Macvlan {
+                lower,
+                bridge: true,
+            } => lower,
+            _ => None,
+        })
+    }
+
+    /// Has the kernel look for a neighbour, and waits a little for its answer.
+    fn find(&mut self, link: u32, neighbour: IpAddr) {
+        let mut found = self.neighbours.resolve(link, neighbour);
+        for _ in 0..TRIES {
+            if !matches!(&found, Ok(known) if known.is_none_or(|n| !n.is_settled())) {
+                return;
+            }
+            std::thread::sleep(TRY_AGAIN);
+            found = self.neighbours.lookup(link, neighbour);
+        }
+    }
+
+    /// The interface by which frames to a neighbour go: always the same one of those that a bond shares out to.
+    fn port_for(&self, link: u32, carrier: &Carrier, neighbour: IpAddr) -> Result<u32, Fault> {
+        let upon = |interface: u32| {
+            let interface = self.interfaces.iter().find(|i| i.index == interface);
+            interface.is_some_and(|interface| interface.upon.iter().any(|u| u.link == link))
+        };
+        // What is not received by an interface is not sent by it.
+        if !carrier.links.iter().all(|interface| upon(*interface)) {
+            let served = carrier.links.iter().any(|link| self.is_served(*link));
+            return Err(if served {
+                Fault::Carrier
+            } else {
+                Fault::NoNetwork
+            });
+        }
+        let mut hasher = DefaultHasher::new();
+        (neighbour, carrier.vlan).hash(&mut hasher);
+        let count = carrier.links.len().max(1);
+        let which = usize::try_from(hasher.finish() >> 1).unwrap_or(0) % count;
+        carrier.links.get(which).copied().ok_or(Fault::NoNetwork)
     }
 }

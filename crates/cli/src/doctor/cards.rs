@@ -6,7 +6,7 @@ use super::checks::read;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Resource;
-use sidestep_agent::netlink::{Config, Link, LinkKind, Options};
+use sidestep_agent::netlink::{BondMode, Config, Link, LinkKind, Options, Picture};
 
 /// Linux's number for AF_XDP.
 const AF_XDP: u16 = 44;
@@ -46,12 +46,13 @@ fn interfaces() -> Vec<Check> {
             )];
         }
     };
-    let links = config.picture().links();
-    links.filter(|link| link.up).filter_map(interface).collect()
+    let picture = config.picture();
+    let links = picture.links().filter(|link| link.up);
+    links.filter_map(|link| interface(picture, link)).collect()
 }
 
 /// What is to be said of an interface; none of loopback, which needs no interface.
-pub(super) fn interface(link: &Link) -> Option<Check> {
+pub(super) fn interface(picture: &Picture, link: &Link) -> Option<Check> {
     let name = link.name.clone();
     let what = match &link.kind {
         LinkKind::Loopback => return None,
@@ -64,26 +65,55 @@ pub(super) fn interface(link: &Link) -> Option<Check> {
         LinkKind::Other(kind) => kind.clone(),
     };
     let found = format!("{what}, MTU {}", link.mtu);
-    Some(match link.kind {
-        LinkKind::Ethernet | LinkKind::Veth { .. } if !link.ethernet => Check::limited(
-            name,
-            format!("{found}, without Ethernet frames"),
-            "its traffic stays the kernel's",
-        ),
-        LinkKind::Ethernet | LinkKind::Veth { .. } if !link.running => Check::limited(
-            name,
-            format!("{found}, without a carrier"),
-            "plug the cable in, or switch the other end on",
-        ),
-        LinkKind::Ethernet | LinkKind::Veth { .. } => {
-            let command = format!("accelerate with: sudo sidestep agent --link xdp:{name}");
-            Check::ok(name, format!("{found}; {command}"))
-        }
-        _ => Check::limited(
+    let by =
+        |name: &str| format!("{found}; accelerate with: sudo sidestep agent --link xdp:{name}");
+    if !link.ethernet {
+        let found = format!("{found}, without Ethernet frames");
+        return Some(Check::limited(
             name,
             found,
-            "its traffic stays the kernel's; this version accelerates Ethernet interfaces themselves",
+            "its traffic stays the kernel's",
+        ));
+    }
+    if !link.running {
+        let found = format!("{found}, without a carrier");
+        let change = "plug the cable in, or switch the other end on";
+        return Some(Check::limited(name, found, change));
+    }
+    let below = |lower: &Option<u32>| lower.and_then(|lower| picture.link(lower));
+    Some(match &link.kind {
+        LinkKind::Vlan { lower, .. } => match below(lower) {
+            Some(lower) if sidestep_agent::hides_tags(lower.index) == Some(true) => Check::limited(
+                name,
+                format!(
+                    "{found}; the driver of {} takes tags out of frames",
+                    lower.name
+                ),
+                format!("ethtool -K {0} rxvlan off, and --link xdp:{0}", lower.name),
+            ),
+            Some(lower) => Check::ok(name, by(&lower.name)),
+            None => Check::ok(name.clone(), by(&name)),
+        },
+        LinkKind::Macvlan { lower, .. } => {
+            let by_name = below(lower).map_or(&name, |lower| &lower.name).clone();
+            Check::ok(name, by(&by_name))
+        }
+        LinkKind::Bond {
+            mode: BondMode::Other,
+            ..
+        } => Check::limited(
+            name,
+            format!("{found}, in a mode that is not accelerated"),
+            "active-backup, 802.3ad, balance-rr or balance-xor",
         ),
+        LinkKind::Bridge { .. } => {
+            let port = picture.ports(link.index).find(|port| {
+                matches!(port.kind, LinkKind::Ethernet | LinkKind::Veth { .. }) && port.running
+            });
+            let by_name = port.map_or(&name, |port| &port.name).clone();
+            Check::ok(name, by(&by_name))
+        }
+        _ => Check::ok(name.clone(), by(&name)),
     })
 }
 

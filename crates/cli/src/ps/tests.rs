@@ -43,6 +43,8 @@ fn report() -> Report {
             mtu: 1500,
             steered: 7,
             passed: 3,
+            upon: vec!["eth0.5".to_owned(), "br0".to_owned()],
+            left: vec!["bond0: for a reason".to_owned()],
             ..Interface::default()
         }],
         stacks: vec![server],
@@ -55,6 +57,7 @@ fn tables_show_everything() {
     for part in [
         "agent: process 9",
         "eth0       native  1500        7       3       0     0",
+        "\neth0 carries eth0.5, br0\nleft to the kernel: bond0: for a reason\n",
         "00000000  redis-server  ok      17",
         "redis-server[17]  tcp    LISTEN      0      0  127.0.0.1:6379  *          -  17",
         "bb000000",

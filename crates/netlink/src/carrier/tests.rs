@@ -210,10 +210,97 @@ fn no_ethernet_no_frames() {
 
 #[test]
 fn a_circle_ends() {
-    let macvlan = |index, lower| {
-        let kind = Said::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
-        link(index, vec![Said::Link(lower), kind])
-    };
     let picture = picture(vec![macvlan(1, 2), macvlan(2, 1)]);
     assert_eq!(picture.carrier(1, None), Err(NoCarrier::TooDeep(1)));
+}
+
+fn receivers(picture: &Picture, bottom: u32, ends: &[u32]) -> Vec<(u32, Option<u16>, Option<u32>)> {
+    let found = picture.receivers(bottom, |link| ends.contains(&link));
+    found.iter().map(|r| (r.link, r.vlan, r.bond)).collect()
+}
+
+fn macvlan(index: u32, lower: u32) -> LinkMessage {
+    let kind = Said::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan)]);
+    link(index, vec![Said::Link(lower), kind])
+}
+
+#[test]
+fn what_lies_upon_an_interface_receives_its_frames() {
+    let mut down = vlan(6, 9, 1);
+    down.header.flags = LinkFlags::empty();
+    let picture = picture(vec![
+        link(1, vec![]),
+        vlan(2, 7, 1),
+        vlan(3, 8, 2),
+        macvlan(4, 2),
+        macvlan(5, 1),
+        down,
+        link(8, vec![]),
+        vlan(9, 7, 8),
+    ]);
+    let all = [
+        (1, None, None),
+        (2, Some(7), None),
+        (4, Some(7), None),
+        (5, None, None),
+    ];
+    assert_eq!(receivers(&picture, 1, &[]), all);
+    assert_eq!(receivers(&picture, 1, &[1, 2]), [all[0], all[3]]);
+    assert_eq!(receivers(&picture, 7, &[]), []);
+}
+
+#[test]
+fn a_bond_receives_by_the_ports_that_it_uses() {
+    for (mode, first, second) in [
+        (Mode::ActiveBackup, true, false),
+        (Mode::Ieee8023Ad, true, true),
+        (Mode::BalanceXor, true, true),
+        (Mode::BalanceTlb, false, false),
+    ] {
+        let picture = picture(vec![
+            bond_port(1, 9, BondPortState::Active),
+            bond_port(2, 9, BondPortState::Active),
+            bond_port(3, 9, BondPortState::Backup),
+            bond(9, mode, Some(1)),
+            vlan(10, 7, 9),
+        ]);
+        let by = [(9, None, Some(9)), (10, Some(7), Some(9))];
+        for (port, receives) in [(1, first), (2, second), (3, false)] {
+            let expected = if receives { &by[..] } else { &[] };
+            assert_eq!(receivers(&picture, port, &[]), expected, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bridge_receives_by_its_ports_unless_it_filters() {
+    for filters in [false, true] {
+        let picture = picture(vec![
+            link(1, vec![Said::Controller(5)]),
+            bridge(5, filters),
+            vlan(6, 7, 5),
+        ]);
+        let all = [(5, None, None), (6, Some(7), None)];
+        let expected = if filters { &[] } else { &all[..] };
+        assert_eq!(receivers(&picture, 1, &[]), expected);
+    }
+}
+
+#[test]
+fn the_way_down_ends_where_it_is_told() {
+    let picture = picture(vec![
+        link(1, vec![]),
+        bond(2, Mode::ActiveBackup, Some(1)),
+        vlan(3, 7, 2),
+        macvlan(4, 3),
+    ]);
+    let to = |end: u32| {
+        let descent = picture.descend(4, None, |link| link == end).unwrap();
+        let carrier = descent.carrier;
+        (carrier.links, carrier.vlan, carrier.mac, descent.by)
+    };
+    assert_eq!(to(9), (vec![1], Some(7), mac(4), vec![4, 3, 2]));
+    assert_eq!(to(2), (vec![2], Some(7), mac(4), vec![4, 3]));
+    assert_eq!(to(3), (vec![3], None, mac(4), vec![4]));
+    assert_eq!(to(4), (vec![4], None, mac(4), vec![]));
 }

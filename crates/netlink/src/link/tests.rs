@@ -77,7 +77,8 @@ fn a_bond_with_vlans_over_it() {
         }
     );
     let lower = Some(index(&picture, "tag7"));
-    assert_eq!(kind("mac0"), LinkKind::Macvlan { lower });
+    let bridge = true;
+    assert_eq!(kind("mac0"), LinkKind::Macvlan { lower, bridge });
     let vlan_filtering = true;
     assert_eq!(kind("br0"), LinkKind::Bridge { vlan_filtering });
     let ports: Vec<_> = picture

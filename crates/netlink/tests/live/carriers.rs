@@ -49,15 +49,38 @@ fn macvlan() {
     }
     follow.until("macvlan", |picture| picture.link_named("mac0").is_some());
     let lower = Some(follow.link("near0").index);
-    assert_eq!(follow.link("mac0").kind, LinkKind::Macvlan { lower });
+    let bridge = true;
+    assert_eq!(
+        follow.link("mac0").kind,
+        LinkKind::Macvlan { lower, bridge }
+    );
     let carrier = follow.by("mac0", &["near0"], None);
     assert_eq!(follow.carrier("mac0", None), Ok(carrier.clone()));
     assert_ne!(Some(carrier.mac), follow.link("near0").mac);
+    cable.near.run("ip link set mac0 up");
+    let receivers = |follow: &Follow| -> Vec<_> {
+        let lower = follow.link("near0").index;
+        let all = follow.picture().receivers(lower, |_| false);
+        all.into_iter().map(|receiver| receiver.link).collect()
+    };
+    follow.until("up", |picture| {
+        picture.link_named("mac0").is_some_and(|link| link.up)
+    });
+    let both = ["near0", "mac0"].map(|name| follow.link(name).index);
+    assert_eq!(receivers(&follow), both);
+    let mut neighbours = cable.near.inside(Neighbours::open).unwrap();
+    let mut is_own = |mac| neighbours.is_own(both[0], mac).unwrap();
+    assert!(is_own(carrier.mac));
+    assert!(!is_own(Mac(cable.far.station("far0"))));
     // As in a container: the interface that carries it is out of sight.
     let elsewhere = Netns::new();
     cable
         .near
         .run(&format!("ip link set mac0 netns {}", elsewhere.path()));
+    elsewhere.run("ip link set mac0 up");
+    assert!(is_own(carrier.mac), "one of a container is of this host");
+    follow.until("gone", |picture| picture.link_named("mac0").is_none());
+    assert_eq!(receivers(&follow), both[..1]);
     let there = Follow::new(&elsewhere);
     let index = there.link("mac0").index;
     assert_eq!(

@@ -182,7 +182,10 @@ fn stations_are_of_one_vlan_and_so_are_addresses() {
         bench.steering.add_address(to, 0).unwrap();
         assert!(bench.comes(&frame(own, &[])));
         assert!(bench.comes(&frame(group, &[])));
-        assert!(!bench.comes(&frame(own, &[5])), "of a VLAN that is not here");
+        assert!(
+            !bench.comes(&frame(own, &[5])),
+            "of a VLAN that is not here"
+        );
         assert!(!bench.comes(&frame(group, &[5])));
         assert!(!bench.comes(&frame(MACVLAN, &[])));
         let beside = Station {
@@ -193,14 +196,20 @@ fn stations_are_of_one_vlan_and_so_are_addresses() {
         bench.steering.set_stations(&others.into()).unwrap();
         assert!(bench.comes(&frame(MACVLAN, &[])));
         assert!(!bench.comes(&frame(MACVLAN, &[5])));
-        assert!(!bench.comes(&frame(own, &[5])), "its address is not in the VLAN");
+        assert!(
+            !bench.comes(&frame(own, &[5])),
+            "its address is not in the VLAN"
+        );
         bench.steering.add_address(to, 5).unwrap();
         assert!(bench.comes(&frame(own, &[5])));
         assert!(bench.comes(&frame(group, &[5])));
         assert!(!bench.comes(&frame(own, &[6])));
         assert!(!bench.comes(&frame(own, &[7])));
         assert!(bench.steering.remove_address(to, 0).unwrap());
-        assert!(!bench.comes(&frame(own, &[])), "its address is only in the VLAN");
+        assert!(
+            !bench.comes(&frame(own, &[])),
+            "its address is only in the VLAN"
+        );
         bench.steering.set_station([0xff; 6]).unwrap();
         bench.steering.add_address(to, 0).unwrap();
         assert!(!bench.comes(&frame(own, &[])), "no longer a station");

@@ -201,6 +201,18 @@ impl ForeignMut<'_> {
         }
     }
 
+    /// Copies the first `len` bytes of two cache lines in, if they fit. Where these bytes begin on a line no store crosses
+    /// from one into the next: it would need both at once, while a reader who polls may be taking them away.
+    #[inline]
+    pub fn copy_lines(&mut self, src: &[u8; 128], len: usize) {
+        let Some((rest, src)) = src.get(64..len).zip(src.first_chunk::<64>()) else {
+            self.copy_from(src.get(..len).unwrap_or(&[]));
+            return;
+        };
+        self.copy_array(Some(src));
+        self.skip(64).copy_from(rest);
+    }
+
     /// Copies `src` in, as far as it fits; returns how many bytes.
     #[inline]
     pub fn copy_from(&mut self, src: &[u8]) -> usize {

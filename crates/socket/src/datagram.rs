@@ -25,6 +25,15 @@ impl Process {
         if is_tcp {
             return self.send_stream(shared, fd, r, parts, flags);
         }
+        if let [message] = parts {
+            let now = self.now();
+            let sent = self.with_stack(shared, |stack| {
+                stack.send_to_at_once(now, r, target.map(reachable), *message)
+            });
+            if let Ok(Some(n)) = sent {
+                return Verdict::Done(Ok(n));
+            }
+        }
         match self.datagram_way(shared, fd, r, target) {
             Ok((local, remote, way)) => {
                 let now = self.now();
@@ -59,11 +68,7 @@ impl Process {
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
         let first = self.with_stack(shared, |stack| {
-            let mut got = stack.recv_from(r, parts, peek);
-            if got.as_ref().is_err_and(|e| *e == Error::WouldBlock) {
-                stack.poll(now);
-                got = stack.recv_from(r, parts, peek);
-            }
+            let got = stack.recv_from_new(now, r, parts, peek);
             let wait = got.is_err() && stack.blocks(r);
             (got, wait, got.is_err() && stack.is_shut_for_reading(r))
         });
@@ -290,7 +295,7 @@ impl Process {
 
     /// The kernel's side reported something for the program: its next call must look there.
     pub fn kernel_side_ready(&self) {
-        crate::thread::with_thread(self, crate::thread::ThreadState::kernel_has);
+        self.glances.all_due();
     }
 
     /// Our name, where the kernel's socket does not know it: accelerated connections.

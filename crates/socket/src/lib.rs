@@ -15,6 +15,7 @@ mod errno;
 mod explain;
 mod fdtable;
 mod fork;
+mod glance;
 mod nesting;
 mod networks;
 mod options;

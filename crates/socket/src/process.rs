@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::fdtable::{Entry, FdTable};
+use crate::glance::Glances;
 use crate::rehearsal::Rehearsal;
 use crate::session::Session;
 use crate::signals::{Quiet, quietly};
-use crate::thread::with_thread;
 use crate::{Endpoint, Errno};
 use core::ops::{Deref, DerefMut};
 use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -54,6 +54,7 @@ pub struct Process {
     pub(crate) epolls: crate::epoll::Epolls,
     /// Who plays the network and moves the time, where that is not the world.
     pub(crate) rehearsal: OnceLock<Rehearsal>,
+    pub(crate) glances: Glances,
     /// How many descriptors of this process stand for each socket of the stack.
     pub(crate) references: References,
 }
@@ -101,6 +102,7 @@ static PROCESS: Process = Process {
     wakes: crate::networks::Wakes::new(),
     epolls: crate::epoll::Epolls::new(),
     rehearsal: OnceLock::new(),
+    glances: Glances::new(),
     references: References(OnceLock::new()),
 };
 
@@ -591,8 +593,9 @@ impl Process {
     }
 
     /// The kernel's side of `key` deserves a look: not more often than every few microseconds in a busy loop.
+    #[inline]
     pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
-        with_thread(self, |t| t.glance_due(key, now)).unwrap_or(true)
+        self.glances.due(key, now)
     }
 }
 

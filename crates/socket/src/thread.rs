@@ -1,4 +1,4 @@
-//! What each thread keeps: how it sleeps, how long it spins, and when it last looked at the kernel's side.
+//! What each thread keeps: how it sleeps, and how long it spins.
 
 use crate::process::{Process, Shared};
 use crate::signals::quietly;
@@ -7,11 +7,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use sidestep_shm::{Fd, Nanos};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// How often a thread that finds accelerated work, or spins, looks at the kernel's side of the same set.
-const GLANCE: Nanos = Nanos::from_micros(10);
 /// The shortest spin: some work comes at once, whatever experience says.
 const SPIN_LEAST: Nanos = Nanos::from_micros(4);
-const GLANCES: usize = 64;
 
 /// Marks of the descriptors that a sleeping thread waits for.
 pub(crate) const DOORBELL: u64 = 1;
@@ -38,7 +35,6 @@ pub(crate) struct ThreadState {
     /// The wait that has announced sleep to the stack, by number; 0 for none. It may have been left likewise.
     announced: u32,
     waits: u32,
-    glances: [Nanos; GLANCES],
 }
 
 thread_local! {
@@ -56,7 +52,6 @@ impl ThreadState {
         spins: false,
         announced: 0,
         waits: 0,
-        glances: [Nanos::ZERO; GLANCES],
     };
 
     /// A wait begins: its number, the time that it may spin, and whether there is an earlier one of this thread, which a
@@ -93,21 +88,6 @@ impl ThreadState {
         } else {
             SPIN_LEAST
         };
-    }
-
-    /// Whether the kernel's side of `key` has not been looked at for long enough; notes that it is now.
-    pub(crate) fn glance_due(&mut self, key: i32, now: Nanos) -> bool {
-        let last = &mut self.glances[key.unsigned_abs() as usize % GLANCES];
-        let due = now - *last >= GLANCE;
-        if due {
-            *last = now;
-        }
-        due
-    }
-
-    /// The kernel's side has something for the program, who will ask for it next.
-    pub(crate) fn kernel_has(&mut self) {
-        self.glances = [Nanos::ZERO; GLANCES];
     }
 
     /// The waiter that this thread has taken.

@@ -6,6 +6,7 @@ use crate::hops::Stations;
 use crate::input::From;
 use crate::memory::{Core, Stack};
 use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::udp::Datagram;
 use sidestep_nic::{Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_tcp::{Env, Sink};
@@ -13,10 +14,26 @@ use sidestep_wire::plain::{self, BYTES_MAX, Plain, Template, V4_BYTES, V6_BYTES}
 use sidestep_wire::vlan::TAG_BYTES;
 use sidestep_wire::{checksum, ethernet};
 
+mod datagram;
+
+pub(crate) use datagram::{Aim, Recent};
+
 /// The reader for whom the wires are looked at: what comes next for it is copied straight to where it wants it.
 pub(crate) struct Reader<'s, 'm> {
     socket: u32,
     sink: Sink<'s, 'm>,
+    /// The datagram that it got, of which one is enough.
+    datagram: Option<Datagram>,
+}
+
+impl<'s, 'm> Reader<'s, 'm> {
+    const fn new(r: SocketRef, into: &'s mut ForeignMut<'m>) -> Self {
+        Self {
+            socket: r.index,
+            sink: Sink::new(into),
+            datagram: None,
+        }
+    }
 }
 
 impl Stack<'_> {
@@ -40,10 +57,7 @@ impl Stack<'_> {
             self.poll(now);
             return self.recv(now, r, parts, peek);
         }
-        let mut reader = Reader {
-            socket: r.index,
-            sink: Sink::new(into),
-        };
+        let mut reader = Reader::new(r, into);
         self.poll_for(now, Some(&mut reader));
         let got = reader.sink.filled();
         if got == 0 {
@@ -115,14 +129,11 @@ impl Core<'_> {
             })
         } else {
             port.tx(bytes, |mut frame| {
-                let mut headers = [0; BYTES_MAX];
-                template.write(&mut headers, &segment, message.len());
-                if template.len() == V4_BYTES {
-                    frame.copy_array(headers.first_chunk::<V4_BYTES>());
-                } else {
-                    frame.copy_array(headers.first_chunk::<V6_BYTES>());
+                let mut start = [0; START_BYTES];
+                if let Some(headers) = start.first_chunk_mut() {
+                    template.write(headers, &segment, message.len());
                 }
-                frame.skip(template.len()).copy_from_foreign(message);
+                put(&mut frame, start, template.len(), message);
             })
         };
         debug_assert!(sent, "room was checked");
@@ -138,9 +149,21 @@ impl Core<'_> {
         Some(())
     }
 
+    /// Works a frame from a wire between stacks in, if a short way is for it. Else false, and nothing has changed.
+    #[inline]
+    pub(crate) fn on_plain_wire_frame(
+        &mut self,
+        wire: u32,
+        frame: Foreign<'_>,
+        mut reader: Option<&mut Reader<'_, '_>>,
+    ) -> bool {
+        self.on_plain_frame(wire, frame, reader.as_deref_mut())
+            || self.on_plain_datagram(wire, frame, reader)
+    }
+
     /// Works a frame in whose segment is the next one of a connection. False, and nothing has changed, for all others.
     #[inline]
-    pub(crate) fn on_plain_frame(
+    fn on_plain_frame(
         &mut self,
         wire: u32,
         frame: Foreign<'_>,
@@ -299,6 +322,25 @@ impl Head {
             sum,
             station: back.other(),
         })
+    }
+}
+
+/// Bytes at the start of a frame that are put together before they are written: two cache lines.
+const START_BYTES: usize = 128;
+const _: () = assert!(START_BYTES > BYTES_MAX);
+
+/// Writes a frame: the headers that `start` begins with, and the message.
+#[inline]
+fn put(
+    frame: &mut ForeignMut<'_>,
+    mut start: [u8; START_BYTES],
+    headers: usize,
+    message: Foreign<'_>,
+) {
+    let n = message.copy_to(&mut start[headers..]);
+    frame.copy_lines(&start, headers + n);
+    if n < message.len() {
+        frame.skip(START_BYTES).copy_from_foreign(message.skip(n));
     }
 }
 

@@ -58,7 +58,7 @@ impl Core<'_> {
     ) {
         self.counters.rx_frames += 1;
         let taken = if from.is_wire() {
-            self.on_plain_frame(from.wire, frame, reader)
+            self.on_plain_wire_frame(from.wire, frame, reader)
         } else {
             self.on_plain_network_frame(from, frame, reader)
         };

@@ -19,6 +19,7 @@
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::express::Recent;
 use crate::flows;
 use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
@@ -53,7 +54,7 @@ pub(crate) const SETS_MAX: usize = 1024;
 pub(crate) const ROUTE_HINTS: usize = 1024;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The first table: identity, capacities, and the small state of everything.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -89,7 +90,8 @@ pub(crate) struct Header {
     /// Waiter + 1 of the sleeping thread that wakes for the stack's timers; 0 for none.
     pub(crate) timekeeper: u32,
     pub(crate) isn_count: u32,
-    _reserved: u32,
+    /// Counts what has changed of the ways to UDP peers.
+    pub(crate) route_changes: u32,
     /// Oldest and newest socket in TIME-WAIT that nobody holds.
     pub(crate) time_wait_head: u32,
     pub(crate) time_wait_tail: u32,
@@ -98,6 +100,9 @@ pub(crate) struct Header {
     pub(crate) sockets: FreeList,
     pub(crate) watches: FreeList,
     pub(crate) timers: TimerWheel,
+    /// Whom the last datagram was for: the next one often is for the same.
+    pub(crate) recent: Recent,
+    _reserved: u32,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.

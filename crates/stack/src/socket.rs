@@ -1,5 +1,6 @@
 //! The entry of a socket in the stack's table.
 
+use crate::express::Aim;
 use crate::memory::{Core, Stack};
 use crate::udp::UdpQueue;
 use crate::{Endpoint, Error, Result};
@@ -125,7 +126,7 @@ pub(crate) struct Socket {
     _reserved2: [u8; 6],
     pub(crate) udp: UdpQueue,
     pub(crate) tcb: Tcb,
-    /// Headers as they were sent last, for segments that differ little.
+    /// Headers as they were sent last, for segments and datagrams that differ little.
     pub(crate) template: Template,
     /// The next station, [`NONE`] on a wire between stacks.
     pub(crate) hop: u32,
@@ -133,11 +134,14 @@ pub(crate) struct Socket {
     pub(crate) heard: u64,
     /// Longest IP packet that goes its way, as the route said; 0 where it said nothing.
     pub(crate) mtu: u32,
+    /// Of a UDP socket: what the template is for.
+    pub(crate) aim: Aim,
     _reserved3: [u8; UNUSED_BYTES],
 }
 
 /// What all fields of a socket but the last take, and what is missing to a whole number of cache lines.
-const USED_BYTES: usize = 192 + size_of::<Tcb>() + size_of::<Template>() + 4 + 4 + 8;
+const USED_BYTES: usize =
+    192 + size_of::<Tcb>() + size_of::<Template>() + size_of::<Aim>() + 4 + 4 + 8;
 const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;
 
 /// The connection begins on a cache line, as its fields are laid out for.
@@ -290,6 +294,7 @@ impl Stack<'_> {
 
     /// Sets or clears flags.
     pub fn set_flags(&mut self, r: SocketRef, flags: SocketFlags, on: bool) -> Result<()> {
+        self.core.forget_recent();
         self.core.socket(r).map(|s| s.set(flags, on))
     }
 

@@ -96,6 +96,7 @@ impl Core<'_> {
         if self.at(index).has(SocketFlags::IN_PORTS) {
             return;
         }
+        self.forget_recent();
         let (kind, port) = (self.at(index).kind(), self.at(index).local.port);
         let bucket = self.port_bucket(kind, port);
         let head = self.ports[bucket];
@@ -108,6 +109,7 @@ impl Core<'_> {
         if !self.at(index).has(SocketFlags::IN_PORTS) {
             return;
         }
+        self.forget_recent();
         self.at(index).set(SocketFlags::IN_PORTS, false);
         let (kind, port, next) = {
             let s = self.at(index);

@@ -49,6 +49,7 @@ impl Stack<'_> {
         let s = self.core.socket(r)?;
         s.local = local;
         s.set(SocketFlags::BOUND, true);
+        s.template.forget();
         if s.kind() == Kind::Datagram {
             self.core.remove_port(r.index);
             self.core.insert_port(r.index);

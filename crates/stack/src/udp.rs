@@ -17,7 +17,7 @@ use sidestep_wire::udp;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most bytes in a datagram's payload (IPv4).
-const PAYLOAD_BYTES_MAX: usize = 65_507;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// What a queued datagram counts for beside its payload, as the kernel counts its own buffers.
 const OVERHEAD_BYTES: u32 = 512;
 
@@ -215,6 +215,7 @@ impl Stack<'_> {
         let s = self.core.socket(r)?;
         s.set(SocketFlags::CONNECTED, is_connected);
         s.remote = remote;
+        self.core.forget_recent();
         self.core.set_way(r.index, way);
         Ok(())
     }
@@ -283,6 +284,9 @@ impl Stack<'_> {
             self.core.counters.udp_tx_full += 1;
         }
         port.tx_flush();
+        if sent && way.hop == NONE {
+            self.core.aim(r.index, (&path, ports), wire, packet_max);
+        }
         Ok(len)
     }
 
@@ -331,6 +335,20 @@ impl Core<'_> {
         payload: Foreign<'_>,
     ) {
         self.remember_route(&remote, packet.wire);
+        if self.group(packet.wire) == 0 {
+            self.remember_recent(index, packet.wire, local, remote);
+        }
+        self.queue_datagram(index, packet.wire, local, remote, payload);
+    }
+
+    pub(crate) fn queue_datagram(
+        &mut self,
+        index: u32,
+        wire: u32,
+        local: Endpoint,
+        remote: Endpoint,
+        payload: Foreign<'_>,
+    ) {
         let s = &mut self.sockets[index as usize];
         let full = s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES as usize
             > s.rcv_buf_bytes as usize;
@@ -338,7 +356,7 @@ impl Core<'_> {
             source: remote,
             target: local.addr,
             _reserved: 0,
-            wire: packet.wire,
+            wire,
         };
         if full || !s.udp.push(&mut self.pool, &preamble, payload) {
             self.counters.udp_rx_full += 1;
@@ -377,6 +395,7 @@ impl Core<'_> {
     }
 
     fn clear_route(&mut self, place: usize) {
+        self.routes_changed();
         let hint = &mut self.routes[place];
         if core::mem::take(&mut hint.wire) != 0 {
             let hop = core::mem::replace(&mut hint.hop, NONE);
@@ -386,6 +405,7 @@ impl Core<'_> {
 
     /// A peer was found not to be there.
     pub(crate) fn forget_route(&mut self, peer: &Endpoint) {
+        self.routes_changed();
         let place = self.route_place(peer);
         if self.routes[place].peer == *peer {
             self.clear_route(place);
@@ -394,6 +414,7 @@ impl Core<'_> {
 
     /// A wire is gone: the ways over it lead over another queue of its network, if there is one.
     pub(crate) fn move_routes(&mut self, wire: u32, other: Option<u32>) {
+        self.routes_changed();
         for place in 0..self.routes.len() {
             if self.routes[place].wire == wire + 1 {
                 match other {

@@ -28,12 +28,20 @@ impl<'s, 'm> Sink<'s, 'm> {
         self.filled
     }
 
+    /// Takes as much of `payload` as there is room for. Returns how much.
+    #[inline]
+    pub fn fill(&mut self, payload: Foreign<'_>) -> usize {
+        let n = self.into.skip(self.filled).copy_from_foreign(payload);
+        self.filled += n;
+        n
+    }
+
     /// Takes all of `payload`, or nothing.
     #[inline]
     fn take(&mut self, payload: Foreign<'_>) -> bool {
         let fits = payload.len() <= self.into.len() - self.filled;
         if fits {
-            self.filled += self.into.skip(self.filled).copy_from_foreign(payload);
+            self.fill(payload);
         }
         fits
     }

@@ -1,12 +1,15 @@
 //! The headers that nearly every TCP segment has: Ethernet, IP without options, and a TCP header with nothing but
 //! timestamps, ACK and perhaps PSH. Parsed in one step, and written from what the last ones of the connection were.
 //! A VLAN tag may lie between Ethernet and IP: it is taken out before they are parsed, and written with them.
+//! [`datagram`] does the same for UDP.
 
 use crate::checksum;
 use crate::tcp::{Flags, Repr, Timestamps};
 use crate::vlan::TAG_BYTES;
 use crate::{Address, Endpoint, Seq, bytes_at, put, u16_at, u32_at};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub mod datagram;
 
 /// Bytes of these headers with IPv4.
 pub const V4_BYTES: usize = LINK + 20 + TCP;
@@ -238,7 +241,7 @@ pub fn guess_v4(head: &[u8; GUESS_BYTES]) -> (Endpoint, Endpoint) {
 }
 
 /// The headers of a connection's segments, to be written again with what changes: lengths, sequence numbers, window,
-/// timestamps. Zeroed memory is none.
+/// timestamps; or of a socket's datagrams. Zeroed memory is none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Template {
@@ -284,9 +287,7 @@ impl Template {
             [0; 4],
         );
         if LINK + ip.len() == V4_BYTES {
-            put(&mut self.bytes, link + field::V4_LENGTH - LINK, [0; 2]);
-            put(&mut self.bytes, link + field::V4_CHECKSUM - LINK, [0; 2]);
-            self.sum = short_sum(checksum::sum(0, &self.bytes[link..link + 20]));
+            self.keep_v4_sum(link);
         }
         let (ours, theirs) = (plain.local.addr, plain.remote.addr);
         self.pseudo = short_sum(checksum::pseudo_header(ours, theirs, PROTOCOL_TCP, 0));
@@ -294,6 +295,13 @@ impl Template {
         {
             (self.len, self.link) = (headers.len() as u8, link as u8);
         }
+    }
+
+    /// Sums the IPv4 header up without its length.
+    fn keep_v4_sum(&mut self, link: usize) {
+        put(&mut self.bytes, link + field::V4_LENGTH - LINK, [0; 2]);
+        put(&mut self.bytes, link + field::V4_CHECKSUM - LINK, [0; 2]);
+        self.sum = short_sum(checksum::sum(0, &self.bytes[link..link + 20]));
     }
 
     /// Forgets them: something that they say has changed.
@@ -324,7 +332,7 @@ impl Template {
     pub fn write(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {
         *out = self.bytes;
         if self.len() == V4_BYTES {
-            self.write_v4_length(out, LINK, payload_len);
+            self.write_v4_total(out, LINK, V4_BYTES - LINK + payload_len);
             write_tcp(out, V4_BYTES - TCP, segment);
         } else {
             self.write_others(out, segment, payload_len);
@@ -335,7 +343,7 @@ impl Template {
     fn write_others(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {
         let (link, len) = (usize::from(self.link), self.len());
         if len - link == V4_BYTES - LINK {
-            self.write_v4_length(out, link, payload_len);
+            self.write_v4_total(out, link, V4_BYTES - LINK + payload_len);
         } else {
             let length = length_bytes(TCP + payload_len);
             put(out, link + field::V6_LENGTH - LINK, length);
@@ -344,8 +352,8 @@ impl Template {
     }
 
     #[inline]
-    fn write_v4_length(&self, out: &mut [u8; BYTES_MAX], link: usize, payload_len: usize) {
-        let length = length_bytes(V4_BYTES - LINK + payload_len);
+    fn write_v4_total(&self, out: &mut [u8], link: usize, total: usize) {
+        let length = length_bytes(total);
         put(out, link + field::V4_LENGTH - LINK, length);
         let sum = u64::from(self.sum) + u64::from(u16::from_ne_bytes(length));
         let value = checksum::finish(sum).to_be_bytes();

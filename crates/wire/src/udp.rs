@@ -8,10 +8,13 @@ pub const HEADER_BYTES: usize = 8;
 /// Where in the header the checksum lies. A computed checksum of 0 is sent as 0xffff: see [`checksum_field`].
 pub const CHECKSUM_OFFSET: usize = 6;
 
+/// Where in the header the length lies, which counts the header, too.
+pub const LENGTH_OFFSET: usize = 4;
+
 mod field {
     pub(super) const SRC_PORT: usize = 0;
     pub(super) const DST_PORT: usize = 2;
-    pub(super) const LENGTH: usize = 4;
+    pub(super) const LENGTH: usize = super::LENGTH_OFFSET;
     pub(super) const CHECKSUM: usize = super::CHECKSUM_OFFSET;
 }
 

@@ -53,6 +53,7 @@ scripts!(
     loops,
     nonblocking,
     options,
+    urgent,
     prefork,
     readiness,
     subprocesses,

@@ -164,6 +164,11 @@ impl StackEntry {
         let mut guard = lock_briefly(&self.shared, attempts)?;
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut guard)));
         let wakes = guard.take_wakes();
+        let owners = if Stack::has_signals(wakes) {
+            guard.take_owners()
+        } else {
+            Vec::new()
+        };
         if result.is_ok() {
             self.has_wires = guard.open_wires().next().is_some();
         } else {
@@ -172,6 +177,7 @@ impl StackEntry {
         }
         drop(guard);
         wake(&self.waiters, wakes);
+        owners.into_iter().for_each(signal_urgent);
         result.map_err(|_| Unavailable::Retired)
     }
 
@@ -179,6 +185,18 @@ impl StackEntry {
     pub(crate) fn wake_all(&self) {
         self.doorbell.ring();
         wake(&self.waiters, u64::MAX);
+    }
+}
+
+/// Sends SIGURG to a process, or to a group, if negative, of a program that has asked for it.
+fn signal_urgent(owner: i32) {
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    if let Some(pid) = Pid::from_raw(owner.saturating_abs()) {
+        let _ = if owner > 0 {
+            kill_process(pid, Signal::URG)
+        } else {
+            kill_process_group(pid, Signal::URG)
+        };
     }
 }
 

@@ -341,7 +341,7 @@ impl Process {
         let found = self.on_socket(fd, |stack, r| {
             stack.poll(self.now());
             Ok((
-                stack.recv_len(r)?,
+                stack.readable_len(r)?,
                 stack.is_stream(r),
                 stack.is_connected_stream(r),
             ))

@@ -29,6 +29,7 @@ mod stream;
 mod sys;
 mod tcp_info;
 mod thread;
+mod urgent;
 mod verdict;
 mod wait;
 

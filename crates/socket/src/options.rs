@@ -163,6 +163,7 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::SO_SNDBUF
                 | libc::SO_RCVBUF
                 | libc::SO_MAX_PACING_RATE
+                | libc::SO_OOBINLINE
         ),
         libc::IPPROTO_TCP => matches!(
             name,
@@ -282,6 +283,10 @@ fn apply_number(
             stack.tcb(r)?.set_keepalive(on, now);
             Ok(())
         }
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE) if stack.is_stream(r) => {
+            stack.tcb(r)?.set_oob_inline(on);
+            Ok(())
+        }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
         (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
             stack.set_ip(r, Some(low_byte(n)), None)
@@ -347,6 +352,9 @@ fn answer(
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => number(stack.buffers(r).ok()?.0),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => number(stack.buffers(r).ok()?.1),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => number(u32::from(stack.tcb(r).ok()?.keepalive())),
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => {
+            number(u32::from(stack.tcb(r).ok()?.oob_inline()))
+        }
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => number(u32::from(
             stack.flags(r).ok()?.contains(SocketFlags::REUSEADDR),
         )),

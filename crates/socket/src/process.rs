@@ -283,8 +283,7 @@ impl Process {
             let mut guard = shared.stack.lock(self.owner())?;
             let result = f(&mut guard);
             let wakes = guard.take_wakes();
-            drop(guard);
-            ring(shared, wakes);
+            give_back_and_ring(shared, guard, wakes);
             Ok(result)
         })
     }
@@ -294,9 +293,10 @@ impl Process {
     pub(crate) fn give_back(&self, shared: &Shared, mut guard: Guard<'_, Stack<'static>>) {
         let wakes = guard.take_wakes();
         let wires_changed = guard.wires_changed();
-        drop(guard);
-        if wakes != 0 {
-            ring(shared, wakes);
+        if wakes == 0 {
+            drop(guard);
+        } else {
+            give_back_and_ring(shared, guard, wakes);
         }
         if wires_changed {
             self.attach_wires(shared);
@@ -612,8 +612,34 @@ fn is_dead(pid: u32) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
 }
 
-/// Wakes the waiters of a bit set.
+/// Gives the lock back, then wakes waiters, and signals owners where there are any to be told.
 #[cold]
+fn give_back_and_ring(shared: &Shared, mut guard: Guard<'_, Stack<'static>>, wakes: u64) {
+    let owners = if Stack::has_signals(wakes) {
+        guard.take_owners()
+    } else {
+        Vec::new()
+    };
+    drop(guard);
+    ring(shared, wakes);
+    for owner in owners {
+        signal_urgent(owner);
+    }
+}
+
+/// Sends SIGURG to a process, or to a group, if negative.
+fn signal_urgent(owner: i32) {
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    if let Some(pid) = Pid::from_raw(owner.saturating_abs()) {
+        let _ = if owner > 0 {
+            kill_process(pid, Signal::URG)
+        } else {
+            kill_process_group(pid, Signal::URG)
+        };
+    }
+}
+
+/// Wakes the waiters of a bit set.
 fn ring(shared: &Shared, mut wakes: u64) {
     while wakes != 0 {
         let waiter = wakes.trailing_zeros();

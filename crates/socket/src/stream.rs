@@ -9,7 +9,9 @@ use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
 use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
-use sidestep_stack::{ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, WaitFor};
+use sidestep_stack::{
+    ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, Stack, WaitFor,
+};
 use smallvec::SmallVec;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
@@ -402,6 +404,7 @@ impl Process {
         flags: SendFlags,
     ) -> Verdict<usize> {
         let more = flags.contains(SendFlags::MORE);
+        let urgent = flags.contains(SendFlags::URGENT);
         let now = self.now();
         let first = self.with_stack(shared, |stack| {
             // What has arrived may forbid to send (a reset), as in the kernel, where it is worked in on arrival.
@@ -410,14 +413,15 @@ impl Process {
             }
             if let [message] = parts
                 && !more
+                && !urgent
                 && let Some(sent) = stack.send_at_once(now, r, *message)
             {
                 return Ok(sent);
             }
-            match stack.send(now, r, parts, more) {
+            match send_some(stack, now, r, parts, flags) {
                 Err(Error::WouldBlock) => {
                     stack.poll(now);
-                    stack.send(now, r, parts, more)
+                    send_some(stack, now, r, parts, flags)
                 }
                 other => other,
             }
@@ -450,7 +454,7 @@ impl Process {
         while sent < total {
             let rest = skip_parts(parts, sent);
             let woken = self.wait(shared, &waiting, |stack, now| {
-                match stack.send(now, r, &rest, more) {
+                match send_some(stack, now, r, &rest, flags) {
                     Err(Error::WouldBlock) => None,
                     other => Some(other),
                 }
@@ -632,6 +636,21 @@ impl Process {
         } else {
             self.now() + timeout
         }
+    }
+}
+
+/// Sends what there is room for, in the way that the flags say.
+fn send_some(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    parts: &[Foreign<'_>],
+    flags: SendFlags,
+) -> sidestep_stack::Result<usize> {
+    if flags.contains(SendFlags::URGENT) {
+        stack.send_urgent(now, r, parts)
+    } else {
+        stack.send(now, r, parts, flags.contains(SendFlags::MORE))
     }
 }
 

@@ -45,6 +45,8 @@ bitflags! {
         const DONTWAIT = 1;
         /// More follows.
         const MORE = 1 << 1;
+        /// The last byte is urgent.
+        const URGENT = 1 << 2;
     }
 }
 

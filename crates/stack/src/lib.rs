@@ -28,6 +28,7 @@ mod tcp;
 mod time_wait;
 mod timers;
 mod udp;
+mod urgent;
 mod wires;
 
 pub use config::Config;

@@ -142,6 +142,8 @@ pub(crate) struct Core<'m> {
     pub(crate) pool: ChunkPool<'m>,
     /// Waiters to wake when the lock is given back. Not shared: each holder takes care of its own.
     pub(crate) wake: u64,
+    /// Owners to send SIGURG when the lock is given back. Not shared.
+    pub(crate) urgent_owners: Vec<i32>,
     /// Packets that answer without a socket, until the wire in hand is flushed. Not shared.
     pub(crate) replies: Vec<Reply>,
     /// The stations of an answer to the frame in hand. Not shared.
@@ -322,6 +324,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         sockets,
         pool,
         wake: 0,
+        urgent_owners: Vec::new(),
         replies: Vec::new(),
         back: Stations::WIRE,
     };
@@ -391,7 +394,7 @@ impl Stack<'_> {
         self.core.header.now
     }
 
-    /// The waiters to wake, one bit each, now that the lock is given back. Take them before that.
+    /// The waiters to wake, one bit each, and whether [owners](Self::take_owners) are to be told, now that the lock is given back. Take them before that.
     #[inline]
     pub const fn take_wakes(&mut self) -> u64 {
         core::mem::replace(&mut self.core.wake, 0)

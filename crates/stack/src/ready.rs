@@ -24,6 +24,8 @@ bitflags! {
     pub struct Ready: u32 {
         /// Something to read or accept, or end of file.
         const IN = 0x1;
+        /// Urgent data to read.
+        const PRI = 0x2;
         /// Room to write, or connected.
         const OUT = 0x4;
         /// An error is pending.
@@ -447,6 +449,9 @@ impl Core<'_> {
         let closed = state == State::Closed;
         if closed || read_closed || s.error != 0 || s.tcb.recv_len() >= s.rcv_low.max(1) as usize {
             ready |= Ready::IN | Ready::RDNORM;
+        }
+        if s.tcb.has_urgent() {
+            ready |= Ready::PRI;
         }
         if read_closed || closed {
             ready |= Ready::RDHUP;

@@ -62,6 +62,8 @@ bitflags! {
         const TOLD = 1 << 15;
         /// SO_REUSEADDR, which says nothing to the stack but is inherited and asked for.
         const REUSEADDR = 1 << 16;
+        /// A child whose handshake is complete, but that is held back until data comes (TCP_DEFER_ACCEPT).
+        const DEFERRED = 1 << 17;
     }
 }
 
@@ -134,6 +136,8 @@ pub(crate) struct Socket {
     pub(crate) heard: u64,
     /// Longest IP packet that goes its way, as the route said; 0 where it said nothing.
     pub(crate) mtu: u32,
+    /// F_SETOWN: whom to send SIGURG, negative for a group; 0 for nobody.
+    pub(crate) owner: i32,
     /// Of a UDP socket: what the template is for.
     pub(crate) aim: Aim,
     _reserved3: [u8; UNUSED_BYTES],
@@ -141,7 +145,7 @@ pub(crate) struct Socket {
 
 /// What all fields of a socket but the last take, and what is missing to a whole number of cache lines.
 const USED_BYTES: usize =
-    192 + size_of::<Tcb>() + size_of::<Template>() + size_of::<Aim>() + 4 + 4 + 8;
+    192 + size_of::<Tcb>() + size_of::<Template>() + size_of::<Aim>() + 4 + 4 + 4 + 8;
 const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;
 
 /// The connection begins on a cache line, as its fields are laid out for.

@@ -136,6 +136,17 @@ impl Stack<'_> {
         parts: &[Foreign<'_>],
         more: bool,
     ) -> Result<usize> {
+        self.send_parts(now, r, parts, (more, false))
+    }
+
+    /// The same, where more follows, or where the last byte is urgent.
+    pub(crate) fn send_parts(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        parts: &[Foreign<'_>],
+        (more, urgent): (bool, bool),
+    ) -> Result<usize> {
         let now = self.core.advance(now);
         let core = &mut self.core;
         let s = core.socket(r)?;
@@ -154,15 +165,16 @@ impl Stack<'_> {
         let s = &mut core.sockets[r.index as usize];
         let mut queued = 0;
         for (i, part) in parts.iter().enumerate() {
-            let push = !more && i + 1 == parts.len();
-            let n = s.tcb.send(
-                &mut Env {
-                    now,
-                    pool: &mut core.pool,
-                },
-                *part,
-                push,
-            );
+            let last = i + 1 == parts.len();
+            let env = &mut Env {
+                now,
+                pool: &mut core.pool,
+            };
+            let n = if urgent && last {
+                s.tcb.send_urgent(env, *part)
+            } else {
+                s.tcb.send(env, *part, !more && last)
+            };
             queued += n;
             if n < part.len() {
                 break;
@@ -238,7 +250,7 @@ impl Stack<'_> {
         }
     }
 
-    /// Bytes that can be read at once: FIONREAD.
+    /// Bytes that can be read at once.
     pub fn recv_len(&mut self, r: SocketRef) -> Result<usize> {
         let core = &mut self.core;
         core.socket(r)?;
@@ -248,6 +260,13 @@ impl Stack<'_> {
         } else {
             s.tcb.recv_len()
         })
+    }
+
+    /// As FIONREAD counts: nothing at a mark that a reader steps over.
+    pub fn readable_len(&mut self, r: SocketRef) -> Result<usize> {
+        let tcb = &self.core.socket(r)?.tcb;
+        let at_mark = tcb.at_mark() && !tcb.oob_inline();
+        if at_mark { Ok(0) } else { self.recv_len(r) }
     }
 
     /// Bytes that a send on a stream takes now. Where that is none, the next that come are told of, as after a send that
@@ -396,6 +415,9 @@ impl Core<'_> {
         if events.contains(Events::CONNECTED) {
             self.on_connected(index);
         }
+        if events.contains(Events::URGENT) {
+            self.signal_owner(index);
+        }
         if events.intersects(Events::RESET | Events::REFUSED | Events::TIMED_OUT) {
             self.counters.tcp_resets_received += u64::from(events.contains(Events::RESET));
             self.counters.tcp_timeouts += u64::from(events.contains(Events::TIMED_OUT));
@@ -404,9 +426,17 @@ impl Core<'_> {
                 s.fail(from_tcp(error));
             }
         }
+        if events.intersects(Events::READABLE | Events::PEER_CLOSED)
+            && self.at(index).has(SocketFlags::DEFERRED)
+        {
+            self.offer_child(index);
+        }
         let mut ready = Ready::empty();
         if events.intersects(Events::READABLE | Events::PEER_CLOSED) {
             ready |= Ready::IN | Ready::RDNORM;
+        }
+        if events.contains(Events::URGENT_READABLE) {
+            ready |= Ready::PRI;
         }
         if events.contains(Events::PEER_CLOSED) {
             ready |= Ready::RDHUP | Ready::HUP;
@@ -434,6 +464,23 @@ impl Core<'_> {
         if !s.has(SocketFlags::CHILD) {
             return;
         }
+        let parent = s.parent;
+        let seconds = self.at(parent).tcb.defer_accept();
+        if seconds > 0 {
+            let at = self.now() + Nanos::from_secs(u64::from(seconds));
+            let s = self.at(index);
+            s.set(SocketFlags::DEFERRED, true);
+            s.tcb.release_at(at);
+            self.schedule(index, at);
+            return;
+        }
+        self.offer_child(index);
+    }
+
+    /// A child is ready to be accepted.
+    fn offer_child(&mut self, index: u32) {
+        let s = self.at(index);
+        s.set(SocketFlags::DEFERRED, false);
         let parent = s.parent;
         self.unlink_child(index);
         self.link_child(parent, index, true);
@@ -486,7 +533,11 @@ impl Core<'_> {
             pool: &mut self.pool,
         });
         let due = s.tcb.next_timeout();
+        let waited = s.has(SocketFlags::DEFERRED) && !s.tcb.awaits_release();
         self.schedule(index, due);
+        if waited {
+            self.offer_child(index);
+        }
         self.on_events(index, events);
         let s = self.at(index);
         (s.generation == generation && s.has(SocketFlags::PENDING)).then_some(s.wire)

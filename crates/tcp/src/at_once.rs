@@ -25,7 +25,8 @@ impl Tcb {
             | Marks::MORE
             | Marks::UNCORKED
             | Marks::FIN_QUEUED
-            | Marks::PACED;
+            | Marks::PACED
+            | Marks::URGENT;
         if !established || !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
             return None;
         }

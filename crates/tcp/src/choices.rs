@@ -25,6 +25,8 @@ bitflags! {
         const RCV_BUF = 1;
         /// SO_SNDBUF was set.
         const SND_BUF = 2;
+        /// SO_OOBINLINE.
+        const OOB_INLINE = 4;
     }
 }
 

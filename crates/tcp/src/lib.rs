@@ -21,6 +21,7 @@
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
 //! | `pacing` | segments spread over time |
+//! | `urgent` | the byte out of band (RFC 6093) |
 //! | `at_once` | the short way for a message that nothing stands in the way of |
 //! | `autotune` | buffers that grow with what the path carries |
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
@@ -58,6 +59,7 @@ mod send_queue;
 mod state;
 mod tcb;
 mod timer;
+mod urgent;
 mod validate;
 mod window;
 
@@ -72,6 +74,7 @@ pub use recovery::Phase;
 pub use segment::Sink;
 pub use state::{Error, Events, State};
 pub use tcb::{Env, Settings, Tcb};
+pub use urgent::OutOfBand;
 
 #[cfg(test)]
 mod tests;

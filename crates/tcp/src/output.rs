@@ -285,7 +285,7 @@ impl Tcb {
             self.deadlines.set_if_idle(Timer::Cork, now + CORK_MAX);
             return true;
         }
-        !self.is(Marks::NODELAY | Marks::UNCORKED)
+        !self.is(Marks::NODELAY | Marks::UNCORKED | Marks::URGENT)
             && self.snd_sml.gt(self.snd_una)
             && self.snd_sml.le(self.snd_nxt)
     }
@@ -522,6 +522,9 @@ impl Tcb {
             repr.options.sack = self.blocks.take();
         }
         repr.flags |= self.ecn.data_flags(segment.fresh);
+        if self.is(Marks::URGENT) {
+            self.put_urgent(&mut repr);
+        }
         let plain = self.plain_header(now);
         repr.window = plain.window;
         repr.options.timestamps = plain.timestamps;

@@ -49,6 +49,17 @@ impl Tcb {
         }
     }
 
+    /// Sets the deadline of segments that wait for their time for something else that waits on a connection which has
+    /// nothing to send yet.
+    pub fn release_at(&mut self, at: Nanos) {
+        self.deadlines.set(Timer::Release, at);
+    }
+
+    /// Whether that deadline is still to come.
+    pub fn awaits_release(&self) -> bool {
+        self.deadlines.at(Timer::Release) != Nanos::NEVER
+    }
+
     /// Bytes a second at which segments leave, or would; `u64::MAX` before anything is known of the round trip.
     pub fn pacing_rate(&self) -> u64 {
         let percent = if self.congestion.in_slow_start() {

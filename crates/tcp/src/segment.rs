@@ -110,6 +110,7 @@ impl Tcb {
             && self.phase == Phase::Open as u8
             && self.dup_acks == 0
             && self.ecn.is_off()
+            && self.urgent_in == 0
             && seg.seq == self.rcv_nxt
             && payload_len <= self.rcv_wnd() as usize
             && self.rcv.is_contiguous()
@@ -199,6 +200,9 @@ impl Tcb {
         } else {
             seg.seq
         };
+        if self.urgent_in != 0 || seg.flags.contains(Flags::URG) {
+            events |= self.on_urgent(env, seg, seq, payload);
+        }
         events | self.on_text_and_fin(env, seq, seg.flags, payload)
     }
 

@@ -136,5 +136,9 @@ bitflags! {
         const TIME_WAIT = 1 << 9;
         /// All that was sent, and the FIN, is acknowledged: a lingering close may return.
         const DRAINED = 1 << 10;
+        /// The peer says that there is urgent data.
+        const URGENT = 1 << 11;
+        /// The urgent byte is here.
+        const URGENT_READABLE = 1 << 12;
     }
 }

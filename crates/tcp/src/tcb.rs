@@ -24,6 +24,7 @@ use crate::sack_blocks::Blocks;
 use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
 use crate::timer::Deadlines;
+use crate::urgent::Urgent;
 use bitflags::bitflags;
 use sidestep_shm::{ChunkPool, Nanos};
 use sidestep_wire::Seq;
@@ -158,6 +159,8 @@ bitflags! {
         const PUSHED_TWICE = 1 << 28;
         /// Segments are spread over time.
         const PACED = 1 << 30;
+        /// Urgent data of ours is not acknowledged.
+        const URGENT = 1 << 31;
         /// The RST that is due has an acknowledgement, `reset_ack`.
         const RST_ACKS = 1 << 26;
     }
@@ -192,7 +195,9 @@ pub struct Tcb {
     /// A [`Wait`](crate::timer::Wait): what the first deadline is for.
     pub(crate) wait: u8,
     pub(crate) ecn: EcnBits,
-    pub(crate) _reserved: [u8; 2],
+    /// Where the peer's urgent byte is, by `urgent`; 0 where there is none.
+    pub(crate) urgent_in: u8,
+    pub(crate) _reserved: u8,
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: Seq,
     pub(crate) snd_wl2: Seq,
@@ -277,7 +282,7 @@ pub struct Tcb {
     pub(crate) pacing: Pacing,
     /// Chunk + 1 of what BBR knows; 0 for none.
     pub(crate) model: u32,
-    pub(crate) _reserved2: [u8; 4],
+    pub(crate) urgent: Urgent,
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

@@ -127,6 +127,9 @@ impl Tcb {
     /// Takes received bytes into `dst`, or copies them with `peek`. Returns how many. May make a window update due.
     #[inline]
     pub fn recv(&mut self, env: &mut Env<'_, '_>, dst: &mut ForeignMut<'_>, peek: bool) -> usize {
+        if self.urgent_in != 0 {
+            return self.recv_to_mark(env, dst, peek);
+        }
         let bytes = self.rcv.read(env.pool, dst, peek);
         if bytes > 0 && !peek {
             self.note_read(env);
@@ -136,28 +139,40 @@ impl Tcb {
 
     /// Drops up to `bytes` received ones, as reading them would (MSG_TRUNC). Returns how many.
     pub fn discard(&mut self, env: &mut Env<'_, '_>, bytes: usize) -> usize {
-        let bytes = self.rcv.skip(env.pool, bytes);
+        let bytes = if self.urgent_in == 0 {
+            self.rcv.skip(env.pool, bytes)
+        } else {
+            let most = self.before_read(env);
+            self.rcv.skip(env.pool, bytes.min(most))
+        };
         if bytes > 0 {
             self.note_read(env);
         }
+        self.forget_passed();
         bytes
     }
 
     /// Copies received bytes from `offset` on, leaving all in place (SO_PEEK_OFF; several buffers of one peek).
     pub fn peek_at(&self, env: &Env<'_, '_>, offset: usize, dst: &mut ForeignMut<'_>) -> usize {
+        if self.urgent_in != 0 {
+            return self.peek_to_mark(env, offset, dst);
+        }
         self.rcv.copy_out(env.pool, offset, dst)
     }
 
     /// Bytes that can be read now.
     #[inline]
-    pub const fn recv_len(&self) -> usize {
+    pub fn recv_len(&self) -> usize {
+        if self.urgent_in != 0 {
+            return self.readable_to_mark() as usize;
+        }
         self.rcv.len() as usize
     }
 
     /// Whether the peer's FIN came and all before it was read.
     #[inline]
     pub fn at_eof(&self) -> bool {
-        self.peer_closed() && self.rcv.len() == 0
+        self.peer_closed() && self.recv_len() == 0
     }
 
     /// Whether the peer's FIN is in the stream, all data before it received.

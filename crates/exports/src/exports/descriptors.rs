@@ -5,6 +5,11 @@ use crate::{c, real};
 use core::ffi::{c_int, c_uint, c_ulong};
 use sidestep_socket::{Errno, is_internal, process};
 
+/// Requests of linux/sockios.h that the C library's crate does not know.
+const FIOSETOWN: c_ulong = 0x8901;
+const SIOCSPGRP: c_ulong = 0x8902;
+const SIOCATMARK: c_ulong = 0x8905;
+
 /// close(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn close(fd: c_int) -> c_int {
@@ -148,6 +153,14 @@ fn with_fcntl(fd: c_int, cmd: c_int, arg: usize, call: impl FnOnce(usize) -> c_i
             }
             (flags, _) => flags,
         },
+        libc::F_SETOWN if process().is_socket(fd) => {
+            let done = call(arg);
+            if done >= 0 {
+                #[expect(clippy::cast_possible_truncation, reason = "the argument is an int")]
+                process().set_owner(fd, (arg as u32).cast_signed());
+            }
+            done
+        }
         _ => call(arg),
     }
 }
@@ -185,6 +198,27 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
             }
             None => kernel(),
         },
+        SIOCATMARK => match process().at_mark(fd) {
+            Some(at_mark) => {
+                // SAFETY: as above.
+                let Some(place) = (unsafe { value.as_mut() }) else {
+                    return c::fail(Errno::FAULT);
+                };
+                *place = c_int::from(at_mark);
+                0
+            }
+            None => kernel(),
+        },
+        FIOSETOWN | SIOCSPGRP => {
+            let done = kernel();
+            // SAFETY: as above; the kernel has read it.
+            if done >= 0
+                && let Some(owner) = unsafe { value.as_ref() }
+            {
+                process().set_owner(fd, *owner);
+            }
+            done
+        }
         _ => kernel(),
     }
 }

@@ -21,10 +21,11 @@ pub(super) fn send_parts(
     target: Option<Endpoint>,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    if flags & libc::MSG_OOB != 0 {
+    if flags & libc::MSG_OOB != 0 && process().is_tcp(fd) != Some(true) {
         return c::fail_long(Errno::OPNOTSUPP);
     }
     let mut asked = SendFlags::empty();
+    asked.set(SendFlags::URGENT, flags & libc::MSG_OOB != 0);
     asked.set(SendFlags::DONTWAIT, flags & libc::MSG_DONTWAIT != 0);
     asked.set(SendFlags::MORE, flags & libc::MSG_MORE != 0);
     match process().send(fd, parts, asked, target) {
@@ -54,7 +55,7 @@ pub(super) fn recv_parts(
         return Err(kernel(0));
     }
     if flags & libc::MSG_OOB != 0 {
-        return Err(c::fail_long(Errno::INVAL));
+        return recv_urgent(fd, parts, flags, kernel);
     }
     let mut asked = RecvFlags::empty();
     asked.set(RecvFlags::PEEK, flags & libc::MSG_PEEK != 0);
@@ -78,6 +79,35 @@ pub(super) fn recv_parts(
             Verdict::Done(Ok(received)) => return Ok(received),
             Verdict::Done(Err(errno)) => return Err(c::fail_long(errno)),
         }
+    }
+}
+
+/// recv(2) with MSG_OOB.
+fn recv_urgent(
+    fd: c_int,
+    parts: &mut [ForeignMut<'_>],
+    flags: c_int,
+    mut kernel: impl FnMut(c_int) -> ssize_t,
+) -> Result<Received, ssize_t> {
+    if process().is_tcp(fd) != Some(true) {
+        return Err(c::fail_long(Errno::INVAL));
+    }
+    match process().recv_urgent(fd, flags & libc::MSG_PEEK != 0) {
+        Verdict::Kernel | Verdict::KernelNow => Err(kernel(0)),
+        Verdict::Done(Ok(byte)) => {
+            let room = parts.iter_mut().find(|part| part.len() > 0);
+            let copied = match (byte, room) {
+                (Some(byte), Some(room)) if flags & libc::MSG_TRUNC == 0 => room.copy_from(&[byte]),
+                (Some(_), Some(_)) => 1,
+                _ => 0,
+            };
+            Ok(Received {
+                copied,
+                len: copied,
+                source: None,
+            })
+        }
+        Verdict::Done(Err(errno)) => Err(c::fail_long(errno)),
     }
 }
 
@@ -194,11 +224,10 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
     match unsafe { c::with_parts_mut(iov, count, |parts| recv_parts(fd, parts, flags, kernel)) } {
         Ok(Ok(received)) => {
             header.msg_controllen = 0;
-            header.msg_flags = if received.len > received.copied {
-                libc::MSG_TRUNC
-            } else {
-                0
-            };
+            header.msg_flags = flags & libc::MSG_OOB;
+            if received.len > received.copied {
+                header.msg_flags |= libc::MSG_TRUNC;
+            }
             match received.source {
                 // SAFETY: the caller's own room for a name.
                 Some(source) => unsafe {

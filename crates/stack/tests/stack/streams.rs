@@ -339,3 +339,57 @@ fn checksums_are_computed_and_verified_where_asked_for() {
     net.b.close(listener);
     net.finish();
 }
+
+#[test]
+fn a_deferred_connection_is_accepted_with_its_first_byte_or_late() {
+    let mut net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    net.b.with(|s| s.tcb(listener).unwrap().set_defer_accept(3));
+    let eager = net.a.connect((at_a(5000), at_b(PORT)), net.wire_a);
+    let silent = net.a.connect((at_a(5001), at_b(PORT)), net.wire_a);
+    net.settle();
+    assert_eq!(net.b.accept(listener).unwrap_err(), Error::WouldBlock);
+    net.a.send(eager, b"now").unwrap();
+    net.settle();
+    let accepted = net.b.accept(listener).unwrap();
+    assert_eq!(accepted.remote, at_a(5000));
+    assert_eq!(net.b.recv(accepted.socket, 10).unwrap(), b"now");
+    assert_eq!(net.b.accept(listener).unwrap_err(), Error::WouldBlock);
+    net.advance(Nanos::from_secs(4));
+    let late = net.b.accept(listener).unwrap();
+    assert_eq!(late.remote, at_a(5001));
+    for r in [eager, silent] {
+        net.a.close(r);
+    }
+    for r in [accepted.socket, late.socket, listener] {
+        net.b.close(r);
+    }
+    net.settle();
+    net.advance(Nanos::from_secs(2));
+    net.finish();
+}
+
+#[test]
+fn urgent_data_is_told_of_and_read_by_itself() {
+    let net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let (client, server) = net.pair(listener, 5000);
+    net.b.with(|s| s.set_owner(server, 77)).unwrap();
+    let now = Nanos::from_secs(100);
+    let sent = net
+        .a
+        .with(|s| s.send_urgent(now, client, &[(&b"ab"[..]).into(), (&b"X"[..]).into()]));
+    assert_eq!(sent, Ok(3));
+    net.b.poll();
+    let ready = net.b.with(|s| s.ready(server)).unwrap();
+    assert!(ready.contains(Ready::PRI | Ready::IN));
+    let (wakes, owners) = net.b.with(|s| (s.take_wakes(), s.take_owners()));
+    assert!(sidestep_stack::Stack::has_signals(wakes));
+    assert_eq!(owners, [77]);
+    assert_eq!(net.b.with(|s| s.recv_urgent(server, false)), Ok(Some(b'X')));
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"ab");
+    assert_eq!(net.b.with(|s| s.at_mark(server)), Ok(true));
+    assert_eq!(net.b.recv(server, 10), Err(Error::WouldBlock));
+    let again = net.b.with(|s| s.recv_urgent(server, false));
+    assert_eq!(again, Err(Error::WrongKind));
+}

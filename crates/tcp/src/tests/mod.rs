@@ -15,6 +15,7 @@ mod recovery;
 mod spurious;
 mod stream;
 mod timers;
+mod urgent;
 mod validation;
 
 use crate::Settings;

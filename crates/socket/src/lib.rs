@@ -27,6 +27,7 @@ mod session;
 mod signals;
 mod stream;
 mod sys;
+mod sysctl;
 mod tcp_info;
 mod thread;
 mod urgent;

@@ -38,17 +38,8 @@ impl Ports {
 
 fn kernel_range() -> Option<(u16, u16)> {
     let mut text = [0; 64];
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(
-        "/proc/sys/net/ipv4/ip_local_port_range",
-        flags,
-        rustix::fs::Mode::empty(),
-    )
-    .ok()?;
-    let n = rustix::io::read(&file, &mut text).ok()?;
-    let mut words = core::str::from_utf8(&text[..n])
-        .ok()?
-        .split_ascii_whitespace();
+    let mut words =
+        crate::sysctl::text("net/ipv4/ip_local_port_range", &mut text)?.split_ascii_whitespace();
     let range = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     (range.0 <= range.1 && range.0 > 0).then_some(range)
 }

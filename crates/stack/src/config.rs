@@ -21,6 +21,8 @@ pub struct Config {
     pub rcv_buf_bytes: u32,
     /// Compute and verify checksums even on wires that vouch for their frames.
     pub checksums: bool,
+    /// Answer with cookies where the queue of a listening socket is full (`net.ipv4.tcp_syncookies`).
+    pub syn_cookies: bool,
 }
 
 impl Default for Config {
@@ -35,6 +37,7 @@ impl Default for Config {
             snd_buf_bytes: 1 << 20,
             rcv_buf_bytes: 1 << 20,
             checksums: false,
+            syn_cookies: false,
         }
     }
 }

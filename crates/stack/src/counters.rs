@@ -49,6 +49,10 @@ counters! {
     tcp_accepts,
     /// Connection requests dropped because the queue of the listening socket was full.
     tcp_backlog_full,
+    /// Connection requests answered with a cookie because that queue was full.
+    tcp_cookies_sent,
+    /// Connections that began by such a cookie.
+    tcp_cookies_redeemed,
     /// Resets sent.
     tcp_rx_no_socket,
     /// Connections ended by a reset from the peer.

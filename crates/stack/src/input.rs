@@ -167,6 +167,18 @@ impl Core<'_> {
         let listener = self.find_port(Kind::Listener, &local, &remote);
         let answer = match listener {
             None => reset_for(&segment, payload.len()),
+            Some(listener)
+                if segment.flags.contains(tcp::Flags::ACK)
+                    && self.on_cookie(
+                        listener,
+                        packet.wire,
+                        (local, remote),
+                        &segment,
+                        payload,
+                    ) =>
+            {
+                None
+            }
             Some(listener) => match listen::on_segment(&segment, payload.len()) {
                 listen::Disposition::Ignore => None,
                 listen::Disposition::Reset(reset) => Some(reset),
@@ -184,7 +196,7 @@ impl Core<'_> {
     }
 
     /// Answers with a segment that belongs to no connection.
-    fn reply_tcp(&mut self, local: &Endpoint, remote: &Endpoint, segment: &tcp::Repr) {
+    pub(crate) fn reply_tcp(&mut self, local: &Endpoint, remote: &Endpoint, segment: &tcp::Repr) {
         let mut bytes = [0; 64];
         let len = segment.emit(&mut bytes);
         let path = back(local, remote);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod cookies;
 mod counters;
 mod express;
 mod flows;

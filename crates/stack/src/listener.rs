@@ -100,28 +100,18 @@ impl Core<'_> {
         let now = self.now();
         let parent = &self.sockets[listener as usize];
         if parent.children > parent.backlog {
-            self.counters.tcp_backlog_full += 1;
+            if self.may_send_cookie(listener, wire) {
+                self.send_cookie(listener, wire, ends, syn);
+            } else {
+                self.counters.tcp_backlog_full += 1;
+            }
             return;
         }
-        let Some(way) = self.way_back(wire) else {
+        let Some(index) = self.new_child(listener, wire, ends) else {
             return;
         };
-        let Ok(index) = self.alloc_socket(Kind::Stream) else {
-            return;
-        };
-        let (local, remote) = ends;
-        let (iss, ts_offset) = self.secrets(&local, &remote);
+        let (iss, ts_offset) = self.secrets(&ends.0, &ends.1);
         let iss = iss_min.map_or(iss, |least| iss.max(least));
-        self.inherit_options(listener, index);
-        self.set_way(index, way);
-        let heard = self.back.other();
-        let s = self.at(index);
-        (s.local, s.remote, s.heard) = (local, remote, heard);
-        s.set(SocketFlags::BOUND, true);
-        if self.insert_flow(index).is_err() {
-            self.free_socket(index);
-            return;
-        }
         let settings = self.settings(index);
         let s = &mut self.sockets[index as usize];
         s.tcb.accept(
@@ -138,6 +128,28 @@ impl Core<'_> {
         self.schedule(index, due);
         self.link_child(listener, index, false);
         self.queue_output(index);
+    }
+
+    /// A socket for a connection that a listener accepts, in the flow table, on no list yet. None where a table is full.
+    pub(crate) fn new_child(
+        &mut self,
+        listener: u32,
+        wire: u32,
+        (local, remote): (Endpoint, Endpoint),
+    ) -> Option<u32> {
+        let way = self.way_back(wire)?;
+        let index = self.alloc_socket(Kind::Stream).ok()?;
+        self.inherit_options(listener, index);
+        self.set_way(index, way);
+        let heard = self.back.other();
+        let s = self.at(index);
+        (s.local, s.remote, s.heard) = (local, remote, heard);
+        s.set(SocketFlags::BOUND, true);
+        if self.insert_flow(index).is_err() {
+            self.free_socket(index);
+            return None;
+        }
+        Some(index)
     }
 
     fn inherit_options(&mut self, listener: u32, child: u32) {

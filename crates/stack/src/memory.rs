@@ -92,6 +92,11 @@ pub(crate) struct Header {
     pub(crate) isn_count: u32,
     /// Counts what has changed of the ways to UDP peers.
     pub(crate) route_changes: u32,
+    /// Whether listeners whose queue is full answer with cookies.
+    pub(crate) syn_cookies: u32,
+    _reserved2: u32,
+    /// When one was last sent; 0 for never.
+    pub(crate) cookie_sent_at: Nanos,
     /// Oldest and newest socket in TIME-WAIT that nobody holds.
     pub(crate) time_wait_head: u32,
     pub(crate) time_wait_tail: u32,
@@ -349,6 +354,7 @@ fn initialise(region: Region, config: &Config) -> io::Result<SharedStack> {
         h.sockets_max = sockets_max;
         h.chunks_max = chunks_max;
         h.checksums = u32::from(config.checksums);
+        h.syn_cookies = u32::from(config.syn_cookies);
         h.snd_buf_bytes = config.snd_buf_bytes;
         h.rcv_buf_bytes = config.rcv_buf_bytes;
         h.id = config.id;

@@ -18,6 +18,9 @@ const TIME_WAIT: Nanos = Nanos::from_secs(1);
 /// On a network: as long as in Linux (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_NETWORK: Nanos = Nanos::from_secs(60);
 
+/// The most that a receive buffer grows to; what window scales are chosen for.
+pub(crate) const RCV_BUF_MOST: u32 = 8 << 20;
+
 /// How far an outgoing connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectState {
@@ -579,7 +582,7 @@ impl Core<'_> {
             mss: mss(&s.remote.addr, shorter(packet, s.mtu)).max(536),
             path_mss: self.path_mss(index),
             rcv_buf_bytes: s.rcv_buf_bytes,
-            rcv_buf_bytes_max: s.rcv_buf_bytes.max(8 << 20),
+            rcv_buf_bytes_max: s.rcv_buf_bytes.max(RCV_BUF_MOST),
             snd_buf_bytes: s.snd_buf_bytes,
             time_wait: if s.hop == NONE {
                 TIME_WAIT

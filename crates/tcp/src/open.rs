@@ -15,7 +15,7 @@ use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Options, Repr};
 
 /// What a peer takes that announces no MSS (RFC 9293 3.7.1).
-const MSS_DEFAULT: u16 = 536;
+pub(crate) const MSS_DEFAULT: u16 = 536;
 /// The least MSS that is believed; tiny ones only serve to make us work.
 const MSS_MIN: u16 = 48;
 /// What the timestamps option and its padding take of each segment.

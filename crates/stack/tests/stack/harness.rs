@@ -38,6 +38,7 @@ pub(crate) fn config() -> Config {
         sockets_max: 64,
         chunks_max: 1024,
         secret: 0x1234_5678_9abc_def0,
+        syn_cookies: true,
         ..Config::default()
     }
 }

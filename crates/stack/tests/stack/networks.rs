@@ -293,3 +293,49 @@ fn checksums_that_a_virtual_cable_leaves_unfinished_are_believed() {
         node.close(datagram);
     }
 }
+
+#[test]
+fn a_listener_whose_queue_is_full_answers_with_cookies() {
+    use crate::lan::Lan;
+    let mut lan = Lan::new(1);
+    let listener = lan.b.listener(at_b(PORT), 1);
+    let to = lan.to_b();
+    let way = lan.way(&to);
+    let clients: Vec<_> = (5000..5004)
+        .map(|port| {
+            let client = lan.a.stream();
+            let ends = (at_a(port), at_b(PORT));
+            lan.a
+                .with(|s| s.connect(lan.a.now, client, ends, way))
+                .unwrap();
+            client
+        })
+        .collect();
+    lan.carry(Some);
+    // Two are kept, and two know nothing of it that they are not.
+    assert_eq!(lan.b.counters().tcp_cookies_sent, 2);
+    let mut servers = Vec::new();
+    while let Ok(accepted) = lan.b.accept(listener) {
+        servers.push(accepted);
+    }
+    assert_eq!(servers.len(), 2);
+    for r in &clients {
+        let state = lan.a.with(|s| s.connect_state(*r));
+        assert_eq!(state, Ok(ConnectState::Connected));
+        lan.a.send(*r, b"hello").unwrap();
+    }
+    lan.carry(Some);
+    while let Ok(accepted) = lan.b.accept(listener) {
+        servers.push(accepted);
+    }
+    assert_eq!(lan.b.counters().tcp_cookies_redeemed, 2);
+    assert_eq!(servers.len(), 4);
+    for accepted in &servers {
+        assert_eq!(lan.b.recv(accepted.socket, 10).unwrap(), b"hello");
+        lan.b.send(accepted.socket, b"and back").unwrap();
+    }
+    lan.carry(Some);
+    for r in clients {
+        assert_eq!(lan.a.recv(r, 10).unwrap(), b"and back");
+    }
+}

@@ -8,6 +8,7 @@ mod ecn;
 mod bbr;
 mod choices;
 mod closing;
+mod cookies;
 mod flow;
 mod handshake;
 mod loss;

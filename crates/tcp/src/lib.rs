@@ -31,6 +31,7 @@
 //! | `ecn` | congestion that routers mark (RFC 3168) |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
 //! | `path` | what the path carries (RFC 1191, RFC 8201), and who may speak of it (RFC 5927) |
+//! | `search` | what the path carries, where nobody says so (RFC 8899) |
 //! | `options`, `choices` | what a program may set, for a connection and for those that follow |
 //! | `info`, `limited` | what it may see |
 #![forbid(unsafe_code)]
@@ -56,6 +57,7 @@ mod recovery;
 mod recv_queue;
 mod rtt;
 mod sack_blocks;
+mod search;
 mod segment;
 mod send_queue;
 mod state;

@@ -19,7 +19,7 @@ pub(crate) const MSS_DEFAULT: u16 = 536;
 /// The least MSS that is believed; tiny ones only serve to make us work.
 const MSS_MIN: u16 = 48;
 /// What the timestamps option and its padding take of each segment.
-const TIMESTAMPS_BYTES: u16 = 12;
+pub(crate) const TIMESTAMPS_BYTES: u16 = 12;
 
 impl Tcb {
     /// Opens actively: to SYN-SENT, with a SYN due. `iss` is the initial sequence number (RFC 6528), `ts_offset` shifts

@@ -238,6 +238,16 @@ impl Tcb {
         let mss = u32::from(self.mss);
         let window = self.snd_wnd.saturating_sub(flight);
         let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
+        if self.searches != 0
+            && let Some(len) = self.plan_probe(now, unsent, window.min(congestion))
+        {
+            return Some((len, false));
+        }
+        let mss = if self.searches == 0 {
+            mss
+        } else {
+            u32::from(self.mss)
+        };
         let len = unsent.min(mss).min(window).min(congestion);
         if len < unsent && len < mss {
             self.marks.set(Marks::CWND_LIMITED, congestion < window);

@@ -21,6 +21,7 @@ use crate::recovery::scoreboard::Scoreboard;
 use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
 use crate::sack_blocks::Blocks;
+use crate::search::Search;
 use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
 use crate::timer::Deadlines;
@@ -197,7 +198,8 @@ pub struct Tcb {
     pub(crate) ecn: EcnBits,
     /// Where the peer's urgent byte is, by `urgent`; 0 where there is none.
     pub(crate) urgent_in: u8,
-    pub(crate) _reserved: u8,
+    /// Whether the path's limit is searched for.
+    pub(crate) searches: u8,
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: Seq,
     pub(crate) snd_wl2: Seq,
@@ -283,6 +285,7 @@ pub struct Tcb {
     /// Chunk + 1 of what BBR knows; 0 for none.
     pub(crate) model: u32,
     pub(crate) urgent: Urgent,
+    pub(crate) search: Search,
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

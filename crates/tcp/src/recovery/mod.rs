@@ -162,6 +162,9 @@ impl Tcb {
         } else {
             (0, None)
         };
+        if lost.0 > 0 && self.searches != 0 {
+            self.note_lost_in_search(env);
+        }
         if self.phase() == Phase::Open && self.scoreboard.lost_bytes() > 0 {
             self.enter_recovery(env, acked);
         }
@@ -242,6 +245,7 @@ impl Tcb {
         if first_sacked.is_some_and(scoreboard::Run::is_sacked) {
             self.scoreboard.clear_sacked(env.pool, una);
         }
+        self.suspect_black_hole(env);
         let again = self.phase() == Phase::Loss;
         self.scoreboard.mark_lost(env.pool, una, |_, _| true);
         let (flight, mss) = (self.flight_bytes(), u32::from(self.mss));

@@ -13,6 +13,7 @@ mod flow;
 mod handshake;
 mod loss;
 mod recovery;
+mod search;
 mod spurious;
 mod stream;
 mod timers;

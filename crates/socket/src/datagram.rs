@@ -22,6 +22,9 @@ impl Process {
         let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
+        if is_tcp && flags.contains(SendFlags::FAST_OPEN) {
+            return self.send_fast(shared, fd, r, parts, (flags, target));
+        }
         if is_tcp {
             return self.send_stream(shared, fd, r, parts, flags);
         }

@@ -13,6 +13,7 @@ mod datagram;
 mod epoll;
 mod errno;
 mod explain;
+mod fast_open;
 mod fdtable;
 mod fork;
 mod glance;

@@ -111,8 +111,13 @@ impl Process {
         refused: bool,
     ) -> bool {
         // What congestion control there is, is each stack's own business.
-        let ours = matches!(value, OptionValue::Name(_)) && judge(level, name, value).is_ok();
-        if refused && !ours {
+        let ours = || {
+            let is_stream = self.on_socket(fd, |stack, r| Ok(stack.is_stream(r)));
+            matches!(value, OptionValue::Name(_))
+                && judge(level, name, value).is_ok()
+                && matches!(is_stream, Some(Ok(true)))
+        };
+        if refused && !ours() {
             return false;
         }
         let now = self.now();
@@ -234,7 +239,9 @@ fn apply(
             set_pacing(stack, r, rate, u64::from(u32::MAX))
         }
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION, OptionValue::Name(name)) => {
-            if let Some(algorithm) = Algorithm::of_name(trimmed(&name)) {
+            if let Some(algorithm) = Algorithm::of_name(trimmed(&name))
+                && stack.is_stream(r)
+            {
                 stack.tcb(r)?.set_congestion(algorithm);
             }
             Ok(())
@@ -321,6 +328,7 @@ fn apply_tcp(tcb: &mut Tcb, now: Nanos, name: i32, n: i32) {
         libc::TCP_MAXSEG => tcb.set_max_segment(u16::try_from(n).unwrap_or(0)),
         libc::TCP_SYNCNT => tcb.set_syn_retries(low_byte(n)),
         libc::TCP_DEFER_ACCEPT => tcb.set_defer_accept(size),
+        libc::TCP_FASTOPEN => tcb.set_fast_open(u16::try_from(size).unwrap_or(u16::MAX)),
         libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
             let mut keep: KeepAlive = tcb.keepalive_parameters();
             match name {
@@ -341,7 +349,8 @@ fn answer(
     level: i32,
     name: i32,
 ) -> Option<OptionAnswer> {
-    let ours = (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+    let congestion = (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+    let ours = congestion && stack.is_stream(r);
     if !stack.is_connected_stream(r) {
         // The kernel need not know what was chosen.
         let chosen = ours.then(|| stack.tcb(r).ok()?.chosen_congestion());

@@ -165,8 +165,8 @@ impl Process {
             Ok(Err(error)) => return Verdict::fail(from_stack(error)),
             Err(Retired) => return Verdict::fail(Errno::CONNRESET),
         }
-        match self.begin_connection(shared, fd, r, remote) {
-            Ok(()) => self.await_connection(shared, fd, r, false),
+        match self.begin_connection(shared, fd, r, remote, None) {
+            Ok(_) => self.await_connection(shared, fd, r, false),
             Err(Begin::Handover(why)) => {
                 self.hand_over(shared, fd, r, "connect", Some(remote), why);
                 Verdict::Kernel
@@ -185,13 +185,14 @@ impl Process {
         }
     }
 
-    fn begin_connection(
+    pub(crate) fn begin_connection(
         &self,
         shared: &Shared,
         fd: i32,
         r: SocketRef,
         remote: Endpoint,
-    ) -> Result<(), Begin> {
+        fast: Option<&[Foreign<'_>]>,
+    ) -> Result<usize, Begin> {
         let remote = reachable(remote);
         let (bound, flags) = self
             .with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)))
@@ -222,15 +223,19 @@ impl Process {
                 .map_err(Begin::Failed)?;
         }
         let now = self.now();
-        self.with_stack(shared, |stack| {
-            stack.connect(now, r, (local, remote), reached.way)
-        })
-        .map_err(|Retired| Begin::Failed(Errno::CONNRESET))?
-        .map_err(|e| match e {
-            Error::Unreachable => Begin::Handover(Handover::NoWire),
-            Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
-            other => Begin::Failed(from_stack(other)),
-        })?;
+        let queued = self
+            .with_stack(shared, |stack| match fast {
+                Some(parts) => stack.connect_fast(now, r, (local, remote), reached.way, parts),
+                None => stack
+                    .connect(now, r, (local, remote), reached.way)
+                    .map(|()| 0),
+            })
+            .map_err(|Retired| Begin::Failed(Errno::CONNRESET))?
+            .map_err(|e| match e {
+                Error::Unreachable => Begin::Handover(Handover::NoWire),
+                Error::AddressInUse => Begin::Failed(Errno::ADDRNOTAVAIL),
+                other => Begin::Failed(from_stack(other)),
+            })?;
         self.explain(&Decision {
             fd,
             is_tcp: true,
@@ -239,7 +244,7 @@ impl Process {
             remote: Some(remote),
             handover: None,
         });
-        Ok(())
+        Ok(queued)
     }
 
     /// Reserves a port for a connection to `remote`, in the kernel and from what the stack still has of earlier ones.
@@ -267,7 +272,13 @@ impl Process {
         reserve(fd, source, is_v6)
     }
 
-    fn await_connection(&self, shared: &Shared, fd: i32, r: SocketRef, again: bool) -> Verdict<()> {
+    pub(crate) fn await_connection(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        again: bool,
+    ) -> Verdict<()> {
         if self.nonblocking(fd).unwrap_or(true) {
             return Verdict::fail(if again {
                 Errno::ALREADY
@@ -654,7 +665,7 @@ fn send_some(
     }
 }
 
-enum Begin {
+pub(crate) enum Begin {
     Handover(Handover),
     Failed(Errno),
 }

@@ -12,6 +12,7 @@ const TIMESTAMPS: u8 = 1;
 const SACK: u8 = 2;
 const WINDOW_SCALE: u8 = 4;
 const ECN: u8 = 8;
+const SYN_DATA: u8 = 32;
 /// `TCP_INFINITE_SSTHRESH`.
 const NO_SSTHRESH: u32 = 0x7fff_ffff;
 /// `TCP_FASTRETRANS_THRESH`.
@@ -31,7 +32,8 @@ pub(crate) fn tcp_info(info: &Info, header_bytes: u16, now: Nanos) -> [u8; TCP_I
         bit(info.timestamps, TIMESTAMPS)
             | bit(info.sack, SACK)
             | bit(info.window_scale.is_some(), WINDOW_SCALE)
-            | bit(info.ecn, ECN),
+            | bit(info.ecn, ECN)
+            | bit(info.syn_data, SYN_DATA),
         // What the peer scales by, then we.
         rcv_scale & 0xf | snd_scale << 4,
         0,

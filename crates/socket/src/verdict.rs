@@ -47,6 +47,8 @@ bitflags! {
         const MORE = 1 << 1;
         /// The last byte is urgent.
         const URGENT = 1 << 2;
+        /// Connects to the target, with the data in the SYN if the server has given a cookie (RFC 7413).
+        const FAST_OPEN = 1 << 3;
     }
 }
 

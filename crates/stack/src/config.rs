@@ -23,6 +23,8 @@ pub struct Config {
     pub checksums: bool,
     /// Answer with cookies where the queue of a listening socket is full (`net.ipv4.tcp_syncookies`).
     pub syn_cookies: bool,
+    /// What may be opened fast (`net.ipv4.tcp_fastopen`): bit 0 by clients, bit 1 to listening sockets.
+    pub fast_open: u32,
 }
 
 impl Default for Config {
@@ -38,6 +40,7 @@ impl Default for Config {
             rcv_buf_bytes: 1 << 20,
             checksums: false,
             syn_cookies: false,
+            fast_open: 1,
         }
     }
 }

@@ -53,6 +53,8 @@ counters! {
     tcp_cookies_sent,
     /// Connections that began by such a cookie.
     tcp_cookies_redeemed,
+    /// Connections accepted with data in their SYN.
+    tcp_fast_opens,
     /// Resets sent.
     tcp_rx_no_socket,
     /// Connections ended by a reset from the peer.

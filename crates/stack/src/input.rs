@@ -183,7 +183,13 @@ impl Core<'_> {
                 listen::Disposition::Ignore => None,
                 listen::Disposition::Reset(reset) => Some(reset),
                 listen::Disposition::Syn => {
-                    self.on_syn(listener, packet.wire, (local, remote), &segment, iss_min);
+                    self.on_syn(
+                        listener,
+                        packet.wire,
+                        (local, remote),
+                        (&segment, payload),
+                        iss_min,
+                    );
                     None
                 }
             },

@@ -10,6 +10,7 @@ mod config;
 mod cookies;
 mod counters;
 mod express;
+mod fast_open;
 mod flows;
 mod hops;
 mod icmp;

@@ -2,12 +2,13 @@
 //!
 //! A child is on one of two lists of its listener: embryos, whose handshake goes on, and those ready to be accepted.
 
+use crate::fast_open::Opening;
 use crate::memory::{Core, Stack};
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Result};
-use sidestep_shm::NONE;
-use sidestep_tcp::{Env, State};
+use sidestep_shm::{Foreign, NONE};
+use sidestep_tcp::{Env, Events, State};
 use sidestep_wire::{Seq, tcp::Repr};
 
 /// A connection taken from a listener's queue.
@@ -94,7 +95,7 @@ impl Core<'_> {
         listener: u32,
         wire: u32,
         ends: (Endpoint, Endpoint),
-        syn: &Repr,
+        (syn, payload): (&Repr, Foreign<'_>),
         iss_min: Option<Seq>,
     ) {
         let now = self.now();
@@ -107,6 +108,7 @@ impl Core<'_> {
             }
             return;
         }
+        let opening = self.fast_opening(listener, &ends.1, syn);
         let Some(index) = self.new_child(listener, wire, ends) else {
             return;
         };
@@ -114,20 +116,29 @@ impl Core<'_> {
         let iss = iss_min.map_or(iss, |least| iss.max(least));
         let settings = self.settings(index);
         let s = &mut self.sockets[index as usize];
-        s.tcb.accept(
-            &mut Env {
-                now,
-                pool: &mut self.pool,
-            },
-            &settings,
-            syn,
-            iss,
-            ts_offset,
-        );
+        let env = &mut Env {
+            now,
+            pool: &mut self.pool,
+        };
+        let mut events = Events::empty();
+        match opening {
+            Opening::Take => {
+                events = s
+                    .tcb
+                    .accept_fast(env, &settings, (syn, iss), ts_offset, payload);
+                self.counters.tcp_fast_opens += 1;
+            }
+            Opening::Give(cookie) => {
+                s.tcb.accept(env, &settings, syn, iss, ts_offset);
+                s.tcb.give_cookie(&cookie);
+            }
+            Opening::Usual => s.tcb.accept(env, &settings, syn, iss, ts_offset),
+        }
         let due = s.tcb.next_timeout();
         self.schedule(index, due);
         self.link_child(listener, index, false);
         self.queue_output(index);
+        self.on_events(index, events);
     }
 
     /// A socket for a connection that a listener accepts, in the flow table, on no list yet. None where a table is full.

@@ -11,6 +11,7 @@
 //!           RouteHint  [ROUTE_HINTS]      │
 //!           Hop        [HOPS_MAX]         │
 //!           PathLimit  [PATHS]            │
+//!           KnownCookie[COOKIES]          │
 //!           flow and port tables          │
 //!           Watch      [watches_max]      │
 //!           Socket     [sockets_max]      │
@@ -20,6 +21,7 @@
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::express::Recent;
+use crate::fast_open::{COOKIES, KnownCookie};
 use crate::flows;
 use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
@@ -94,8 +96,9 @@ pub(crate) struct Header {
     pub(crate) route_changes: u32,
     /// Whether listeners whose queue is full answer with cookies.
     pub(crate) syn_cookies: u32,
-    _reserved2: u32,
-    /// When one was last sent; 0 for never.
+    /// What may be opened fast, as `net.ipv4.tcp_fastopen` has it.
+    pub(crate) fast_open: u32,
+    /// When a cookie was last sent; 0 for never.
     pub(crate) cookie_sent_at: Nanos,
     /// Oldest and newest socket in TIME-WAIT that nobody holds.
     pub(crate) time_wait_head: u32,
@@ -129,6 +132,7 @@ pub(crate) struct Core<'m> {
     pub(crate) routes: &'m mut [RouteHint],
     pub(crate) hops: &'m mut [Hop],
     pub(crate) paths: &'m mut [PathLimit],
+    pub(crate) fast_opens: &'m mut [KnownCookie],
     pub(crate) pending: &'m mut [Pending],
     /// For each wire the number of its network, 0 for a wire between stacks.
     pub(crate) networks: &'m mut [u8],
@@ -169,6 +173,7 @@ struct Tables {
     routes: Span<RouteHint>,
     hops: Span<Hop>,
     paths: Span<PathLimit>,
+    fast_opens: Span<KnownCookie>,
     pending: Span<Pending>,
     networks: Span<u8>,
     mtus: Span<u32>,
@@ -197,6 +202,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let routes = layout.table(ROUTE_HINTS);
     let hops = layout.table(HOPS_MAX);
     let paths = layout.table(PATHS);
+    let fast_opens = layout.table(COOKIES);
     let pending = layout.table(WIRES_MAX);
     let networks = layout.table(WIRES_MAX);
     let mtus = layout.table(WIRES_MAX);
@@ -221,6 +227,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         routes,
         hops,
         paths,
+        fast_opens,
         pending,
         networks,
         mtus,
@@ -291,6 +298,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let routes = carver.table(t.routes)?;
     let hops = carver.table(t.hops)?;
     let paths = carver.table(t.paths)?;
+    let fast_opens = carver.table(t.fast_opens)?;
     let pending = carver.table(t.pending)?;
     let networks = carver.table(t.networks)?;
     let mtus = carver.table(t.mtus)?;
@@ -317,6 +325,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         routes,
         hops,
         paths,
+        fast_opens,
         pending,
         networks,
         mtus,
@@ -355,6 +364,7 @@ fn initialise(region: Region, config: &Config) -> io::Result<SharedStack> {
         h.chunks_max = chunks_max;
         h.checksums = u32::from(config.checksums);
         h.syn_cookies = u32::from(config.syn_cookies);
+        h.fast_open = config.fast_open;
         h.snd_buf_bytes = config.snd_buf_bytes;
         h.rcv_buf_bytes = config.rcv_buf_bytes;
         h.id = config.id;

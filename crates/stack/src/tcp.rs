@@ -68,9 +68,21 @@ impl Stack<'_> {
         ends: (Endpoint, Endpoint),
         way: impl Into<Way>,
     ) -> Result<()> {
+        self.connect_with(now, r, ends, way.into(), None)
+            .map(|_| ())
+    }
+
+    /// The same, perhaps with data that may leave with the SYN; returns how many bytes of it were queued.
+    pub(crate) fn connect_with(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        ends: (Endpoint, Endpoint),
+        way: Way,
+        fast: Option<&[Foreign<'_>]>,
+    ) -> Result<usize> {
         let now = self.core.advance(now);
         let (local, remote) = ends;
-        let way = way.into();
         if self.core.socket(r)?.tcb.state() != State::Closed {
             return Err(Error::IsConnected);
         }
@@ -91,6 +103,7 @@ impl Stack<'_> {
         }
         core.insert_flow(r.index)?;
         core.counters.tcp_connects += 1;
+        let cookie = fast.and_then(|_| core.known_cookie(&remote.addr));
         let s = &mut core.sockets[r.index as usize];
         let mut env = Env {
             now,
@@ -98,8 +111,9 @@ impl Stack<'_> {
         };
         s.tcb
             .connect(&mut env, &settings, local.port, remote.port, iss, ts_offset);
+        let queued = fast.map_or(0, |parts| s.tcb.open_fast(&mut env, cookie.as_ref(), parts));
         self.flush_socket(r.index);
-        Ok(())
+        Ok(queued)
     }
 
     /// Whether this process can send that way.
@@ -465,6 +479,7 @@ impl Core<'_> {
         let s = self.at(index);
         s.set(SocketFlags::WAS_CONNECTED, true);
         if !s.has(SocketFlags::CHILD) {
+            self.learn_cookie(index);
             return;
         }
         let parent = s.parent;

@@ -49,7 +49,8 @@ pub(crate) struct Choices {
     /// TCP_DEFER_ACCEPT, as so many repetitions of a SYN-ACK.
     defer_accept: u8,
     pub(crate) fixed: Fixed,
-    _reserved: [u8; 2],
+    /// TCP_FASTOPEN: how many connections with data may wait to be accepted.
+    fast_open: u16,
 }
 
 impl Choices {
@@ -84,6 +85,7 @@ impl Tcb {
             self.marks.difference(Marks::SET_BY_PROGRAM) | (listener.marks & Marks::SET_BY_PROGRAM);
         self.choices = Choices {
             defer_accept: 0,
+            fast_open: 0,
             ..listener.choices
         };
         self.unsent_low = listener.unsent_low;
@@ -166,6 +168,16 @@ impl Tcb {
     /// TCP_SYNCNT: how often a SYN is repeated.
     pub const fn syn_retries(&self) -> u8 {
         self.syn_retries
+    }
+
+    /// TCP_FASTOPEN of a listening socket: how many connections that came with data may wait to be accepted.
+    pub fn set_fast_open(&mut self, count: u16) {
+        self.choices.fast_open = count;
+    }
+
+    /// TCP_FASTOPEN; 0 where it is off.
+    pub const fn fast_open(&self) -> u16 {
+        self.choices.fast_open
     }
 
     /// TCP_DEFER_ACCEPT of a listening socket in seconds, kept as repetitions of a SYN-ACK that they have room for.

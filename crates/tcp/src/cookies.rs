@@ -29,7 +29,6 @@ const ECN: u32 = 32;
 const BITS: u32 = 63;
 
 /// The minute that a cookie was made in, as far as it has room for it.
-#[expect(clippy::cast_possible_truncation, reason = "five bits")]
 const fn minute(now: Nanos) -> u32 {
     (now.0 / MINUTE.0) as u32 & 31
 }

@@ -77,6 +77,8 @@ pub struct Info {
     pub timestamps: bool,
     /// SACK is in use.
     pub sack: bool,
+    /// The peer took the data of our SYN (RFC 7413).
+    pub syn_data: bool,
     /// ECN is in use.
     pub ecn: bool,
     /// Shift counts of the windows that we receive and send, if scaled.
@@ -163,7 +165,12 @@ impl Tcb {
         };
         let idle = !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
         Info {
-            state: self.state(),
+            state: if self.is_half_open() {
+                State::SynReceived
+            } else {
+                self.state()
+            },
+            syn_data: self.opening.data_taken != 0,
             phase: self.phase(),
             algorithm: self.congestion.algorithm(),
             retransmits: if idle { 0 } else { self.retries },

@@ -18,6 +18,7 @@
 //! | `tcb`, `state` | the connection's variables and states (RFC 9293 3.3) |
 //! | `open`, [`listen`] | opening, active, passive and simultaneous (3.5) |
 //! | [`cookies`] | opening without keeping anything (RFC 4987) |
+//! | `fast_open` | data in the SYN (RFC 7413) |
 //! | `segment`, `validate`, `ack` | a segment arrives (3.10.7, RFC 5961, PAWS of RFC 7323) |
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
@@ -44,6 +45,7 @@ mod close;
 mod congestion;
 pub mod cookies;
 mod ecn;
+mod fast_open;
 mod info;
 mod keepalive;
 mod limited;

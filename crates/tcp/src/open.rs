@@ -156,7 +156,7 @@ impl Tcb {
             limit => limit,
         };
         self.mss = peer.min(self.adv_mss).min(path) - options;
-        if self.snd_nxt == self.iss || self.snd_nxt == self.iss + 1 {
+        if self.snd_una == self.iss {
             let (algorithm, since) = (self.congestion.algorithm(), self.congestion.validated_at);
             self.congestion = Congestion::new(algorithm, u32::from(self.mss), since);
         }
@@ -169,6 +169,7 @@ impl Tcb {
             window_scale: self.is(Marks::WINDOW_SCALE).then_some(self.rcv_wscale),
             timestamps: self.timestamps_option(now),
             sack_permitted: self.is(Marks::SACK_PERMITTED),
+            fast_open: self.fast_open_option(),
             ..Options::default()
         }
     }
@@ -209,7 +210,11 @@ impl Tcb {
             self.retries = 0;
             return Events::empty();
         }
+        self.on_fast_open_answer(env, seg);
         let mut events = self.establish(env, seg);
+        if self.has_unsent() {
+            self.marks.insert(Marks::SEND_DUE);
+        }
         self.marks.insert(Marks::ACK_NOW);
         if !payload.is_empty() || seg.flags.contains(Flags::FIN) {
             events |= self.on_text_and_fin(env, seg.seq + 1, seg.flags, payload);

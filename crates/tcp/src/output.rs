@@ -4,6 +4,7 @@
 use crate::limited::By;
 use crate::recovery::Phase;
 use crate::recovery::scoreboard::ticks;
+use crate::search::Probe;
 use crate::send_queue::{Place, SendQueue};
 use crate::state::State;
 use crate::tcb::{Env, Marks, Tcb};
@@ -160,13 +161,8 @@ impl Tcb {
 
     #[inline]
     fn next_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
-        if self.is(Marks::RST_DUE) {
-            let acks = if self.is(Marks::RST_ACKS) {
-                Flags::ACK
-            } else {
-                Flags::empty()
-            };
-            return Some(Outgoing::bare(self.reset_seq, Flags::RST | acks));
+        if self.is(Marks::RST_DUE | Marks::SYN_DUE) {
+            return self.special_segment(env);
         }
         match self.state() {
             State::Closed | State::Listen => return None,
@@ -204,6 +200,23 @@ impl Tcb {
             .then(|| Outgoing::bare(self.snd_nxt, Flags::ACK))
     }
 
+    /// A RST, or a SYN, which goes before all else.
+    #[cold]
+    fn special_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
+        if self.is(Marks::RST_DUE) {
+            let acks = if self.is(Marks::RST_ACKS) {
+                Flags::ACK
+            } else {
+                Flags::empty()
+            };
+            return Some(Outgoing::bare(self.reset_seq, Flags::RST | acks));
+        }
+        match self.state() {
+            State::Closed | State::Listen => None,
+            _ => self.handshake_segment(env),
+        }
+    }
+
     #[inline]
     fn new_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
         let Some((len, fin)) = self.plan_segment(env.now) else {
@@ -235,19 +248,16 @@ impl Tcb {
             return None;
         }
         self.revalidate_window(now);
-        let mss = u32::from(self.mss);
         let window = self.snd_wnd.saturating_sub(flight);
         let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
-        if self.searches != 0
-            && let Some(len) = self.plan_probe(now, unsent, window.min(congestion))
-        {
-            return Some((len, false));
+        if self.searches != 0 {
+            match self.plan_probe(now, unsent, window.min(congestion)) {
+                Probe::No => {}
+                Probe::Wait => return None,
+                Probe::Send(len) => return Some((len, false)),
+            }
         }
-        let mss = if self.searches == 0 {
-            mss
-        } else {
-            u32::from(self.mss)
-        };
+        let mss = u32::from(self.mss);
         let len = unsent.min(mss).min(window).min(congestion);
         if len < unsent && len < mss {
             self.marks.set(Marks::CWND_LIMITED, congestion < window);
@@ -492,23 +502,39 @@ impl Tcb {
         }
         self.marks.remove(Marks::SYN_DUE);
         let end = self.iss + 1;
-        if self.snd_nxt == end {
+        let again = if self.is_half_open() {
+            self.note_syn_ack_sent()
+        } else {
+            self.snd_nxt != self.iss
+        };
+        let mut len = 0;
+        if again {
             self.counters.retransmits += 1;
             self.marks.remove(Marks::RTT_TIMED);
+            self.give_up_fast_open();
         } else {
             self.time_segment(end, env.now);
+            len = self.syn_text_len();
         }
-        self.snd_nxt = end;
+        self.snd_nxt = self.snd_nxt.max(end + len);
         let at = self.retransmit_at(env.now);
         self.wait_until(Wait::Retransmission, at);
-        let acks = self.state() == State::SynReceived;
+        let acks = self.state() != State::SynSent;
         let flags = if acks {
             Flags::SYN | Flags::ACK
         } else {
             Flags::SYN
         };
         let ecn = self.ecn.syn_flags(acks, self.retries > 0);
-        Some(Outgoing::bare(self.iss, flags | ecn))
+        Some(Outgoing {
+            len,
+            place: if len > 0 {
+                self.snd.locate(env.pool, end, end)
+            } else {
+                Place::NOWHERE
+            },
+            ..Outgoing::bare(self.iss, flags | ecn)
+        })
     }
 
     /// The header of a segment that leaves now. What it acknowledges and announces is noted.

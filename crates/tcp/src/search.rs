@@ -22,6 +22,16 @@ const CLOSE: u16 = 32;
 /// Segments that must follow a probe, so that its loss is told by what arrives.
 const FOLLOWING: u32 = 3;
 
+/// What is to be sent.
+pub(crate) enum Probe {
+    /// A usual segment.
+    No,
+    /// Nothing for now: what is in flight arrives first.
+    Wait,
+    /// A probe with so many bytes.
+    Send(u32),
+}
+
 /// How far the search is. Sizes are payload without options, as `Tcb::path_mss` has them.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -72,14 +82,15 @@ impl Tcb {
         (self.search.next_at, self.search.lost) = (env.now, 0);
     }
 
-    /// The length of a probe that is to be sent now instead of a usual segment. `room` is what both windows leave.
+    /// Whether a probe is to be sent now instead of a usual segment. `room` is what both windows leave; where that is too
+    /// little they are let drain.
     #[cold]
-    pub(crate) fn plan_probe(&mut self, now: Nanos, unsent: u32, room: u32) -> Option<u32> {
+    pub(crate) fn plan_probe(&mut self, now: Nanos, unsent: u32, room: u32) -> Probe {
         self.note_probe_arrived(now);
         let quiet = self.phase == Phase::Open as u8 && self.dup_acks == 0;
         let due = self.searches != 0 && self.search.probe == 0 && now >= self.search.next_at;
         if !due || !quiet || !self.is(Marks::SACK_PERMITTED) {
-            return None;
+            return Probe::No;
         }
         let low = self.mss + self.options_bytes();
         let size = if self.search.lost == 0 {
@@ -89,12 +100,15 @@ impl Tcb {
         };
         let len = u32::from(size - self.options_bytes());
         let needed = len + FOLLOWING * u32::from(self.mss);
-        if size <= low || unsent < needed || room < needed {
-            return None;
+        if size <= low || unsent < needed || self.snd_wnd.min(self.congestion.cwnd) < needed {
+            return Probe::No;
+        }
+        if room < needed {
+            return Probe::Wait;
         }
         self.search.probe = size;
         self.search.end = self.snd_nxt + len;
-        Some(len)
+        Probe::Send(len)
     }
 
     /// Looks whether the probe is acknowledged: then segments are as long as that.

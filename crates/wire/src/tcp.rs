@@ -30,6 +30,7 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    pub(super) const FAST_OPEN: u8 = 34;
 }
 
 /// The option bytes of nearly every segment begin so: NOP, NOP, timestamps of length 10 (RFC 7323 appendix A).
@@ -113,6 +114,54 @@ impl SackBlocks {
     }
 }
 
+/// The cookie of TCP Fast Open (RFC 7413 section 4.1.1); an empty one asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastOpen {
+    bytes: [u8; Self::BYTES_MAX],
+    len: u8,
+}
+
+impl FastOpen {
+    /// Bytes of the longest cookie.
+    pub const BYTES_MAX: usize = 16;
+    /// Asks for a cookie.
+    pub const REQUEST: Self = Self {
+        bytes: [0; Self::BYTES_MAX],
+        len: 0,
+    };
+
+    /// The cookie of these bytes. None where none has as many: 4 to 16, an even number.
+    pub fn new(cookie: &[u8]) -> Option<Self> {
+        let len = cookie.len();
+        let valid = (4..=Self::BYTES_MAX).contains(&len) && len.is_multiple_of(2);
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes.get_mut(..len)?.copy_from_slice(cookie);
+        valid.then_some(Self {
+            bytes,
+            len: u8::try_from(len).ok()?,
+        })
+    }
+
+    /// Its bytes; none for a request.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(Self::BYTES_MAX)]
+    }
+
+    /// Bytes of the option on the wire with what fills it up to a multiple of 4.
+    const fn wire_len(&self) -> usize {
+        (2 + self.len as usize).next_multiple_of(4)
+    }
+
+    /// Writes the option behind what fills it up.
+    fn emit(&self, out: &mut [u8]) {
+        let option = 2 + usize::from(self.len);
+        let (fill, rest) = out.split_at_mut(self.wire_len() - option);
+        fill.fill(kind::NOP);
+        put(rest, 0, [kind::FAST_OPEN, 2 + self.len]);
+        rest[2..option].copy_from_slice(self.bytes());
+    }
+}
+
 /// Options of a segment, those that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
@@ -126,6 +175,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// Selective acknowledgement.
     pub sack: SackBlocks,
+    /// Fast Open; on SYN only.
+    pub fast_open: Option<FastOpen>,
 }
 
 impl Options {
@@ -162,6 +213,8 @@ impl Options {
                     echo: u32_at(body, 4),
                 });
             }
+            (kind::FAST_OPEN, []) => self.fast_open = Some(FastOpen::REQUEST),
+            (kind::FAST_OPEN, cookie) => self.fast_open = FastOpen::new(cookie),
             (kind::SACK, body) if body.len().is_multiple_of(8) => {
                 self.sack = SackBlocks::EMPTY;
                 for block in body.chunks_exact(8) {
@@ -182,7 +235,11 @@ impl Options {
             (false, true) => 4,
             (false, false) => 0,
         };
-        mss + scale + timestamps
+        let fast_open = match &self.fast_open {
+            Some(cookie) => cookie.wire_len(),
+            None => 0,
+        };
+        mss + scale + timestamps + fast_open
     }
 
     /// How many SACK blocks fit beside the other options.
@@ -228,6 +285,10 @@ impl Options {
         }
         if let Some(shift) = self.window_scale {
             word([kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+        }
+        if let Some(cookie) = &self.fast_open {
+            cookie.emit(&mut out[at..]);
+            return;
         }
         if !self.sack.is_empty() {
             let fitting = self.sack_fitting();

@@ -212,9 +212,8 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
         FIOSETOWN | SIOCSPGRP => {
             let done = kernel();
             // SAFETY: as above; the kernel has read it.
-            if done >= 0
-                && let Some(owner) = unsafe { value.as_ref() }
-            {
+            let owner = unsafe { value.as_ref() };
+            if let Some(owner) = owner.filter(|_| done >= 0) {
                 process().set_owner(fd, *owner);
             }
             done

@@ -28,6 +28,7 @@ pub(super) fn send_parts(
     asked.set(SendFlags::URGENT, flags & libc::MSG_OOB != 0);
     asked.set(SendFlags::DONTWAIT, flags & libc::MSG_DONTWAIT != 0);
     asked.set(SendFlags::MORE, flags & libc::MSG_MORE != 0);
+    asked.set(SendFlags::FAST_OPEN, flags & libc::MSG_FASTOPEN != 0);
     match process().send(fd, parts, asked, target) {
         Verdict::Kernel | Verdict::KernelNow => kernel(),
         Verdict::Done(Ok(n)) => n.cast_signed(),
@@ -95,7 +96,7 @@ fn recv_urgent(
     match process().recv_urgent(fd, flags & libc::MSG_PEEK != 0) {
         Verdict::Kernel | Verdict::KernelNow => Err(kernel(0)),
         Verdict::Done(Ok(byte)) => {
-            let room = parts.iter_mut().find(|part| part.len() > 0);
+            let room = parts.iter_mut().find(|part| !part.is_empty());
             let copied = match (byte, room) {
                 (Some(byte), Some(room)) if flags & libc::MSG_TRUNC == 0 => room.copy_from(&[byte]),
                 (Some(_), Some(_)) => 1,

@@ -39,6 +39,7 @@ pub(crate) fn config() -> Config {
         chunks_max: 1024,
         secret: 0x1234_5678_9abc_def0,
         syn_cookies: true,
+        fast_open: 3,
         ..Config::default()
     }
 }

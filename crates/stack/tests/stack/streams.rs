@@ -393,3 +393,47 @@ fn urgent_data_is_told_of_and_read_by_itself() {
     let again = net.b.with(|s| s.recv_urgent(server, false));
     assert_eq!(again, Err(Error::WrongKind));
 }
+
+/// Connects with data for the SYN; how much of it was queued.
+fn open_fast(net: &Net, port: u16, bytes: &[u8]) -> (SocketRef, Result<usize, Error>) {
+    let client = net.a.stream();
+    let (ends, now) = ((at_a(port), at_b(PORT)), net.a.now);
+    let queued = net
+        .a
+        .with(|s| s.connect_fast(now, client, ends, net.wire_a, &[bytes.into()]));
+    (client, queued)
+}
+
+#[test]
+fn a_connection_is_opened_with_data_by_the_second_time() {
+    let mut net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    net.b.with(|s| s.tcb(listener).unwrap().set_fast_open(2));
+    let (first, queued) = open_fast(&net, 5000, b"hello");
+    assert_eq!(queued, Ok(0), "no cookie yet");
+    net.settle();
+    let first_server = net.b.accept(listener).unwrap().socket;
+    assert_eq!(net.b.recv(first_server, 10), Err(Error::WouldBlock));
+
+    let (second, queued) = open_fast(&net, 5001, b"hello");
+    assert_eq!(queued, Ok(5));
+    // Only the SYN has come: it is accepted, read and answered before anything is acknowledged.
+    net.b.poll();
+    let server = net.b.accept(listener).unwrap().socket;
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"hello");
+    net.b.send(server, b"and back").unwrap();
+    net.settle();
+    assert_eq!(net.a.recv(second, 10).unwrap(), b"and back");
+    assert_eq!(net.b.counters().tcp_fast_opens, 1);
+    carry(&net, true, second, server, &pattern(50_000));
+    carry(&net, false, server, second, &pattern(50_000));
+    for r in [first, second] {
+        net.a.close(r);
+    }
+    for r in [first_server, server, listener] {
+        net.b.close(r);
+    }
+    net.settle();
+    net.advance(Nanos::from_secs(2));
+    net.finish();
+}

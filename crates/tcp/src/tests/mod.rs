@@ -9,6 +9,7 @@ mod bbr;
 mod choices;
 mod closing;
 mod cookies;
+mod fast_open;
 mod flow;
 mod handshake;
 mod loss;

@@ -39,9 +39,12 @@ fn the_last_byte_sent_is_urgent_until_it_is_acknowledged() {
     assert!(sent.repr.flags.contains(Flags::URG));
     // An acknowledgement that leaves behind it says nothing of it; what is sent again does.
     bench.segment(PEERS, OURS, Flags::ACK | Flags::PSH, b"x");
+    assert!(bench.one().is_pure_ack());
     bench.now = bench.tcb.next_timeout();
     bench.fire();
-    assert!(bench.out().iter().all(|s| s.repr.seq == OURS + 5));
+    let again = &bench.out()[0].repr;
+    assert!(again.flags.contains(Flags::URG));
+    assert_eq!((again.seq, again.urgent), (OURS, 5));
     bench.ack(PEERS + 1, OURS + 5, &[]);
     bench.send(b"f");
     assert!(!bench.one().repr.flags.contains(Flags::URG));
@@ -110,7 +113,7 @@ fn a_newer_mark_takes_the_place_of_the_old_one() {
     assert_eq!(bench.recv(10), b"");
     // Said again, the old one is no news.
     assert_eq!(
-        bench.urgent(PEERS + 3, b"e", 0) & Events::URGENT,
+        bench.urgent(PEERS + 4, b"e", 0) & Events::URGENT,
         Events::URGENT
     );
     assert_eq!(

@@ -1,4 +1,4 @@
-use super::{Flags, HEADER_BYTES_MAX, Options, Repr, SackBlocks, Timestamps};
+use super::{FastOpen, Flags, HEADER_BYTES_MAX, Options, Repr, SackBlocks, Timestamps};
 use crate::{Address, Malformed, Seq, checksum};
 use proptest::prelude::*;
 
@@ -26,6 +26,7 @@ fn syn() -> Repr {
                 echo: 0,
             }),
             sack: SackBlocks::EMPTY,
+            fast_open: None,
         },
     }
 }
@@ -193,6 +194,7 @@ prop_compose! {
             sack_permitted,
             timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
             sack: SackBlocks::EMPTY,
+            fast_open: None,
         };
         for (start, end) in blocks.into_iter().take((36 - options.wire_len()) / 8) {
             options.sack.push(Seq(start), Seq(end));
@@ -230,5 +232,36 @@ proptest! {
         let header = with_options(&list);
         let (_, len) = Repr::parse(&header).unwrap();
         prop_assert_eq!(len, 60);
+    }
+}
+
+#[test]
+fn a_cookie_is_written_and_read_and_filled_up() {
+    for len in [0, 4, 8, 10, 16] {
+        let cookie = if len == 0 {
+            FastOpen::REQUEST
+        } else {
+            FastOpen::new(&[7; 16][..len]).unwrap()
+        };
+        let repr = Repr {
+            flags: Flags::SYN,
+            options: Options {
+                mss: Some(1460),
+                window_scale: Some(7),
+                sack_permitted: true,
+                timestamps: Some(Timestamps { value: 1, echo: 0 }),
+                fast_open: Some(cookie),
+                ..Options::default()
+            },
+            ..Repr::default()
+        };
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        let written = repr.emit(&mut bytes);
+        assert_eq!(written, repr.header_len());
+        assert_eq!(written, 20 + 20 + (2 + len).next_multiple_of(4));
+        assert_eq!(Repr::parse(&bytes[..written]), Ok((repr, written)));
+    }
+    for len in [1, 2, 3, 5, 17] {
+        assert_eq!(FastOpen::new(&[0; 20][..len]), None);
     }
 }

@@ -76,6 +76,8 @@ impl Process {
             snd_buf_bytes: config.snd_buf_bytes,
             rcv_buf_bytes: config.rcv_buf_bytes,
             checksums: true,
+            fast_open: crate::sysctl::number("net/ipv4/tcp_fastopen").unwrap_or(0),
+            syn_cookies: crate::sysctl::number("net/ipv4/tcp_syncookies") != Some(0),
         })?;
         let shared = self.share(made, NETWORK, NETWORK)?;
         let geometry = Geometry::default();

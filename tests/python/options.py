@@ -186,6 +186,36 @@ def of_a_connection(t):
     s.close()
 
 
+def opened_with_data(t):
+    port = t.port()
+    if t.is_server:
+        listener = t.listener(port)
+        t.call("queue", listener.setsockopt, TCP, socket.TCP_FASTOPEN, 5)
+        t.call("queue", listener.getsockopt, TCP, socket.TCP_FASTOPEN)
+        t.sync()
+        for _ in range(3):
+            s, _ = listener.accept()
+            t.say(s.recv(100))
+            s.sendall(b"answer")
+            s.close()
+        listener.close()
+    else:
+        t.sync()
+        for _ in range(2):
+            s = socket.socket()
+            t.say(s.sendto(b"request", socket.MSG_FASTOPEN, ("127.0.0.1", port)))
+            t.say(s.recv(100))
+            t.call("again", s.sendto, b"x", socket.MSG_FASTOPEN, ("127.0.0.1", port))
+            s.close()
+        s = socket.socket()
+        fast_open_connect = 30
+        s.setsockopt(TCP, fast_open_connect, 1)
+        s.connect(("127.0.0.1", port))
+        s.sendall(b"request")
+        t.say(s.recv(100))
+        s.close()
+
+
 def descriptor_flags(t):
     s = t.pair()
     s.settimeout(None)
@@ -317,6 +347,8 @@ sides.main(
     linger,
     timeouts,
     inherited,
+    of_a_connection,
+    opened_with_data,
     descriptor_flags,
     created_with_flags,
     bytes_waiting,

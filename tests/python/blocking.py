@@ -71,7 +71,7 @@ def names(t):
         s = socket.socket()
         t.call("unbound name", s.getsockname)
         t.call("unconnected peer", s.getpeername)
-        t.call("connect", s.connect, ("127.0.0.1", port))
+        t.call("connect", s.connect, (sides.V4, port))
     t.say("name", s.getsockname(), "peer", s.getpeername())
     t.sync()
     s.close()
@@ -88,8 +88,8 @@ def bound_before_connect(t):
         t.sync()
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        t.call("bind", s.bind, ("127.0.0.1", own))
-        t.call("connect", s.connect, ("127.0.0.1", port))
+        t.call("bind", s.bind, (t.own(socket.AF_INET), own))
+        t.call("connect", s.connect, (sides.V4, port))
         t.say("name", s.getsockname())
     t.sync()
     s.close()
@@ -145,7 +145,7 @@ def accept_timeout(t):
         t.say("accepted", s.recv(10))
     else:
         t.sync()
-        with socket.create_connection(("127.0.0.1", port)) as s:
+        with socket.create_connection((sides.V4, port)) as s:
             s.sendall(b"hello")
 
 
@@ -178,7 +178,7 @@ def backlog(t):
         t.sync("listening")
         clients = []
         for i in range(20):
-            s = socket.create_connection(("127.0.0.1", port))
+            s = socket.create_connection((sides.V4, port))
             s.sendall(b"%d" % i)
             s.shutdown(socket.SHUT_WR)
             clients.append(s)

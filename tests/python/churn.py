@@ -50,7 +50,7 @@ def short_connections(t):
         time.sleep(0.2)
         right = 0
         for i in range(count):
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 s.sendall(b"%d" % i)
                 right += s.recv(100) == b"%d" % i
         t.say("right", right)
@@ -73,7 +73,7 @@ def connections_closed_by_the_client(t):
     else:
         t.sync("listening")
         for i in range(count):
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 s.sendall(bytes(i))
     t.sync()
 
@@ -95,7 +95,7 @@ def connections_reset(t):
         t.sync("listening")
         reset = 0
         for i in range(count):
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 s.sendall(b"x")
                 try:
                     s.recv(1)
@@ -133,7 +133,7 @@ def many_at_once(t):
         t.say("ended", ended)
     else:
         t.sync("listening")
-        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+        connections = [socket.create_connection((sides.V4, port)) for _ in range(count)]
         t.sync("all connected")
         right = 0
         for turn in range(3):
@@ -174,7 +174,7 @@ def listeners_made_and_dropped(t):
         listener.close()
     else:
         t.sync("listening")
-        with socket.create_connection(("127.0.0.1", port)) as s:
+        with socket.create_connection((sides.V4, port)) as s:
             s.sendall(b"hello")
     t.sync()
 

@@ -218,7 +218,7 @@ def linger_waits(t):
 
 def close_delivers(t):
     s = t.pair()
-    data = sides.pattern(300_000, 11)
+    data = sides.pattern(60_000, 11)
     if t.is_server:
         t.sync()
         t.say("got", sides.recv_all(s))
@@ -244,7 +244,7 @@ def client_closes_before_accept(t):
         listener.close()
     else:
         t.sync("listening")
-        s = socket.create_connection(("127.0.0.1", port))
+        s = socket.create_connection((sides.V4, port))
         s.sendall(b"hi")
         s.close()
         t.sync("gone")
@@ -261,12 +261,12 @@ def listener_closes_with_backlog(t):
         t.sync("closed")
     else:
         t.sync("listening")
-        s = socket.create_connection(("127.0.0.1", port))
+        s = socket.create_connection((sides.V4, port))
         t.sync("connected")
         t.sync("closed")
         sides.wait_readable(s)
         t.call("recv", s.recv, 10)
-        t.call("a new connection", socket.create_connection, ("127.0.0.1", port))
+        t.call("a new connection", socket.create_connection, (sides.V4, port))
         s.close()
 
 
@@ -282,7 +282,7 @@ def listen_again(t):
             listener.close()
         else:
             t.sync("listening")
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 s.sendall(b"turn %d" % turn)
         t.sync("done")
 

@@ -8,7 +8,7 @@ import threading
 import time
 import sides
 
-V4 = "127.0.0.1"
+V4 = sides.V4
 
 
 def unconnected(t):

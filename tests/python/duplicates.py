@@ -113,11 +113,11 @@ def listener(t):
         t.sync("closed")
     else:
         t.sync("listening")
-        with socket.create_connection(("127.0.0.1", port)) as s:
+        with socket.create_connection((sides.V4, port)) as s:
             s.sendall(b"hello")
             t.call("end", s.recv, 10)
         t.sync("closed")
-        t.call("connect", socket.create_connection, ("127.0.0.1", port))
+        t.call("connect", socket.create_connection, (sides.V4, port))
 
 
 def numbers_are_used_again(t):

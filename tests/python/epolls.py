@@ -180,7 +180,7 @@ def exclusive(t):
         listener.close()
     else:
         t.sync("listening")
-        s = socket.create_connection(("127.0.0.1", port))
+        s = socket.create_connection((sides.V4, port))
         t.sync("connected")
         s.recv(1)
         s.close()

@@ -5,7 +5,7 @@ import os
 import socket
 import sides
 
-V4 = "127.0.0.1"
+V4 = sides.V4
 
 
 def refused(t):

@@ -20,7 +20,7 @@ def say(*words):
 
 
 def listen(port, backlog=128):
-    s = socket.socket()
+    s = socket.socket(socket.AF_INET6 if ":" in HOST else socket.AF_INET)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind((HOST, port))
     s.listen(backlog)
@@ -236,6 +236,28 @@ def ask_once(port):
     with socket.create_connection((HOST, int(port)), 10) as s:
         s.sendall(b"hello")
         say("answer", recv_exactly(s, 5).decode())
+
+
+def spin(port):
+    """A connection that asks all the time whether there is something to read, and so is in its stack much of it."""
+    listener = listen(int(port))
+    s, _ = listener.accept()
+    s.sendall(b"x")
+    s.setblocking(False)
+    say("busy")
+    while True:
+        try:
+            s.recv(1)
+        except BlockingIOError:
+            pass
+
+
+def read_only(port):
+    """A connection that only reads."""
+    s = socket.create_connection((HOST, int(port)))
+    s.recv(1)
+    say("busy")
+    how_it_ended(lambda: s.recv(1))
 
 
 def hold(port):

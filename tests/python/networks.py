@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import faulthandler
+import glob
 import hashlib
+import random
 import select
 import socket
 import struct
@@ -202,6 +204,186 @@ def connect(host, port, seconds=20):
     except OSError as e:
         result = errno.errorcode.get(e.errno, repr(e))
     say(result, round(time.monotonic() - began, 2))
+
+
+def by_device(kind, name, port=0, reuse=False):
+    """A socket that is bound to an interface and, unless the port is 0, to that port."""
+    s = socket.socket(socket.AF_INET, kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
+    s.settimeout(0.2)
+    if port:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("0.0.0.0", port))
+    return s
+
+
+def tried(function, *arguments):
+    """What the function returns, or the name of its error."""
+    try:
+        return function(*arguments)
+    except OSError as e:
+        return errno.errorcode.get(e.errno, repr(e))
+
+
+def serve_devices(host, port, device):
+    """Sockets bound to interfaces, which greet whoever comes with their names: one port at two interfaces, and one at one."""
+    ep = select.epoll()
+    sockets = {}
+    for kind, name, number in (
+        (socket.SOCK_STREAM, device, port),
+        (socket.SOCK_STREAM, "lo", port + 1),
+        (socket.SOCK_STREAM, device, port + 1),
+        (socket.SOCK_DGRAM, device, port),
+        (socket.SOCK_DGRAM, "lo", port + 1),
+        (socket.SOCK_DGRAM, device, port + 1),
+    ):
+        s = by_device(kind, name, number)
+        if kind == socket.SOCK_STREAM:
+            s.listen()
+        sockets[s.fileno()] = (s, name)
+        ep.register(s, select.EPOLLIN)
+    # Bound to an interface only after it was to be reached by all.
+    late = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    late.bind(("0.0.0.0", port + 2))
+    late.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+    sockets[late.fileno()] = (late, "late")
+    ep.register(late, select.EPOLLIN)
+    say("ready")
+    while True:
+        for fd, _ in ep.poll():
+            s, name = sockets[fd]
+            if s.type == socket.SOCK_STREAM:
+                connection, _ = s.accept()
+                own = connection.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+                connection.sendall(name.encode() + b" " + own.rstrip(b"\0"))
+                connection.close()
+            else:
+                data, peer = s.recvfrom(2048)
+                s.sendto(name.encode() + b" " + data, peer)
+
+
+def ask_devices(host, port, *devices):
+    """Asks those, by sockets that are bound to interfaces themselves, and says what came of it."""
+
+    def stream(name, number):
+        with by_device(socket.SOCK_STREAM, name) as s:
+            s.connect((host, number))
+            return recv_exactly(s, 100)
+
+    def datagram(name, number, option=None):
+        with by_device(socket.SOCK_DGRAM, name) as s:
+            if option:
+                s.setsockopt(socket.IPPROTO_IP, 50, struct.pack("!I", socket.if_nametoindex(option)))
+            if number > port:
+                s.connect((host, number))
+                s.send(b"connected")
+            else:
+                s.sendto(b"to", (host, number))
+            return s.recv(100)
+
+    for name in ("", *devices):
+        for number in (port, port + 1, port + 2) if name in ("", devices[0]) else (port,):
+            say(name or "any", number - port, tried(stream, name, number), tried(datagram, name, number))
+    for name in devices[:2]:
+        say("by IP_UNICAST_IF", name, *[tried(datagram, "", port + n, name) for n in (0, 1)])
+
+
+def checksum(data):
+    """RFC 1071."""
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def sound_packet(rng, src, dst, port, protocol):
+    """A packet of that protocol to the port, right in all that a receiver looks at first."""
+    is_v4 = ":" not in dst
+    family = socket.AF_INET if is_v4 else socket.AF_INET6
+    ends = socket.inet_pton(family, src) + socket.inet_pton(family, dst)
+    payload = rng.randbytes(rng.choice((0, 1, 7, 100, 1400)))
+    from_port = rng.randrange(1024, 65536)
+    if protocol == socket.IPPROTO_TCP:
+        flags = rng.choice((0x02, 0x10, 0x18, 0x04, 0x11, 0x3F, 0x00, 0x12))
+        options = rng.choice((b"", b"\x02\x04\x05\xb4", b"\x08\x0a" + rng.randbytes(8) + b"\1\1", rng.randbytes(4 * rng.randrange(11))))
+        head = struct.pack("!HHIIBBHHH", from_port, port, rng.randrange(2**32), rng.randrange(2**32), (5 + len(options) // 4) << 4, flags, 1000, 0, 0)
+        body, at = head + options + payload, 16
+    elif protocol == socket.IPPROTO_UDP:
+        body, at = struct.pack("!HHHH", from_port, port, 8 + len(payload), 0) + payload, 6
+    else:
+        # An error about a packet that the host is said to have sent.
+        quoted = ip_packet(rng, socket.inet_pton(family, dst) + socket.inet_pton(family, src), socket.IPPROTO_TCP, struct.pack("!HHI", port, from_port, rng.randrange(2**32)) + bytes(12))
+        kinds = ((3, 0), (3, 1), (3, 3), (3, 4), (11, 0), (12, 0)) if is_v4 else ((1, 0), (1, 4), (2, 0), (3, 0), (4, 0))
+        body, at = struct.pack("!BBHI", *rng.choice(kinds), 0, rng.choice((0, 552, 1400))) + quoted, 2
+    pseudo = b"" if protocol == socket.IPPROTO_ICMP else ends + struct.pack("!IHH", len(body), 0, protocol)
+    body = body[:at] + struct.pack("!H", checksum(pseudo + body)) + body[at + 2 :]
+    return ip_packet(rng, ends, protocol, body)
+
+
+def ip_packet(rng, ends, protocol, body):
+    if len(ends) == 8:
+        head = struct.pack("!BBHHHBBH", 0x45, rng.randrange(256), 20 + len(body), rng.randrange(65536), 0x4000, 64, protocol, 0) + ends
+        return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+    return struct.pack("!IHBB", 6 << 28, len(body), protocol, 64) + ends + body
+
+
+def spoil(rng, packet):
+    """The packet with something wrong in it, at any layer."""
+    packet = bytearray(packet)
+    head = 20 if packet[0] >> 4 == 4 else 40
+    what = rng.randrange(7)
+    if what == 0:
+        return bytes(packet[: rng.randrange(len(packet))])
+    if what == 1:
+        return bytes(packet) + rng.randbytes(rng.randrange(1, 60))
+    if what == 2:
+        # A flipped bit behind the headers of IP, which the checksum tells.
+        at = rng.randrange(head, len(packet))
+        packet[at] ^= 1 << rng.randrange(8)
+    elif what == 3:
+        # A length that is not the packet's.
+        at = 2 if head == 20 else 4
+        packet[at : at + 2] = struct.pack("!H", rng.randrange(2048))
+    elif what == 4:
+        # A header of TCP that is too long or too short, or a length of UDP that is.
+        packet[head + 12 if len(packet) > head + 12 else head] = rng.randrange(256)
+        packet[head + 4 : head + 6] = rng.randbytes(2)
+    elif what == 5:
+        for _ in range(rng.randrange(1, 8)):
+            packet[rng.randrange(len(packet))] = rng.randrange(256)
+    else:
+        packet[head:] = rng.randbytes(len(packet) - head)
+    if head == 20 and rng.random() < 0.8 and len(packet) >= 20:
+        # Believed as far as IP goes.
+        packet[10:12] = b"\0\0"
+        packet[10:12] = struct.pack("!H", checksum(bytes(packet[:20])))
+    return bytes(packet)
+
+
+def noise(host, port, device, station, count, corpus):
+    """So many frames with something wrong in them, and what a fuzzer has found, to a host's port."""
+    rng = random.Random(7)
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    raw.bind((device, 0))
+    link = bytes.fromhex(station) + raw.getsockname()[4]
+    ends = (("10.9.0.2", host), ("fd09::2", "fd09::1"))
+    protocols = (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP), (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMPV6)
+    sent = 0
+    for path in sorted(glob.glob(f"{corpus}/*")):
+        with open(path, "rb") as file:
+            frame = file.read(1500)
+        raw.send((link + frame[12:] + bytes(60))[:1514])
+        raw.send(link + b"\x08\0" + sound_packet(rng, *ends[0], port, socket.IPPROTO_TCP)[:20] + frame[34:1400] + bytes(60))
+        sent += 2
+    while sent < int(count):
+        family = rng.randrange(2)
+        packet = sound_packet(rng, *ends[family], port, rng.choice(protocols[family]))
+        kind = (b"\x08\0", b"\x86\xdd")[family]
+        tag = rng.choice((b"", b"", b"", b"\x81\0\0\7", b"\x81\0\0\0"))
+        raw.send((link + tag + kind + spoil(rng, packet))[:1514])
+        sent += 1
+    say("sent", sent)
 
 
 def answer_names(host, port):

@@ -25,11 +25,11 @@ def connect(t):
         t.sync("listening")
         s = socket.socket()
         s.setblocking(False)
-        t.call("connect", s.connect, ("127.0.0.1", port))
+        t.call("connect", s.connect, (sides.V4, port))
         sides.wait_writable(s)
         t.say("SO_ERROR", s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        t.call("connect once more", s.connect, ("127.0.0.1", port))
-        t.call("and again", s.connect, ("127.0.0.1", port))
+        t.call("connect once more", s.connect, (sides.V4, port))
+        t.call("and again", s.connect, (sides.V4, port))
         t.call("send", s.send, b"word")
         t.call("recv", s.recv, 10)
         s.close()
@@ -51,7 +51,7 @@ def accept(t):
         listener.close()
     else:
         t.sync("listening")
-        s = socket.create_connection(("127.0.0.1", port))
+        s = socket.create_connection((sides.V4, port))
         t.sync("connected")
         s.recv(1)
         s.close()
@@ -73,7 +73,7 @@ def accept4_flags(t):
         listener.close()
     else:
         t.sync("listening")
-        socket.create_connection(("127.0.0.1", port)).recv(1)
+        socket.create_connection((sides.V4, port)).recv(1)
 
 
 def fill_and_drain(t):

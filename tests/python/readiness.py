@@ -87,7 +87,7 @@ def life_of_a_listener(t):
         t.sync("done")
     else:
         t.sync("listening")
-        kept = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        kept = [socket.create_connection((sides.V4, port)) for _ in range(2)]
         t.sync("two came")
         t.sync("done")
         for s in kept:
@@ -232,12 +232,12 @@ def connecting(t):
         t.sync("listening")
         s = socket.socket()
         s.setblocking(False)
-        t.call("connect", s.connect, ("127.0.0.1", port))
+        t.call("connect", s.connect, (sides.V4, port))
         t.say("connected", poll(s, 5000), s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         s.close()
         s = socket.socket()
         s.setblocking(False)
-        t.call("connect", s.connect, ("127.0.0.1", closed))
+        t.call("connect", s.connect, (sides.V4, closed))
         t.say("refused", poll(s, 5000), poll(s, 5000))
         s.close()
 

@@ -7,7 +7,8 @@ script over the kernel and accelerated, and the transcripts must be equal.
 
 Started as `script.py server`, `script.py client`, or `script.py both` (two threads of one process). From the
 harness, in the environment: SIDES_DIR (where transcripts and the meeting point are), SIDES_PORTS, and SIDES_SKIP
-(cases to leave out). Set SIDES_ONLY by hand to play only some.
+(cases to leave out). Over a network also SIDES_SERVER_HOST and SIDES_CLIENT_HOST (an address of each family), SIDES_LINK
+(the interface's name on this host) and SIDES_BROADCAST. Set SIDES_ONLY by hand to play only some.
 """
 
 import errno
@@ -23,7 +24,16 @@ import time
 import traceback
 
 PATIENCE = 15  # seconds until a case that hangs shows where, and the script ends
-HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+LOOPBACK = "127.0.0.1 ::1"
+
+
+def hosts_of(role):
+    v4, v6 = os.environ.get(f"SIDES_{role.upper()}_HOST", LOOPBACK).split()
+    return {socket.AF_INET: v4, socket.AF_INET6: v6}
+
+
+# The server's address of IPv4.
+V4 = hosts_of("server")[socket.AF_INET]
 
 
 class Side:
@@ -39,6 +49,26 @@ class Side:
         # A socket that is never accelerated, so that meeting does not disturb what is tested.
         self.meeting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.meeting.connect(f"{directory}/meet")
+
+    def host(self, family):
+        """The server's address."""
+        return hosts_of("server")[family]
+
+    def own(self, family):
+        """This side's address."""
+        return hosts_of(self.role)[family]
+
+    def peer(self, family):
+        """The other side's address."""
+        return hosts_of("client" if self.is_server else "server")[family]
+
+    def link(self):
+        """The index of the interface that has this side's address."""
+        return socket.if_nametoindex(os.environ.get("SIDES_LINK", "lo"))
+
+    def broadcast(self):
+        """The address of all hosts; none where the two sides are on one."""
+        return os.environ.get("SIDES_BROADCAST")
 
     def sync(self, name="sync"):
         """Waits until the other side is here too."""
@@ -68,7 +98,7 @@ class Side:
     def listener(self, port, family=socket.AF_INET, backlog=16, host=None):
         s = socket.socket(family, socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((host or HOSTS[family], port))
+        s.bind((host or self.host(family), port))
         s.listen(backlog)
         return s
 
@@ -81,7 +111,7 @@ class Side:
                 s, _ = listener.accept()
         else:
             self.sync("listening")
-            s = socket.create_connection((HOSTS[family], port))
+            s = socket.create_connection((self.host(family), port))
         self.sync("connected")
         return s
 
@@ -91,9 +121,9 @@ class Side:
         if not self.is_server:
             mine, theirs = theirs, mine
         s = socket.socket(family, socket.SOCK_DGRAM)
-        s.bind((HOSTS[family], mine))
+        s.bind((self.own(family), mine))
         self.sync("bound")
-        return s, (HOSTS[family], theirs)
+        return s, (self.peer(family), theirs)
 
 
 def show(side, value):

@@ -45,7 +45,7 @@ def thread_for_each_connection(t):
         right = []
 
         def ask(number):
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 for i in range(50):
                     data = sides.pattern(1 + (i * 97) % 3000, number)
                     s.sendall(data)
@@ -138,7 +138,7 @@ def many_acceptors(t):
         t.sync("listening")
         right = 0
         for i in range(count):
-            with socket.create_connection(("127.0.0.1", port)) as s:
+            with socket.create_connection((sides.V4, port)) as s:
                 s.sendall(b"%d" % i)
                 right += s.recv(10) == b"ok"
         t.say("right", right)
@@ -215,7 +215,7 @@ def connect_from_many_threads(t):
 
         def work(number):
             for i in range(count // 6):
-                with socket.create_connection(("127.0.0.1", port)) as s:
+                with socket.create_connection((sides.V4, port)) as s:
                     word = b"%d.%d" % (number, i)
                     s.sendall(word)
                     right.append(s.recv(10) == word)

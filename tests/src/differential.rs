@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Deadline, Mode, Process, World, free_ports};
+use crate::{Deadline, Host, Mode, Network, Process, Program, World, free_ports};
 
 /// How long a script may take; it gives up by itself a good deal earlier and says where it hung.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,18 +49,93 @@ impl Outcome {
 ///
 /// A case that does not come to its end is left out and the rest is run again, so that it hides nothing.
 pub fn compare(script: &str, mode: Mode, place: Place) {
+    compare_on(&World::new(mode), script, mode, place);
+}
+
+/// The same with the server and the client on the two hosts of a network.
+pub fn compare_over(network: &Network, script: &str) {
+    compare_on(network, script, network.mode(), Place::TwoProcesses);
+}
+
+/// Where the two sides are.
+trait Ground {
+    /// A directory of the test's own.
+    fn dir(&self) -> &Path;
+    /// Python for a side, which runs accelerated or not.
+    fn python(&self, role: &str, accelerated: bool) -> Program;
+    /// Asserts that the agents' reports say of the living processes what the mode says.
+    fn assert_taken(&self, mode: Mode, processes: &[Process]);
+}
+
+impl Ground for World {
+    fn dir(&self) -> &Path {
+        Self::dir(self)
+    }
+
+    fn python(&self, _: &str, accelerated: bool) -> Program {
+        if accelerated {
+            self.accelerated("python3")
+        } else {
+            self.plain("python3")
+        }
+    }
+
+    fn assert_taken(&self, mode: Mode, processes: &[Process]) {
+        let ps = self.ps();
+        match processes {
+            [server, client] => ps.assert_mode(mode, server.pid(), client.pid()),
+            [both] => ps.assert_wire_used(both.pid()),
+            _ => unreachable!("one process or two"),
+        }
+    }
+}
+
+impl Ground for Network {
+    fn dir(&self) -> &Path {
+        self.server.dir()
+    }
+
+    fn python(&self, role: &str, accelerated: bool) -> Program {
+        let host = if role == "server" {
+            &self.server
+        } else {
+            &self.client
+        };
+        let python = if accelerated {
+            host.accelerated("python3")
+        } else {
+            host.plain("python3")
+        };
+        let address = |host: &Host| format!("{} {}", host.address, host.address6);
+        python
+            .env("SIDES_SERVER_HOST", address(&self.server))
+            .env("SIDES_CLIENT_HOST", address(&self.client))
+            .env("SIDES_LINK", host.interface)
+            .env("SIDES_BROADCAST", "10.9.0.255")
+    }
+
+    fn assert_taken(&self, mode: Mode, processes: &[Process]) {
+        let ends = [(mode.server(), &self.server), (mode.client(), &self.client)];
+        for ((accelerated, host), process) in ends.into_iter().zip(processes) {
+            if accelerated {
+                host.ps().assert_network_used(process.pid());
+            }
+        }
+    }
+}
+
+fn compare_on(world: &impl Ground, script: &str, mode: Mode, place: Place) {
     const ATTEMPTS: usize = 6;
-    let world = World::new(mode);
     let mut complaints = Vec::new();
     let mut skipped: Vec<String> = Vec::new();
     while skipped.len() < ATTEMPTS {
-        let expected = run(&world, script, Mode::Kernel, place, &skipped);
+        let expected = run(world, script, Mode::Kernel, place, &skipped);
         assert!(
             expected.failure.is_none(),
             "over the kernel: {}",
             expected.failure.unwrap_or_default()
         );
-        let seen = run(&world, script, mode, place, &skipped);
+        let seen = run(world, script, mode, place, &skipped);
         if let Some(failure) = &seen.failure {
             let case = seen.last_case();
             complaints.push(format!("{case} did not come to its end: {failure}"));
@@ -80,8 +155,9 @@ pub fn compare(script: &str, mode: Mode, place: Place) {
 }
 
 /// Runs the script once, without the cases that are skipped.
-fn run(world: &World, script: &str, mode: Mode, place: Place, skipped: &[String]) -> Outcome {
-    let dir = world.dir().join(format!("{mode:?}-{}", skipped.len()));
+fn run(world: &impl Ground, script: &str, mode: Mode, place: Place, skipped: &[String]) -> Outcome {
+    let dir = format!("{script}-{mode:?}-{}", skipped.len());
+    let dir = world.dir().join(dir);
     fs::create_dir_all(&dir).expect("a directory in the test's own");
     let meet = dir.join("meet");
     // There if a mode is compared with itself.
@@ -92,12 +168,8 @@ fn run(world: &World, script: &str, mode: Mode, place: Place, skipped: &[String]
         .join("python")
         .join(format!("{script}.py"));
     let start = |role: &str, accelerated: bool| {
-        let python = if accelerated {
-            world.accelerated("python3")
-        } else {
-            world.plain("python3")
-        };
-        python
+        world
+            .python(role, accelerated)
             .arg("-B")
             .arg(&script)
             .arg(role)
@@ -125,7 +197,7 @@ fn run(world: &World, script: &str, mode: Mode, place: Place, skipped: &[String]
 
 /// Lets the sides go from step to step up to the end; returns what went wrong.
 fn supervise(
-    world: &World,
+    world: &impl Ground,
     mode: Mode,
     meeting: &mut Meeting,
     processes: Vec<Process>,
@@ -134,8 +206,8 @@ fn supervise(
     let mut is_done = false;
     while !is_done && let Some(step) = meeting.next_step(deadline) {
         is_done = step == "END";
-        if is_done {
-            assert_taken(world, mode, &processes);
+        if is_done && mode != Mode::Kernel {
+            world.assert_taken(mode, &processes);
         }
         meeting.go_on();
     }
@@ -158,19 +230,6 @@ fn supervise(
         process.wait(Duration::from_secs(10)).success();
     }
     None
-}
-
-/// Asserts that the agent's report says of the living processes what the mode says.
-fn assert_taken(world: &World, mode: Mode, processes: &[Process]) {
-    if mode == Mode::Kernel {
-        return;
-    }
-    let ps = world.ps();
-    match processes {
-        [server, client] => ps.assert_mode(mode, server.pid(), client.pid()),
-        [both] => ps.assert_wire_used(both.pid()),
-        _ => unreachable!("one process or two"),
-    }
 }
 
 /// The lines that differ, each with its case, what the kernel gave and what was seen.

@@ -156,6 +156,12 @@ impl Host {
         }
     }
 
+    /// What the explained programs wrote.
+    pub fn explanations(&self) -> String {
+        let read = |log: &PathBuf| fs::read_to_string(log).unwrap_or_default();
+        self.explained.borrow().iter().map(read).collect()
+    }
+
     /// What the host's agent reports now; asks again while a stack is too busy to be looked into.
     pub fn ps(&self) -> Ps {
         wait_until("a report without busy stacks", SHORT, || {

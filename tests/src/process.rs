@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -159,6 +160,24 @@ impl Process {
                 self.last_words()
             );
         }
+    }
+
+    /// Whether somebody holds the lock of its stack: for a program that was stopped.
+    pub fn is_in_stack(&self) -> bool {
+        let read = || -> std::io::Result<bool> {
+            let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid()))?;
+            let stack = maps
+                .lines()
+                .find(|line| line.contains("memfd:sidestep-stack"));
+            let start = stack.and_then(|line| line.split('-').next());
+            let start = start.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            let start = start.expect("a stack in the program's memory");
+            let mut holder = [0; 4];
+            let memory = File::open(format!("/proc/{}/mem", self.pid()))?;
+            memory.read_exact_at(&mut holder, start)?;
+            Ok(holder != [0; 4])
+        };
+        read().expect("a program that runs")
     }
 
     /// Sends it a signal; the program alone, not its children. Nothing happens if it has ended.

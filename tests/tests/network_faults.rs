@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use sidestep_tests::{Mode, Network, Process, Program, World, in_modes, wait_until};
 
 const SHORT: Duration = Duration::from_secs(20);
@@ -133,6 +134,71 @@ fn program_killed(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", program_killed: both, server_only, client_only);
 
+/// A program that is killed while it works on its tables, so that nobody can go on with its connections: a peer that
+/// only reads is told all the same, by the kernel.
+fn died_inside(mode: Mode) {
+    let network = Network::new(mode);
+    for address in [network.server.address, network.server.address6] {
+        let mut server = faults(network.serving("python3"), "spin", address).spawn();
+        network.server.wait_listening(PORT);
+        let reader = faults(network.asking_long("python3"), "read_only", address).spawn();
+        for end in [&server, &reader] {
+            wait_until("a connection", SHORT, || {
+                end.stdout().contains("busy").then_some(())
+            });
+        }
+        if mode.server() {
+            wait_until("the program to be at its tables", SHORT, || {
+                server.signal(Signal::STOP);
+                let is_inside = server.is_in_stack();
+                if !is_inside {
+                    server.signal(Signal::CONT);
+                }
+                is_inside.then_some(())
+            });
+        }
+        server.kill();
+        wait_until("the reader to be told", TOLD, || {
+            reader.stdout().contains("ended:").then_some(())
+        });
+        let said = reader.wait(SHORT).success().text();
+        if mode.server() {
+            assert!(said.contains("ECONNRESET"), "{said}");
+            let log = network.server.log();
+            assert!(
+                log.contains("died while it was changing the stack"),
+                "{log}"
+            );
+        }
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", died_inside: server_only, both);
+
+/// Frames with something wrong in them, of every layer, while a transfer goes on: dropped and counted.
+fn malformed_frames(mode: Mode) {
+    let network = Network::new(mode);
+    let server = start_server(&network);
+    let mut client = start_busy(&network);
+    let address = network.server.address;
+    let station = network.server.netns.station("near0");
+    let station: String = station.iter().map(|byte| format!("{byte:02x}")).collect();
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/wire_parse");
+    let noise = part(network.client.plain("python3"), "noise", address, PORT);
+    let noise = noise.args(&format!("far0 {station} 20000 {corpus}"));
+    assert!(noise.run(SHORT).success().text().starts_with("sent"));
+    wait_goes_on(&mut client);
+    assert_all_right(part(network.client.plain("python3"), "ask", address, PORT).spawn());
+    if mode.server() {
+        let ps = network.server.ps();
+        ps.assert_network_used(server.pid());
+        for (counter, least) in [("rx_malformed", 1000), ("rx_checksum_bad", 1000)] {
+            let count = ps.count(server.pid(), counter);
+            assert!(count > least, "{counter}: {count}");
+        }
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", malformed_frames: both);
+
 /// A cable that is pulled and put back, a smaller MTU, and addresses that come and go.
 fn link_changes(mode: Mode) {
     let network = Network::new(mode);
@@ -214,6 +280,35 @@ fn nobody_there(mode: Mode) {
     }
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", nobody_there: client_only);
+
+/// A neighbour of IPv6 is found at once although the interface is so young that its link-local address is still looked
+/// for duplicates of.
+fn young_link(mode: Mode) {
+    let network = Network::new(mode);
+    let server = part(network.serving("python3"), "serve_blocking", "::", PORT);
+    let _server = server.spawn();
+    network.server.wait_listening(PORT);
+    let netns = &network.client.netns;
+    netns.run("sysctl -qw net.ipv6.conf.all.accept_dad=1 net.ipv6.conf.far0.accept_dad=1");
+    netns.run("sysctl -qw net.ipv6.conf.far0.dad_transmits=5");
+    let connect = |python: Program| {
+        netns.run("ip link set far0 down");
+        netns.run("ip link set far0 up");
+        netns.run("ip addr add fd09::2/64 dev far0 nodad");
+        let address = network.server.address6;
+        let said = part(python, "connect", address, PORT).arg("4").run(SHORT);
+        let listed = netns.run("ip -6 addr show dev far0 tentative");
+        assert!(listed.contains("fe80::"), "too late: {listed}");
+        let said = said.success().text();
+        said.split(' ').next().map(str::to_owned)
+    };
+    assert_eq!(
+        connect(network.asking("python3")).as_deref(),
+        Some("connected")
+    );
+    network.client.assert_accelerated();
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", young_link: client_only);
 
 /// Two accelerated servers at once, and two clients.
 fn further_programs(mode: Mode) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
+use sidestep_tests::differential::compare_over;
 use sidestep_tests::{Host, Mode, Network, Process, Program, in_modes, pattern, wait_until};
 
 const SHORT: Duration = Duration::from_secs(20);
@@ -414,3 +415,60 @@ fn interfaces_that_change(mode: Mode) {
     assert!(said.starts_with("all right"), "{said}");
 }
 in_modes!("needs root, ip, ethtool, sysctl, ping and python3", interfaces_that_change: both, server_only);
+
+// Interfaces
+
+/// Sockets that are bound to interfaces reach, and are reached by, whom they are over the kernel; those of the
+/// accelerated interface by that.
+fn devices(mode: Mode) {
+    let network = Network::new(mode);
+    let (here, there) = (&network.server, &network.client);
+    let other = "ip link add other0 type veth peer name other1";
+    there.netns.run(other);
+    there.netns.run("ip link set other0 up");
+    let serve = |python: Program| {
+        let mut server = part(&network, python, "serve_devices").arg("near0").spawn();
+        wait_until("the sockets", SHORT, || {
+            server.assert_running();
+            server.stdout().contains("ready").then_some(())
+        });
+        server
+    };
+    let ask = |python: Program, devices: &str| {
+        let client = part(&network, python, "ask_devices").args(devices);
+        client.run(SHORT).success().text()
+    };
+    let by_kernel = serve(here.plain("python3"));
+    let far = ask(there.plain("python3"), "far0 lo other0");
+    let near = ask(here.plain("python3"), "near0 lo");
+    drop(by_kernel);
+    let server = serve(network.serving("python3"));
+    assert_eq!(ask(network.asking("python3"), "far0 lo other0"), far);
+    assert_eq!(ask(network.serving("python3"), "near0 lo"), near);
+    if mode == Mode::Kernel {
+        return;
+    }
+    // By any interface and by the right one, to each of the two ports there.
+    let ps = here.ps();
+    assert_eq!(ps.count(server.pid(), "tcp_accepts"), 4, "{ps:#?}");
+    assert_eq!(ps.count(server.pid(), "udp_rx_datagrams"), 6, "{ps:#?}");
+    let explained = there.explanations();
+    let why = "the socket is bound to an interface that is not accelerated";
+    let left: Vec<&str> = explained
+        .lines()
+        .filter(|line| line.contains(" connect ") && line.contains(why))
+        .collect();
+    // TCP by `lo` and by the other cable; datagrams make a decision only where they are connected.
+    assert_eq!(left.len(), 3, "{explained}");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", devices: both);
+
+// Scripts whose every call must return what it returns over the kernel
+
+fn scripts(mode: Mode) {
+    let network = Network::new(mode);
+    for script in ["ancillary", "blocking", "closing"] {
+        compare_over(&network, script);
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", scripts: both);

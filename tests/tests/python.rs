@@ -41,6 +41,7 @@ macro_rules! scripts {
 }
 
 scripts!(
+    ancillary,
     blocking,
     churn,
     closing,

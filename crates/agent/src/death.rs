@@ -71,6 +71,10 @@ impl Registry {
                     Some(entry) => change.tell(entry, wire),
                     None => Ok(()),
                 },
+                Job::ForgetWays { stack } => match self.stacks.get_mut(&stack) {
+                    Some(entry) => entry.with(sidestep_stack::Stack::forget_ways),
+                    None => Ok(()),
+                },
             };
             match done {
                 Ok(()) => {}

@@ -10,6 +10,8 @@
 //! - `claims`: which ports are whose.
 //! - `carriers`: VLANs, bonds, bridges and macvlans upon interfaces.
 //! - `ways`: how packets of a stack reach a host.
+//! - `last_words`: what becomes of the connections of a stack that was given up.
+//! - `solicit`: asks for neighbours where the kernel cannot yet.
 //! - `show`: what `ps` shows of it.
 //! - `follow`: what the kernel tells of changes.
 
@@ -18,9 +20,11 @@ mod claims;
 mod follow;
 mod hop;
 pub(crate) mod interface;
+mod last_words;
 mod members;
 mod show;
-mod ways;
+mod solicit;
+pub(crate) mod ways;
 
 use crate::lifetime::LinkSpec;
 use crate::registry::{Registry, Token};
@@ -32,7 +36,9 @@ use rustix::event::epoll::{self, EventFlags};
 use sidestep_control::{StackId, namespace};
 use sidestep_netlink::{Cables, Config, LinkKind, Neighbours, Options, Routes};
 use sidestep_shm::Nanos;
+use sidestep_wire::Address;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// All of it, of one network namespace: the agent's own.
@@ -108,6 +114,12 @@ impl Networks {
         }
         Ok(())
     }
+}
+
+/// Whether what comes to an address of this host may be for a stack. Link-local ones are the kernel's, which knows the
+/// scopes that programs see them with.
+fn is_steered(ip: IpAddr) -> bool {
+    !ip.is_loopback() && !Address::from(ip).is_link_local()
 }
 
 impl Registry {

@@ -258,6 +258,11 @@ pub(crate) enum Job {
         /// What is different.
         change: QueueChange,
     },
+    /// What leads where on networks has changed.
+    ForgetWays {
+        /// A stack that uses them.
+        stack: StackId,
+    },
 }
 
 impl Job {
@@ -266,7 +271,8 @@ impl Job {
         match self {
             Self::SlotDead { stack, .. }
             | Self::CloseWire { stack, .. }
-            | Self::Queue { stack, .. } => stack,
+            | Self::Queue { stack, .. }
+            | Self::ForgetWays { stack } => stack,
         }
     }
 }
@@ -478,7 +484,9 @@ impl Registry {
             .line(format_args!("gave stack {id:016x} up: {why}"));
         self.directory.withdraw_stack(id);
         self.unplug(id);
+        let connections = self.connections_over_networks(id);
         self.leave_networks(id);
+        self.reset_by_kernel(&connections);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each request does.
 
 use crate::networks::interface::Mapping as QueueMapping;
+use crate::networks::ways;
 use crate::registry::{Registry, StackEntry};
 use crate::report;
 use crate::wires::Mapping;
@@ -79,13 +80,23 @@ impl Registry {
                 remote,
                 port,
                 source,
+                device,
             } => {
-                let remote = Endpoint::new(Address(remote), port);
-                self.way(pid, stack, protocol, remote, Address(source))
-                    .map(Answer::Way)
+                let to = ways::Wanted {
+                    protocol,
+                    remote: Endpoint::new(Address(remote), port),
+                    source: Address(source),
+                    device,
+                };
+                self.way(pid, stack, &to).map(Answer::Way)
             }
             Request::Claim { stack, keep } => {
                 self.claim(pid, stack, keep, fds).map(|()| Answer::Done)
+            }
+            Request::Unclaim { stack, what } => {
+                self.stack_of(stack, pid)?;
+                self.unclaim(stack, &what);
+                Ok(Answer::Done)
             }
             Request::RestoreWire { stack, wire } => self.restore(pid, stack, wire, fds),
             Request::Ps => {

@@ -357,7 +357,7 @@ impl Client {
         }
     }
 
-    /// Asks how packets reach `remote`, from `source` if that is chosen already.
+    /// Asks how packets reach `remote`, from `source` if that is chosen already, by interface `device` if that is not 0.
     ///
     /// # Errors
     /// As for every request; [`Fault::NoNetwork`] where it is the kernel's to reach.
@@ -367,6 +367,7 @@ impl Client {
         protocol: u8,
         remote: Endpoint,
         source: Option<Address>,
+        device: u32,
     ) -> Result<NetworkWay, ClientError> {
         let request = Request::Route {
             stack,
@@ -374,6 +375,7 @@ impl Client {
             remote: remote.addr.0,
             port: remote.port,
             source: source.unwrap_or(Address::UNSPECIFIED_V6).0,
+            device,
         };
         match self.ask(&request, &[])? {
             (Answer::Way(way), _) => Ok(way),
@@ -392,6 +394,14 @@ impl Client {
         sockets: &[BorrowedFd<'_>],
     ) -> Result<(), ClientError> {
         self.done(&Request::Claim { stack, keep }, sockets)
+    }
+
+    /// A socket that claimed an endpoint is gone; see [`Request::Unclaim`].
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn unclaim(&mut self, stack: StackId, what: Publication) -> Result<(), ClientError> {
+        self.done(&Request::Unclaim { stack, what }, &[])
     }
 
     /// Tells a new agent of a wire that this stack already has.

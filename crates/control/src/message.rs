@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sidestep_wire::{Address, Endpoint};
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -150,15 +150,25 @@ pub enum Request<'a> {
         port: u16,
         /// The local address, where it is chosen already; else unspecified.
         source: [u8; 16],
+        /// The index of the interface by which it must go; 0 for any.
+        device: u32,
     },
     /// What networks send to ports of this host is for the stack from now on.
-    /// Descriptors: the kernel's sockets that are bound to these ports, as proof that nobody else has them.
+    /// Descriptors: the kernel's sockets that are bound to these ports, as proof that nobody else has them. Those that are
+    /// bound to an interface claim what comes by that one.
     Claim {
         /// The stack.
         stack: StackId,
         /// The agent keeps the sockets, and so the ports, for as long as the stack is there. Else the claim ends when no
         /// socket of the stack has the port any more.
         keep: bool,
+    },
+    /// A socket of the stack that had claimed an endpoint by [`Request::Claim`], not to be kept, has it no more.
+    Unclaim {
+        /// The stack.
+        stack: StackId,
+        /// The endpoint, and what else the claim followed from.
+        what: Publication,
     },
     /// Asks for a report. Answered by [`Reply::Report`] with a descriptor to read it from.
     Ps,

@@ -7,6 +7,7 @@
 //! It is linked into `libsidestep.so`, and into what plays the same calls in virtual time.
 
 mod c;
+mod control;
 mod exports;
 mod heap;
 mod real;

@@ -81,6 +81,7 @@ impl Ours {
         let setup = NetworkSetup {
             id: 1,
             network: 1,
+            device: 1,
             station: STATION,
             mtu: u32::try_from(MTU)?,
             unfinished_checksums: false,

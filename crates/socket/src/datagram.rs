@@ -2,13 +2,16 @@
 
 use crate::errno::from_stack;
 use crate::explain::Decision;
+use crate::networks::Wanted;
 use crate::process::{Process, Shared};
 use crate::stream::{kernel_name, reachable, reserve, source_for};
-use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
+use crate::verdict::{Arrival, Departure, Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
-use crate::{Endpoint, Errno, Foreign, ForeignMut};
+use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
 use sidestep_shm::{NONE, Nanos, Retired};
-use sidestep_stack::{Datagram, Error, HopState, Ready, SocketFlags, SocketRef, WaitFor, Way};
+use sidestep_stack::{
+    Asked, Datagram, Error, Handover, HopState, Ready, SocketFlags, SocketRef, WaitFor, Way,
+};
 
 impl Process {
     /// Sends: on a stream, or a datagram to `target` (or the connected peer).
@@ -19,6 +22,18 @@ impl Process {
         flags: SendFlags,
         target: Option<Endpoint>,
     ) -> Verdict<usize> {
+        self.send_with(fd, parts, flags, target, &Departure::default())
+    }
+
+    /// Sends, as [`send`](Self::send), with what came beside a datagram. Streams have nothing of that.
+    pub fn send_with(
+        &self,
+        fd: i32,
+        parts: &[Foreign<'_>],
+        flags: SendFlags,
+        target: Option<Endpoint>,
+        departure: &Departure,
+    ) -> Verdict<usize> {
         let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
@@ -28,7 +43,10 @@ impl Process {
         if is_tcp {
             return self.send_stream(shared, fd, r, parts, flags);
         }
-        if let [message] = parts {
+        let is_plain = *departure == Departure::default();
+        if let [message] = parts
+            && is_plain
+        {
             let now = self.now();
             let sent = self.with_stack(shared, |stack| {
                 stack.send_to_at_once(now, r, target.map(reachable), *message)
@@ -37,11 +55,12 @@ impl Process {
                 return Verdict::Done(Ok(n));
             }
         }
-        match self.datagram_way(shared, fd, r, target) {
+        match self.datagram_way(shared, fd, r, target, departure) {
             Ok((local, remote, way)) => {
                 let now = self.now();
                 match self.with_stack(shared, |stack| {
-                    stack.send_to(now, r, (local, remote), way, parts)
+                    let leaving = (!is_plain).then_some(departure.leaving);
+                    stack.send_as(now, r, (local, remote), way, leaving, parts)
                 }) {
                     Ok(Ok(n)) => Verdict::Done(Ok(n)),
                     // The way is lost, or too narrow: the kernel's loopback takes what IP can carry.
@@ -73,12 +92,16 @@ impl Process {
         let first = self.with_stack(shared, |stack| {
             let got = stack.recv_from_new(now, r, parts, peek);
             let wait = got.is_err() && stack.blocks(r);
-            (got, wait, got.is_err() && stack.is_shut_for_reading(r))
+            let asked = stack.asked(r).unwrap_or(Asked::empty());
+            let shut = got.is_err() && stack.is_shut_for_reading(r);
+            (got, wait, shut, asked)
         });
-        let (blocks, shut) = match first {
+        let (blocks, shut, asked) = match first {
             Err(Retired) => return Verdict::Kernel,
-            Ok((Ok(datagram), ..)) => return Verdict::Done(Ok(received(&datagram))),
-            Ok((Err(Error::WouldBlock), blocks, shut)) => (blocks, shut),
+            Ok((Ok(datagram), _, _, asked)) => {
+                return Verdict::Done(Ok(received(&datagram, asked)));
+            }
+            Ok((Err(Error::WouldBlock), blocks, shut, asked)) => (blocks, shut, asked),
             Ok((Err(error), ..)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
@@ -112,7 +135,7 @@ impl Process {
                     Some(Ok(crate::stream::stream_bytes(0)))
                 }
                 Err(Error::WouldBlock) => None,
-                other => Some(other.map(|datagram| received(&datagram))),
+                other => Some(other.map(|datagram| received(&datagram, asked))),
             }
         });
         match woken {
@@ -137,35 +160,61 @@ impl Process {
         fd: i32,
         r: SocketRef,
         target: Option<Endpoint>,
+        departure: &Departure,
     ) -> Result<(Endpoint, Endpoint, Way), NoWay> {
         let known = self
             .with_stack(shared, |stack| {
                 let peer = stack.datagram_peer(r)?;
                 let target = target.map(reachable);
                 let hint = target.and_then(|t| stack.route_hint(&t));
-                Ok((peer, hint, stack.local(r)?, stack.flags(r)?))
+                let (bound, flags, device) =
+                    (stack.local(r)?, stack.flags(r)?, stack.leaves_by(r)?);
+                let device = [departure.device, device].into_iter().find(|d| *d != 0);
+                let device = device.unwrap_or(0);
+                // A hint may lead by another interface.
+                let hint = hint.filter(|_| device == 0);
+                let plain = departure.device == 0 && departure.source.is_none();
+                let last = target.filter(|_| plain && peer.is_none());
+                let last = last.and_then(|target| stack.last_way(r, &target));
+                Ok((peer, hint, last, (bound, flags, device)))
             })
             .map_err(|Retired| NoWay::Kernel)?;
-        let (peer, hint, bound, flags) = known.map_err(|e: Error| NoWay::Failed(from_stack(e)))?;
+        let (peer, hint, last, (bound, flags, device)) =
+            known.map_err(|e: Error| NoWay::Failed(from_stack(e)))?;
+        if departure.other || flags.contains(SocketFlags::SEGMENT) {
+            self.count_handover(shared, Handover::Option);
+            return Err(NoWay::Kernel);
+        }
         let (remote, way) = match (target.map(reachable), peer) {
             (None, None) => return Err(NoWay::Kernel),
             (None, Some((remote, way))) => (remote, Some(way)),
             (Some(target), Some((remote, way))) if target == remote => (target, Some(way)),
             (Some(target), _) => (target, hint),
         };
-        let is_bound = bound.is_some_and(|local| !local.addr.is_unspecified());
-        let (way, source) = match way {
-            Some(way) if way.hop == NONE || is_bound => (way, source_for(remote.addr)),
+        // From where, if that is given: an address that is this host's, of which the kernel is the judge.
+        let given = match departure.source {
+            Some(source) if self.lock_session().is_local(shared, source) => Some(source),
+            Some(_) => return Err(NoWay::Kernel),
+            None => None,
+        };
+        let port = bound.map_or(0, |b| b.port);
+        let from = given.map(|given| Endpoint::new(given, port)).or(bound);
+        let is_bound = from.is_some_and(|local| !local.addr.is_unspecified());
+        let (way, source) = match (last, way.filter(|_| departure.device == 0)) {
+            (Some(last), _) => last,
+            (None, Some(way)) if way.hop == NONE || is_bound => (way, source_for(remote.addr)),
             // From the address that the route wants.
             _ => {
-                let mut session = self.lock_session();
-                let routed = session.route(self, shared, false, (bound, remote), 0);
-                let routed = routed.map(|reached| (reached.way, reached.source));
-                routed.map_err(|why| {
-                    drop(session);
-                    self.count_handover(shared, why);
-                    NoWay::Kernel
-                })?
+                let to = Wanted {
+                    bound: from,
+                    remote,
+                    device,
+                };
+                let found = self.routed_datagram(shared, &to)?;
+                if peer.is_none() && departure.device == 0 && given.is_none() {
+                    let _ = self.with_stack(shared, |stack| stack.remember_way(r, &remote, found));
+                }
+                found
             }
         };
         let is_found = way.hop == NONE
@@ -179,12 +228,23 @@ impl Process {
             Some(local) => Endpoint::new(source, local.port),
             None => self.bind_datagram(shared, fd, r, flags)?,
         };
-        let local = if local.addr.is_unspecified() {
-            Endpoint::new(source, local.port)
-        } else {
-            local
+        let local = match given {
+            Some(given) => Endpoint::new(given, local.port),
+            None if local.addr.is_unspecified() => Endpoint::new(source, local.port),
+            None => local,
         };
         Ok((local, remote, way))
+    }
+
+    /// The way of a datagram, and the source address that goes with it.
+    fn routed_datagram(&self, shared: &Shared, to: &Wanted) -> Result<(Way, Address), NoWay> {
+        let routed = self.lock_session().route(self, shared, false, to, 0);
+        routed
+            .map(|reached| (reached.way, reached.source))
+            .map_err(|why| {
+                self.count_handover(shared, why);
+                NoWay::Kernel
+            })
     }
 
     /// A first datagram binds the socket to a port of the kernel's choice.
@@ -197,18 +257,26 @@ impl Process {
     ) -> Result<Endpoint, NoWay> {
         let is_v6 = flags.contains(SocketFlags::INET6);
         let any = if is_v6 {
-            crate::Address::UNSPECIFIED_V6
+            Address::UNSPECIFIED_V6
         } else {
-            crate::Address::UNSPECIFIED_V4
+            Address::UNSPECIFIED_V4
         };
-        let local = reserve(fd, any, is_v6).map_err(NoWay::Failed)?;
+        let local = match reserve(fd, any, is_v6) {
+            // A datagram that went by the kernel has bound it.
+            Err(Errno::INVAL) => kernel_name(fd).filter(|local| local.port != 0),
+            reserved => Some(reserved.map_err(NoWay::Failed)?),
+        };
+        let local = local.ok_or(NoWay::Kernel)?;
         let bound = self.with_stack(shared, |stack| stack.bind(r, local));
         if !matches!(bound, Ok(Ok(()))) {
             return Err(NoWay::Kernel);
         }
         // On this host answers come back by the wire; networks must be told where to.
         if self.lock_session().networks_number().is_some() {
-            self.publish(shared, fd, "bind", local, flags);
+            let served = self.with_stack(shared, |stack| stack.served(r));
+            if let Ok(Some(served)) = served {
+                self.publish(shared, fd, "bind", &served);
+            }
         }
         Ok(local)
     }
@@ -221,12 +289,33 @@ impl Process {
         r: SocketRef,
         remote: Endpoint,
     ) -> Verdict<()> {
-        let target = reachable(remote);
-        let bound = self.with_stack(shared, |stack| stack.local(r));
-        let bound = bound.ok().and_then(Result::ok).flatten();
-        let routed = self
-            .lock_session()
-            .route(self, shared, false, (bound, target), 0);
+        match self.route_datagrams(shared, fd, r, reachable(remote)) {
+            Some(errno) => Verdict::fail(errno),
+            None => Verdict::Kernel,
+        }
+    }
+
+    /// Datagrams of a connected socket go to `target` from now on: by the kernel where no way is found. Says what
+    /// failed, if anything did.
+    pub(crate) fn route_datagrams(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+        target: Endpoint,
+    ) -> Option<Errno> {
+        let known = self.with_stack(shared, |stack| {
+            sidestep_stack::Result::Ok((stack.local(r)?, stack.flags(r)?, stack.leaves_by(r)?))
+        });
+        let Ok(Ok((bound, flags, device))) = known else {
+            return None;
+        };
+        let to = Wanted {
+            bound,
+            remote: target,
+            device,
+        };
+        let routed = self.lock_session().route(self, shared, false, &to, 0);
         let (way, handover) = match routed {
             Ok(reached) => (Some(reached.way), None),
             Err(why) => (None, Some(why)),
@@ -243,29 +332,22 @@ impl Process {
             if let Some(why) = handover {
                 self.count_handover(shared, why);
             }
-            let _ = self.with_stack(shared, |stack| stack.connect_datagram::<Way>(r, None));
             // Both sides stay open to receive: an accelerated peer may still send to our port.
-            return Verdict::Kernel;
-        };
-        let bound = self.with_stack(shared, |stack| {
-            sidestep_stack::Result::Ok((stack.local(r)?, stack.flags(r)?))
-        });
-        let Ok(Ok((bound, flags))) = bound else {
-            return Verdict::Kernel;
+            let _ = self.with_stack(shared, |stack| stack.connect_datagram::<Way>(r, None));
+            return None;
         };
         if bound.is_none() {
             match self.bind_datagram(shared, fd, r, flags) {
                 Ok(_) => {}
-                Err(NoWay::Kernel) => return Verdict::Kernel,
-                Err(NoWay::Failed(errno)) => return Verdict::fail(errno),
+                Err(NoWay::Kernel) => return None,
+                Err(NoWay::Failed(errno)) => return Some(errno),
             }
         }
         match self.with_stack(shared, |stack| {
             stack.connect_datagram(r, Some((target, way)))
         }) {
-            Ok(Ok(())) => Verdict::Kernel,
-            Ok(Err(error)) => Verdict::fail(from_stack(error)),
-            Err(Retired) => Verdict::Kernel,
+            Ok(Err(error)) => Some(from_stack(error)),
+            Ok(Ok(())) | Err(Retired) => None,
         }
     }
 
@@ -362,10 +444,21 @@ enum NoWay {
     Failed(Errno),
 }
 
-const fn received(datagram: &Datagram) -> Received {
+fn received(datagram: &Datagram, asked: Asked) -> Received {
+    let arrival = (!asked.is_empty()).then(|| Arrival {
+        asked,
+        target: datagram.target,
+        device: match datagram.device {
+            0 => sidestep_control::device::of_address(datagram.target),
+            device => device,
+        },
+        tos: datagram.tos,
+        hop_limit: datagram.hop_limit,
+    });
     Received {
         copied: datagram.copied,
         len: datagram.len,
         source: Some(datagram.source),
+        arrival,
     }
 }

@@ -21,7 +21,7 @@ impl Process {
         (flags, target): (SendFlags, Option<Endpoint>),
     ) -> Verdict<usize> {
         let idle = self.with_stack(shared, |stack| {
-            let listens = matches!(stack.served(r), Some((true, ..)));
+            let listens = stack.served(r).is_some_and(|served| served.is_tcp);
             (!listens).then(|| stack.connect_state(r))
         });
         let (Ok(Some(state)), Some(remote)) = (idle, target) else {

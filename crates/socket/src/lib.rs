@@ -10,6 +10,7 @@
 
 mod config;
 mod datagram;
+mod devices;
 mod epoll;
 mod errno;
 mod explain;
@@ -42,9 +43,9 @@ pub use poll::PollEntry;
 pub use process::{Process, process};
 pub use rehearsal::Stage;
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
-pub use sidestep_stack::{Address, Endpoint};
+pub use sidestep_stack::{Address, Asked, Endpoint, Leaving};
 pub use signals::{note_signal, puts_signal_off, quietly, set_signal_delivery};
 pub use stream::{AcceptedFd, Listening};
 pub use tcp_info::TCP_INFO_BYTES;
-pub use verdict::{Received, RecvFlags, SendFlags, Verdict};
+pub use verdict::{Arrival, Departure, Received, RecvFlags, SendFlags, Verdict};
 pub use wait::SleepMask;

@@ -86,12 +86,25 @@ pub(crate) struct Reached {
     pub(crate) by_network: bool,
 }
 
+/// What a way is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// What the socket is bound to.
+    pub(crate) bound: Option<Endpoint>,
+    pub(crate) remote: Endpoint,
+    /// The index of the interface by which it must go; 0 for any.
+    pub(crate) device: u32,
+}
+
+/// The remote address, the local one and the interface that a way was asked for.
+type WayKey = (Address, Address, u32);
+
 /// What a session remembers of networks.
 #[derive(Default)]
 pub(crate) struct Networks {
     /// The number of the configuration that the ways are of.
     number: u64,
-    ways: HashMap<(Address, Address), Result<NetworkWay, (Handover, Nanos)>>,
+    ways: HashMap<WayKey, Result<NetworkWay, (Handover, Nanos)>>,
     /// Ports that are claimed for connections that this process opens.
     ports: Vec<u16>,
     next: usize,
@@ -104,16 +117,21 @@ impl Session {
         process: &Process,
         shared: &Shared,
         protocol: u8,
-        remote: Endpoint,
-        source: Option<Address>,
+        to: &Wanted,
     ) -> Result<Reached, Handover> {
+        let source = to.bound.map(|b| b.addr).filter(|a| !a.is_unspecified());
+        let (remote, device) = (to.remote, to.device);
         let number = self.networks_number().ok_or(Handover::OtherHost)?;
         let known = self.networks.get_or_insert_default();
         if known.number != number || known.ways.len() >= WAYS_MAX {
             known.ways.clear();
             known.number = number;
         }
-        let key = (remote.addr, source.unwrap_or(Address::UNSPECIFIED_V6));
+        let key = (
+            remote.addr,
+            source.unwrap_or(Address::UNSPECIFIED_V6),
+            device,
+        );
         let now = process.now();
         match known.ways.get(&key) {
             Some(Ok(way)) => {
@@ -127,9 +145,10 @@ impl Session {
             _ => {}
         }
         let asked = self.ask(process, shared, |client| {
-            client.way(shared.id, protocol, remote, source)
+            client.way(shared.id, protocol, remote, source, device)
         });
         let found = asked.map_err(|error| match error {
+            ClientError::Refused(Fault::NoNetwork) if device != 0 => Handover::Device,
             ClientError::Refused(Fault::NoNetwork | Fault::OtherNamespace) => Handover::NoNetwork,
             ClientError::Refused(Fault::Carrier) => Handover::NoCarrier,
             ClientError::Refused(_) => Handover::NoQueue,

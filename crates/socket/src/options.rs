@@ -7,7 +7,7 @@
 use crate::process::Process;
 use crate::tcp_info::{TCP_INFO_BYTES, tcp_info};
 use crate::{Errno, Nanos};
-use sidestep_stack::{Handover, SocketFlags, SocketRef, Stack};
+use sidestep_stack::{Asked, Handover, SocketFlags, SocketRef, Stack};
 use sidestep_tcp::{Algorithm, KeepAlive, Tcb};
 
 /// Longest name of a congestion control (`TCP_CA_NAME_MAX`).
@@ -73,7 +73,7 @@ impl Process {
         let signed = is_signature(level, name);
         let (connected, listens, is_stream) = self
             .on_socket(fd, |stack, r| {
-                let listens = matches!(stack.served(r), Some((true, ..)));
+                let listens = stack.served(r).is_some_and(|served| served.is_tcp);
                 Ok((stack.is_connected_stream(r), listens, stack.is_stream(r)))
             })?
             .ok()?;
@@ -188,6 +188,7 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::TCP_DEFER_ACCEPT
         ),
         libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
+        libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS),
         _ => false,
     }
 }
@@ -295,13 +296,22 @@ fn apply_number(
             Ok(())
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
+        (libc::IPPROTO_UDP, libc::UDP_SEGMENT) => {
+            stack.set_flags(r, SocketFlags::SEGMENT, on)?;
+            // What was made for the short way says nothing of that.
+            stack.set_ip(r, None, None)
+        }
+        _ if asks(level, name).is_some() => {
+            stack.ask(r, asks(level, name).unwrap_or(Asked::empty()), on)
+        }
         (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
             stack.set_ip(r, Some(low_byte(n)), None)
         }
         (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS)
-            if n > 0 =>
+            if n > 0 || n == -1 =>
         {
-            stack.set_ip(r, None, Some(low_byte(n)))
+            let default = 64;
+            stack.set_ip(r, None, Some(if n > 0 { low_byte(n) } else { default }))
         }
         (libc::IPPROTO_TCP, _) if stack.is_stream(r) => {
             apply_tcp(stack.tcb(r)?, now, name, n);
@@ -383,8 +393,15 @@ fn answer(
             let most = stack.tcb(r).ok()?.pacing_max();
             Some(OptionAnswer::Long(if most == 0 { u64::MAX } else { most }))
         }
-        (libc::IPPROTO_IP, libc::IP_TOS) => number(u32::from(stack.ip(r).ok()?.0)),
-        (libc::IPPROTO_IP, libc::IP_TTL) => number(u32::from(stack.ip(r).ok()?.1)),
+        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            number(u32::from(stack.ip(r).ok()?.0))
+        }
+        (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
+            number(u32::from(stack.ip(r).ok()?.1))
+        }
+        (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+            number(stack.path_mtu(r).ok()?)
+        }
         (libc::IPPROTO_TCP, libc::TCP_INFO) => {
             let v4 = stack.local(r).ok()?.is_some_and(|local| local.addr.is_v4());
             let headers = if v4 { HEADERS_V4 } else { HEADERS_V6 };
@@ -433,6 +450,19 @@ fn seconds(n: u32) -> u16 {
 
 const fn low_byte(n: i32) -> u8 {
     n.to_le_bytes()[0]
+}
+
+/// What the option wants to be told with each datagram, if that is what it is for.
+const fn asks(level: i32, name: i32) -> Option<Asked> {
+    Some(match (level, name) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => Asked::INFO,
+        (libc::IPPROTO_IP, libc::IP_RECVTTL) => Asked::TTL,
+        (libc::IPPROTO_IP, libc::IP_RECVTOS) => Asked::TOS,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => Asked::INFO6,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => Asked::HOP_LIMIT,
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => Asked::CLASS,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -378,9 +378,8 @@ impl Process {
             }
             served.filter(|_| stack.ready(r).is_err())
         });
-        if let Ok(Some((is_tcp, endpoint, flags))) = closed {
-            self.lock_session()
-                .withdraw(self, shared, is_tcp, endpoint, flags);
+        if let Ok(Some(served)) = closed {
+            self.lock_session().withdraw(self, shared, &served);
         }
     }
 
@@ -555,7 +554,7 @@ impl Process {
     pub fn has_two_accepting_sides(&self, fd: i32) -> bool {
         matches!(
             self.on_socket(fd, |stack, r| Ok(stack.served(r))),
-            Some(Ok(Some((true, ..))))
+            Some(Ok(Some(served))) if served.is_tcp
         )
     }
 

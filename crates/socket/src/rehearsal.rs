@@ -88,6 +88,7 @@ impl Process {
             let wire = stack.add_network(NetworkSetup {
                 id: NETWORK,
                 network: NETWORK,
+                device: 1,
                 station: OURS,
                 mtu: stage.mtu,
                 unfinished_checksums: false,

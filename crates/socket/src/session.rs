@@ -1,9 +1,9 @@
 //! The connection to the agent: registering what this process has, and finding what others serve.
 
-use crate::networks::{Networks, Reached};
+use crate::Address;
+use crate::networks::{Networks, Reached, Wanted};
 use crate::process::{Process, Shared, with_fd};
 use crate::stream::source_for;
-use crate::{Address, Endpoint};
 use sidestep_control::directory::Directory;
 use sidestep_control::start::ensure_running;
 use sidestep_control::{
@@ -11,7 +11,7 @@ use sidestep_control::{
 };
 use sidestep_nic::{any, memif, packet, xdp};
 use sidestep_shm::{EventFd, Region};
-use sidestep_stack::{Handover, SocketFlags, Way, WireKind, WireToAttach};
+use sidestep_stack::{Handover, Served, SocketFlags, Way, WireKind, WireToAttach};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -139,17 +139,35 @@ impl Session {
         self.client = None;
     }
 
-    /// Other programs can reach this endpoint, which `fd` is bound to, from now on; and so can networks.
+    /// Other programs can reach what `fd` serves from now on, and so can networks. A socket that is bound to an interface
+    /// can be reached by that one only.
     pub(crate) fn publish(
         &mut self,
         process: &Process,
         shared: &Shared,
-        (fd, is_tcp): (i32, bool),
-        endpoint: Endpoint,
-        flags: SocketFlags,
+        fd: i32,
+        served: &Served,
     ) -> Result<(), Handover> {
-        let what = publication(is_tcp, endpoint, flags);
-        let on_networks = self.networks_number().is_some();
+        let what = publication(served);
+        let device = served.device;
+        let on_networks = self.networks_number().is_some() && device == 0;
+        if what.endpoint().addr.is_link_local() {
+            return Err(Handover::Device);
+        }
+        if device != 0 {
+            self.networks_number().ok_or(Handover::Device)?;
+            let claimed = with_fd(fd, |fd| {
+                self.ask(process, shared, |client| {
+                    client.claim(shared.id, false, &[fd])
+                })
+            });
+            self.attach_wires(process, shared);
+            return claimed.map_err(|error| match error {
+                ClientError::Refused(Fault::NoNetwork) => Handover::Device,
+                ClientError::Refused(_) => Handover::NoQueue,
+                _ => Handover::NoAgent,
+            });
+        }
         let mut published = Ok(());
         if on_networks {
             published = with_fd(fd, |fd| {
@@ -180,19 +198,22 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn withdraw(
-        &mut self,
-        process: &Process,
-        shared: &Shared,
-        is_tcp: bool,
-        endpoint: Endpoint,
-        flags: SocketFlags,
-    ) {
-        let what = publication(is_tcp, endpoint, flags);
+    pub(crate) fn withdraw(&mut self, process: &Process, shared: &Shared, served: &Served) {
+        let what = publication(served);
+        if served.device != 0 {
+            let _ = self.ask(process, shared, |client| client.unclaim(shared.id, what));
+            return;
+        }
         if let Some(at) = self.published.iter().position(|p| *p == what) {
             self.published.swap_remove(at);
         }
         let _ = self.ask(process, shared, |client| client.withdraw(shared.id, what));
+    }
+
+    /// Whether an address is this host's.
+    pub(crate) fn is_local(&self, shared: &Shared, address: Address) -> bool {
+        let listed = |d: &Directory| d.is_local(shared.netns, address).unwrap_or(false);
+        address.is_loopback() || self.directory.as_ref().is_some_and(listed)
     }
 
     /// The way to whoever serves an endpoint: a wire to a stack of this host, opened now if need be, or a network.
@@ -201,28 +222,41 @@ impl Session {
         process: &Process,
         shared: &Shared,
         is_tcp: bool,
-        (bound, remote): (Option<Endpoint>, Endpoint),
+        to: &Wanted,
         flow_hash: u32,
     ) -> Result<Reached, Handover> {
         if let Some(rehearsal) = process.rehearsal.get() {
-            return rehearsal.route(process, shared, remote);
+            return rehearsal.route(process, shared, to.remote);
+        }
+        let remote = to.remote;
+        if remote.addr.is_multicast() || remote.addr.is_broadcast() {
+            return Err(Handover::Group);
         }
         // A directory that no agent writes any more may name stacks that are gone.
         self.check(process, shared);
         let directory = self.directory.as_ref().ok_or(Handover::NoAgent)?;
         let protocol = if is_tcp { TCP } else { UDP };
+        let is_local = || {
+            directory
+                .is_local(shared.netns, remote.addr)
+                .unwrap_or(false)
+        };
+        // Which link is meant by such an address, the kernel knows; and what goes to this host by an interface.
+        let mut ends = to.bound.into_iter().chain([remote]);
+        if ends.any(|end| end.addr.is_link_local()) || (to.device != 0 && is_local()) {
+            return Err(Handover::Device);
+        }
+        if to.device != 0 {
+            return self.network_way(process, shared, protocol, to);
+        }
         let found = directory
             .lookup(protocol, shared.netns, remote)
             .map_err(|_| Handover::NoAgent)?;
         let Some(peer) = found.pick(flow_hash) else {
-            let local = directory
-                .is_local(shared.netns, remote.addr)
-                .unwrap_or(false);
-            if local {
+            if is_local() {
                 return Err(Handover::NotServed);
             }
-            let source = bound.map(|b| b.addr).filter(|a| !a.is_unspecified());
-            return self.network_way(process, shared, protocol, remote, source);
+            return self.network_way(process, shared, protocol, to);
         };
         let known = process
             .with_stack(shared, |stack| stack.wire_to(peer))
@@ -333,12 +367,11 @@ fn unusable(_: std::io::Error) -> ClientError {
     ClientError::Garbage
 }
 
-fn publication(is_tcp: bool, endpoint: Endpoint, flags: SocketFlags) -> Publication {
-    let v6_only = flags.contains(SocketFlags::V6ONLY);
+fn publication(served: &Served) -> Publication {
     Publication::new(
-        if is_tcp { TCP } else { UDP },
-        endpoint,
-        v6_only,
-        flags.contains(SocketFlags::REUSE),
+        if served.is_tcp { TCP } else { UDP },
+        served.local,
+        served.flags.contains(SocketFlags::V6ONLY),
+        served.flags.contains(SocketFlags::REUSE),
     )
 }

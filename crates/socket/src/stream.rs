@@ -2,6 +2,7 @@
 
 use crate::errno::from_stack;
 use crate::explain::Decision;
+use crate::networks::Wanted;
 use crate::process::{Process, Shared, with_fd};
 use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
@@ -10,10 +11,10 @@ use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{
-    ConnectState, Error, Handover, Ready, SocketFlags, SocketRef, Stack, WaitFor,
+    ConnectState, Error, Handover, Ready, Served, SocketFlags, SocketRef, Stack, WaitFor,
 };
 use smallvec::SmallVec;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 /// Ports tried before the kernel is asked to choose.
 const PORT_ATTEMPTS: u32 = 128;
@@ -49,15 +50,14 @@ impl Process {
             return;
         };
         let Some(local) = kernel_name(fd) else { return };
-        let Ok(Ok((flags, is_tcp))) = self.with_stack(shared, |stack| {
-            stack
-                .bind(r, local)
-                .and_then(|()| Ok((stack.flags(r)?, stack.is_stream(r))))
+        let Ok(Some(served)) = self.with_stack(shared, |stack| {
+            stack.bind(r, local).ok()?;
+            stack.served(r)
         }) else {
             return;
         };
-        if !is_tcp && !local.addr.is_multicast() {
-            self.publish(shared, fd, "bind", local, flags);
+        if !served.is_tcp && !local.addr.is_multicast() {
+            self.publish(shared, fd, "bind", &served);
         }
     }
 
@@ -79,14 +79,14 @@ impl Process {
             let again = stack.served(r).is_some();
             stack.bind(r, local)?;
             stack.listen(r, backlog)?;
-            sidestep_stack::Result::Ok((again, stack.flags(r)?))
+            sidestep_stack::Result::Ok((again, stack.served(r)))
         });
         match listening {
             Ok(Ok((true, _))) => Listening::Already,
-            Ok(Ok((false, flags))) => {
+            Ok(Ok((false, Some(served)))) => {
                 // Two sides to accept from: the kernel's must never block.
                 let _ = with_fd(fd, |fd| rustix::io::ioctl_fionbio(fd, true));
-                self.publish(shared, fd, "listen", local, flags);
+                self.publish(shared, fd, "listen", &served);
                 Listening::Begun
             }
             _ => Listening::NotOurs,
@@ -103,30 +103,19 @@ impl Process {
             let _ = stack.unlisten(r);
             served
         });
-        if let Ok(Some((is_tcp, endpoint, flags))) = served {
-            self.lock_session()
-                .withdraw(self, shared, is_tcp, endpoint, flags);
+        if let Ok(Some(served)) = served {
+            self.lock_session().withdraw(self, shared, &served);
         }
     }
 
-    pub(crate) fn publish(
-        &self,
-        shared: &Shared,
-        fd: i32,
-        event: &'static str,
-        local: Endpoint,
-        flags: SocketFlags,
-    ) {
-        let is_tcp = event == "listen";
-        let published = self
-            .lock_session()
-            .publish(self, shared, (fd, is_tcp), local, flags);
+    pub(crate) fn publish(&self, shared: &Shared, fd: i32, event: &'static str, served: &Served) {
+        let published = self.lock_session().publish(self, shared, fd, served);
         let handover = published.err();
         self.explain(&Decision {
             fd,
-            is_tcp,
+            is_tcp: served.is_tcp,
             event,
-            local: Some(local),
+            local: Some(served.local),
             remote: None,
             handover,
         });
@@ -141,7 +130,7 @@ impl Process {
             return Verdict::Kernel;
         };
         let found = self.with_stack(shared, |stack| {
-            let listens = matches!(stack.served(r), Some((true, ..)));
+            let listens = stack.served(r).is_some_and(|served| served.is_tcp);
             stack
                 .flags(r)
                 .map(|flags| (stack.is_stream(r), flags, listens))
@@ -194,15 +183,22 @@ impl Process {
         fast: Option<&[Foreign<'_>]>,
     ) -> Result<usize, Begin> {
         let remote = reachable(remote);
-        let (bound, flags) = self
-            .with_stack(shared, |stack| Ok((stack.local(r)?, stack.flags(r)?)))
+        let (bound, flags, device) = self
+            .with_stack(shared, |stack| {
+                Ok((stack.local(r)?, stack.flags(r)?, stack.device(r)?))
+            })
             .map_err(|_| Begin::Handover(Handover::Retired))?
             .map_err(|e: Error| Begin::Failed(from_stack(e)))?;
         let hash = u32::from(bound.map_or(0, |l| l.port))
             ^ u32::try_from(fd).unwrap_or(0).wrapping_mul(0x9e37_79b9);
+        let to = Wanted {
+            bound,
+            remote,
+            device,
+        };
         let reached = self
             .lock_session()
-            .route(self, shared, true, (bound, remote), hash)
+            .route(self, shared, true, &to, hash)
             .map_err(Begin::Handover)?;
         let source = reached.source;
         let local = match bound {
@@ -322,7 +318,7 @@ impl Process {
             Ok((
                 stack.acceptable(r)?,
                 stack.flags(r)?,
-                matches!(stack.served(r), Some((true, ..))),
+                stack.served(r).is_some_and(|served| served.is_tcp),
             ))
         });
         let (ready, flags) = match found {
@@ -387,6 +383,9 @@ impl Process {
             })
             .map_err(|Retired| Errno::CONNABORTED)?
             .map_err(from_stack)?;
+        if accepted.device != 0 {
+            let _ = sidestep_control::device::bind_socket(backing.as_fd(), accepted.device);
+        }
         let new = backing.into_raw_fd();
         self.install(new, accepted.socket, true);
         let (local, remote) = (accepted.local, accepted.remote);
@@ -587,13 +586,11 @@ impl Process {
         let now = self.now();
         let two_sided = self.with_stack(shared, |stack| stack.served(r));
         let done = self.with_stack(shared, |stack| stack.shutdown(now, r, read, write));
-        if let Ok(Some((true, endpoint, flags))) = two_sided {
-            self.lock_session()
-                .withdraw(self, shared, true, endpoint, flags);
-            return Verdict::Kernel;
-        }
-        if matches!(two_sided, Ok(Some((false, ..)))) {
-            // Both sides of a datagram socket are shut, and the kernel says how that went.
+        if let Ok(Some(served)) = two_sided {
+            if served.is_tcp {
+                self.lock_session().withdraw(self, shared, &served);
+            }
+            // Both sides are shut, and the kernel says how that went.
             return Verdict::Kernel;
         }
         match done {
@@ -675,6 +672,7 @@ pub(crate) const fn stream_bytes(n: usize) -> Received {
         copied: n,
         len: n,
         source: None,
+        arrival: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who serves a call, and what came of it.
 
-use crate::{Endpoint, Errno};
+use crate::{Address, Endpoint, Errno};
 use bitflags::bitflags;
+use sidestep_stack::{Asked, Leaving};
 
 /// The outcome of a call on a descriptor.
 #[derive(Debug)]
@@ -61,4 +62,34 @@ pub struct Received {
     pub len: usize,
     /// Who sent it; none for streams.
     pub source: Option<Endpoint>,
+    /// What the program wants to be told beside; none for streams, and where it wants nothing.
+    pub arrival: Option<Arrival>,
+}
+
+/// How a datagram came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// What of it the program wants to be told.
+    pub asked: Asked,
+    /// The address that it was sent to.
+    pub target: Address,
+    /// The index of the interface that it came by.
+    pub device: u32,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// Routers that it could still have passed.
+    pub hop_limit: u8,
+}
+
+/// What came with a datagram that is to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departure {
+    /// Its source address.
+    pub source: Option<Address>,
+    /// The index of the interface by which it is to leave; 0 for any.
+    pub device: u32,
+    /// Type of service and hop limit, where they are not the socket's.
+    pub leaving: Leaving,
+    /// Something that the stack does not know: the kernel is to send it.
+    pub other: bool,
 }

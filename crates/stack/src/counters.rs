@@ -97,7 +97,7 @@ pub enum Handover {
     NoWire,
     /// A table of the stack was full.
     Full,
-    /// The socket was bound to one interface, or another option asked for the kernel.
+    /// An option of the socket, or what came with the datagram, asked for the kernel.
     Option,
     /// The stack was given up because a process died inside it.
     Retired,
@@ -113,11 +113,15 @@ pub enum Handover {
     NoQueue,
     /// The interface that leads to the destination lies upon others in a way that is not accelerated.
     NoCarrier,
+    /// The socket goes by one interface only, which is not accelerated or does not lead there.
+    Device,
+    /// The destination is a group, or all hosts of a network.
+    Group,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 15;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -133,6 +137,8 @@ impl Handover {
         Self::NoNetwork,
         Self::NoQueue,
         Self::NoCarrier,
+        Self::Device,
+        Self::Group,
     ];
 
     /// The reason as a sentence for people.
@@ -152,6 +158,10 @@ impl Handover {
             Self::NoCarrier => {
                 "the VLAN, bond, bridge or macvlan that leads to the destination is not accelerated (the agent's log says why)"
             }
+            Self::Device => {
+                "the socket is bound to an interface that is not accelerated, or does not lead there"
+            }
+            Self::Group => "multicast and broadcast go by the kernel",
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

@@ -244,13 +244,16 @@ impl Stack<'_> {
             .filter_map(|hop| self.next_hop(hop))
     }
 
-    /// The neighbours that connections or remembered ways depend on.
-    pub fn followed_hops(&self) -> impl Iterator<Item = NextHop> + '_ {
-        let hops = self.core.hops.iter();
+    /// The neighbours that connections or remembered ways depend on: those in `count` places of the table from `from` on,
+    /// and where to go on, until that was all.
+    pub fn followed_hops(&self, from: usize, count: usize) -> (Vec<NextHop>, Option<usize>) {
+        let hops = self.core.hops.iter().skip(from).take(count);
         let followed = hops.filter(|hop| {
             hop.users != 0 && hop.state() != HopState::Free && !hop.address.is_multicast()
         });
-        followed.filter_map(|hop| self.next_hop(hop))
+        let found = followed.filter_map(|hop| self.next_hop(hop)).collect();
+        let next = from + count;
+        (found, (next < self.core.hops.len()).then_some(next))
     }
 
     fn next_hop(&self, hop: &Hop) -> Option<NextHop> {

@@ -135,8 +135,8 @@ impl Core<'_> {
                 if limit.is_none() {
                     self.forget_route(&offending.dst);
                 }
-                let Some(index) = self.find_port(Kind::Datagram, &offending.src, &offending.dst)
-                else {
+                let (kind_of, local, remote) = (Kind::Datagram, offending.src, offending.dst);
+                let Some(index) = self.find_port(kind_of, wire, &local, &remote) else {
                     return;
                 };
                 let own = self.at(index).wire;

@@ -164,7 +164,7 @@ impl Core<'_> {
                 }
             }
         }
-        let listener = self.find_port(Kind::Listener, &local, &remote);
+        let listener = self.find_port(Kind::Listener, packet.wire, &local, &remote);
         let answer = match listener {
             None => reset_for(&segment, payload.len()),
             Some(listener)
@@ -230,7 +230,7 @@ impl Core<'_> {
         }
         let local = Endpoint::new(packet.ip.dst, header.dst_port);
         let remote = Endpoint::new(packet.ip.src, header.src_port);
-        match self.find_port(Kind::Datagram, &local, &remote) {
+        match self.find_port(Kind::Datagram, packet.wire, &local, &remote) {
             Some(index) => self.on_datagram(index, packet, local, remote, payload),
             None => {
                 self.counters.udp_rx_no_socket += 1;

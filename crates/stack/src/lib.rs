@@ -15,6 +15,7 @@ mod flows;
 mod hops;
 mod icmp;
 mod input;
+mod last_words;
 mod links;
 mod listener;
 mod memory;
@@ -36,15 +37,16 @@ mod wires;
 pub use config::Config;
 pub use counters::{Counters, Handover};
 pub use hops::{HopState, NextHop, Way};
+pub use last_words::last_connections;
 pub use listener::Accepted;
 pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private};
 pub use networks::NetworkSetup;
 pub use ready::{Ready, SetRef, WaitFor};
 pub use report::{SocketReport, StackReport, WireReport};
 pub use sidestep_wire::{Address, Endpoint};
-pub use socket::{Kind, SocketFlags, SocketRef};
+pub use socket::{Asked, Kind, Served, SocketFlags, SocketRef};
 pub use tcp::ConnectState;
-pub use udp::Datagram;
+pub use udp::{Datagram, Leaving};
 pub use wires::{WireKind, WireSetup, WireState, WireToAttach};
 
 /// Why a call on the stack failed. The socket layer turns these into errno.

@@ -14,6 +14,8 @@ use sidestep_wire::{Seq, tcp::Repr};
 /// A connection taken from a listener's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
+    /// The index of the interface that it is bound to, as its listener; 0 for none.
+    pub device: u32,
     /// The connection.
     pub socket: SocketRef,
     /// Our end.
@@ -64,8 +66,9 @@ impl Stack<'_> {
         core.counters.tcp_accepts += 1;
         let s = core.at(child);
         s.holders = bit(slot);
-        let (local, remote) = (s.local, s.remote);
+        let (local, remote, device) = (s.local, s.remote, s.device);
         Ok(Accepted {
+            device,
             socket: core.reference(child),
             local,
             remote,
@@ -166,16 +169,18 @@ impl Core<'_> {
     fn inherit_options(&mut self, listener: u32, child: u32) {
         let from = &self.sockets[listener as usize];
         let (flags, rcv, snd) = (
-            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR).bits(),
+            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR | SocketFlags::DEVICE).bits(),
             from.rcv_buf_bytes,
             from.snd_buf_bytes,
         );
         let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
         let (rcv_timeout, snd_timeout, rcv_low) =
             (from.rcv_timeout, from.snd_timeout, from.rcv_low);
+        let device = from.device;
         let now = self.now();
         let s = self.at(child);
         s.flags |= flags;
+        s.device = device;
         (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
         (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
         (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);

@@ -110,7 +110,8 @@ pub(crate) struct Header {
     pub(crate) timers: TimerWheel,
     /// Whom the last datagram was for: the next one often is for the same.
     pub(crate) recent: Recent,
-    _reserved: u32,
+    /// Counts changes of what leads where on networks, from 1 on once a way is remembered.
+    pub(crate) ways: u32,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.
@@ -140,6 +141,8 @@ pub(crate) struct Core<'m> {
     pub(crate) mtus: &'m mut [u32],
     /// The hardware address of the interface that each wire is a queue of.
     pub(crate) own_stations: &'m mut [Mac],
+    /// The index of that interface.
+    pub(crate) devices: &'m mut [u32],
     /// 1 for each wire whose frames may have unfinished checksums.
     pub(crate) unfinished: &'m mut [u8],
     /// Longest frame of each wire, as its port said when it was attached.
@@ -178,6 +181,7 @@ struct Tables {
     networks: Span<u8>,
     mtus: Span<u32>,
     own_stations: Span<Mac>,
+    devices: Span<u32>,
     unfinished: Span<u8>,
     frame_bytes: Span<u32>,
     flows: Span<u64>,
@@ -207,6 +211,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let networks = layout.table(WIRES_MAX);
     let mtus = layout.table(WIRES_MAX);
     let own_stations = layout.table(WIRES_MAX);
+    let devices = layout.table(WIRES_MAX);
     let unfinished = layout.table(WIRES_MAX);
     let frame_bytes = layout.table(WIRES_MAX);
     let flows = layout.table(flows::words(sockets_max));
@@ -232,6 +237,7 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         networks,
         mtus,
         own_stations,
+        devices,
         unfinished,
         frame_bytes,
         flows,
@@ -260,31 +266,40 @@ pub fn create_private(config: &Config) -> io::Result<SharedStack> {
 /// Maps a stack that another process made. Fails where the memory is not one of this version.
 pub fn attach(fd: OwnedFd) -> io::Result<SharedStack> {
     let region = Region::attach(fd)?;
-    let mut layout: Layout = SharedStack::layout();
-    let place: Span<Header> = layout.table(1);
-    let mut bytes = vec![0; size_of::<Header>()];
-    let no_stack = || {
+    let found = found_in(&region).map(|(_, tables)| tables);
+    let tables = found.ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
             "not the memory of a stack of this version",
         )
-    };
+    })?;
+    Locked::new(region, |carver| carve(carver, &tables))
+}
+
+/// Where the entries of sockets are that were ever used, in memory that anybody may be writing to: offset and number.
+pub(crate) fn places(region: &Region) -> Option<(usize, usize)> {
+    let (header, tables) = found_in(region)?;
+    let used = header.sockets.fresh() as usize;
+    Some((tables.sockets.offset(), used.min(tables.sockets.count())))
+}
+
+/// A copy of the header, and the tables that it says there are: none where these are not what the memory holds.
+fn found_in(region: &Region) -> Option<(Header, Tables)> {
+    let mut layout: Layout = SharedStack::layout();
+    let place: Span<Header> = layout.table(1);
+    let mut bytes = vec![0; size_of::<Header>()];
     region
-        .foreign(place.offset(), bytes.len())
-        .ok_or_else(no_stack)?
+        .foreign(place.offset(), bytes.len())?
         .copy_to(&mut bytes);
-    let header = Header::read_from_bytes(&bytes).map_err(|_| no_stack())?;
+    let header = Header::read_from_bytes(&bytes).ok()?;
     let (sockets, chunks) = (header.sockets_max as usize, header.chunks_max as usize);
     let plausible = header.magic == MAGIC
         && header.version == VERSION
         && sockets > 0
         && sockets < 1 << 24
         && chunks < 1 << 24;
-    if !plausible || tables(sockets, chunks).bytes != region.bytes() {
-        return Err(no_stack());
-    }
-    let tables = tables(sockets, chunks);
-    Locked::new(region, |carver| carve(carver, &tables))
+    let tables = plausible.then(|| tables(sockets, chunks))?;
+    (tables.bytes == region.bytes()).then_some((header, tables))
 }
 
 fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
@@ -303,6 +318,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let networks = carver.table(t.networks)?;
     let mtus = carver.table(t.mtus)?;
     let own_stations = carver.table(t.own_stations)?;
+    let devices = carver.table(t.devices)?;
     let unfinished = carver.table(t.unfinished)?;
     let frame_bytes = carver.table(t.frame_bytes)?;
     let flows = carver.table(t.flows)?;
@@ -330,6 +346,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         networks,
         mtus,
         own_stations,
+        devices,
         unfinished,
         frame_bytes,
         flows,

@@ -15,6 +15,8 @@ pub struct NetworkSetup {
     pub id: u64,
     /// The network's identity, the same for all queues of an interface.
     pub network: u64,
+    /// The interface's index, by which sockets are bound to it.
+    pub device: u32,
     /// The interface's hardware address. Frames that were sent to a group are answered from it.
     pub station: Mac,
     /// Longest IP packet in bytes that the interface carries, with a VLAN tag or without. A port whose frames have no
@@ -39,6 +41,7 @@ impl Stack<'_> {
         self.core.networks[free] = group;
         self.core.mtus[free] = setup.mtu;
         self.core.own_stations[free] = setup.station;
+        self.core.devices[free] = setup.device;
         self.core.unfinished[free] = u8::from(setup.unfinished_checksums);
         Ok(self.wire_added(free))
     }
@@ -128,6 +131,22 @@ impl Core<'_> {
     #[inline]
     pub(crate) fn group(&self, wire: u32) -> u8 {
         self.networks.get(wire as usize).copied().unwrap_or(0)
+    }
+
+    /// The index of the interface that the frame in hand came by; 0 for one upon it, by the tag or the station, whose own
+    /// index nobody told us, and for a wire between stacks: to the kernel, such packets come by the interface that has their
+    /// destination's address, and sockets that are bound to one leave them to it.
+    pub(crate) fn device_of(&self, wire: u32) -> u32 {
+        match self.devices.get(wire as usize) {
+            Some(device) if self.group(wire) != 0 && self.is_own_station(wire) => *device,
+            _ => 0,
+        }
+    }
+
+    /// Whether the frame in hand was for the interface itself.
+    fn is_own_station(&self, wire: u32) -> bool {
+        let own = self.own_stations.get(wire as usize);
+        self.back.vlan == 0 && own == Some(&self.back.src)
     }
 
     /// Whether both are queues of one network.

@@ -15,6 +15,9 @@ const BELIEVED: Nanos = Nanos::from_secs(600);
 /// The least packets in bytes that a path is believed to carry: `min_pmtu` of Linux, and RFC 8200 section 5.
 const LEAST_V4: u32 = 552;
 const LEAST_V6: u32 = 1280;
+/// What `lo` carries of packets of either family.
+const LOOPBACK_V4: u32 = 65_535;
+const LOOPBACK_V6: u32 = 65_536;
 /// Lengths of packets that links are made for (RFC 1191 section 7.1), for routers that do not say what theirs carries.
 const PLATEAUS: [u32; 8] = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 552];
 
@@ -107,11 +110,20 @@ impl Core<'_> {
 }
 
 impl Stack<'_> {
-    /// Longest IP packet in bytes that a connected socket can send: IP_MTU.
-    pub fn path_mtu(&mut self, r: crate::SocketRef) -> crate::Result<usize> {
+    /// Longest IP packet in bytes that a connected socket can send: IP_MTU. Over a wire between stacks what the kernel
+    /// says of its own: there whatever is longer than a frame goes another way, or in pieces.
+    pub fn path_mtu(&mut self, r: crate::SocketRef) -> crate::Result<u32> {
         let s = self.core.socket(r)?;
         let (way, remote) = ((s.wire, s.hop, s.mtu), s.remote.addr);
-        Ok(self.core.longest_packet(way, &remote))
+        if s.hop == NONE {
+            return Ok(if remote.is_v4() {
+                LOOPBACK_V4
+            } else {
+                LOOPBACK_V6
+            });
+        }
+        let packet = self.core.longest_packet(way, &remote);
+        Ok(u32::try_from(packet).unwrap_or(u32::MAX))
     }
 
     /// Tries paths anew on which nothing was heard for long.

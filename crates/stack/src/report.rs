@@ -47,6 +47,8 @@ pub struct SocketReport {
     pub wire: Option<u32>,
     /// The VLAN that its frames are sent in, 0 for none.
     pub vlan: u16,
+    /// The index of the interface that it is bound to; 0 for none.
+    pub device: u32,
     /// Slots that hold it, one bit each.
     pub holders: u64,
     /// Bytes received and not read; connections to accept for a listener.
@@ -121,6 +123,7 @@ impl Stack<'_> {
             remote: s.remote,
             wire: (s.wire != sidestep_shm::NONE).then_some(s.wire),
             vlan,
+            device: s.device,
             holders: s.holders,
             rcv_queue,
             snd_queue,

@@ -2,7 +2,7 @@
 
 use crate::express::Aim;
 use crate::memory::{Core, Stack};
-use crate::udp::UdpQueue;
+use crate::udp::{LastWay, UdpQueue};
 use crate::{Endpoint, Error, Result};
 use bitflags::bitflags;
 use sidestep_shm::{NONE, Nanos};
@@ -64,6 +64,42 @@ bitflags! {
         const REUSEADDR = 1 << 16;
         /// A child whose handshake is complete, but that is held back until data comes (TCP_DEFER_ACCEPT).
         const DEFERRED = 1 << 17;
+        /// Bound to one interface (SO_BINDTODEVICE).
+        const DEVICE = 1 << 18;
+        /// A UDP socket of whose messages the kernel makes several datagrams (UDP_SEGMENT).
+        const SEGMENT = 1 << 19;
+    }
+}
+
+/// What a socket serves, where it listens or receives datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Whether TCP; else UDP.
+    pub is_tcp: bool,
+    /// What it is bound to.
+    pub local: Endpoint,
+    /// Its flags.
+    pub flags: SocketFlags,
+    /// The index of the interface that it is bound to; 0 for none.
+    pub device: u32,
+}
+
+bitflags! {
+    /// What the program wants to be told with each datagram.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Asked: u16 {
+        /// IP_PKTINFO: the address it was sent to, and the interface it came by.
+        const INFO = 1;
+        /// IP_RECVTTL.
+        const TTL = 1 << 1;
+        /// IP_RECVTOS.
+        const TOS = 1 << 2;
+        /// IPV6_RECVPKTINFO.
+        const INFO6 = 1 << 3;
+        /// IPV6_RECVHOPLIMIT.
+        const HOP_LIMIT = 1 << 4;
+        /// IPV6_RECVTCLASS.
+        const CLASS = 1 << 5;
     }
 }
 
@@ -125,7 +161,10 @@ pub(crate) struct Socket {
     pub(crate) rcv_low: u32,
     pub(crate) hop_limit: u8,
     pub(crate) tos: u8,
-    _reserved2: [u8; 6],
+    /// What is to be told with each datagram, as [`Asked`].
+    pub(crate) asked: u16,
+    /// SO_BINDTODEVICE: the interface's index, where the flag says so.
+    pub(crate) device: u32,
     pub(crate) udp: UdpQueue,
     pub(crate) tcb: Tcb,
     /// Headers as they were sent last, for segments and datagrams that differ little.
@@ -140,12 +179,24 @@ pub(crate) struct Socket {
     pub(crate) owner: i32,
     /// Of a UDP socket: what the template is for.
     pub(crate) aim: Aim,
+    /// IP_UNICAST_IF: the index of the interface by which datagrams leave where nothing else says it; 0 for any.
+    pub(crate) leaves_by: u32,
+    /// Of a UDP socket without a fixed peer: whom the way above leads to, and from which address.
+    pub(crate) last: LastWay,
     _reserved3: [u8; UNUSED_BYTES],
 }
 
 /// What all fields of a socket but the last take, and what is missing to a whole number of cache lines.
-const USED_BYTES: usize =
-    192 + size_of::<Tcb>() + size_of::<Template>() + size_of::<Aim>() + 4 + 4 + 4 + 8;
+const USED_BYTES: usize = 192
+    + size_of::<Tcb>()
+    + size_of::<Template>()
+    + size_of::<Aim>()
+    + size_of::<LastWay>()
+    + 4
+    + 4
+    + 8
+    + 4
+    + 4;
 const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;
 
 /// The connection begins on a cache line, as its fields are laid out for.
@@ -268,16 +319,20 @@ impl Stack<'_> {
         })
     }
 
-    /// What the socket serves beside the kernel's socket behind it: whether TCP, where, and its flags. None for
-    /// sockets with one side only.
-    pub fn served(&mut self, r: SocketRef) -> Option<(bool, Endpoint, SocketFlags)> {
+    /// What the socket serves beside the kernel's socket behind it. None for sockets with one side only.
+    pub fn served(&mut self, r: SocketRef) -> Option<Served> {
         let s = self.core.socket(r).ok()?;
-        let flags = SocketFlags::from_bits_retain(s.flags);
-        match s.kind() {
-            Kind::Listener => Some((true, s.local, flags)),
-            Kind::Datagram => Some((false, s.local, flags)),
-            _ => None,
-        }
+        let is_tcp = match s.kind() {
+            Kind::Listener => true,
+            Kind::Datagram => false,
+            _ => return None,
+        };
+        Some(Served {
+            is_tcp,
+            local: s.local,
+            flags: SocketFlags::from_bits_retain(s.flags),
+            device: s.device,
+        })
     }
 
     /// Its flags.
@@ -370,6 +425,54 @@ impl Stack<'_> {
     /// SO_RCVLOWAT.
     pub fn rcv_low(&mut self, r: SocketRef) -> Result<u32> {
         self.core.socket(r).map(|s| s.rcv_low)
+    }
+
+    /// The index of the interface that the socket is bound to; 0 for none.
+    pub fn device(&mut self, r: SocketRef) -> Result<u32> {
+        self.core.socket(r).map(|s| s.device)
+    }
+
+    /// The index of the interface by which datagrams leave; 0 for any.
+    pub fn leaves_by(&mut self, r: SocketRef) -> Result<u32> {
+        let s = self.core.socket(r)?;
+        Ok(if s.device == 0 { s.leaves_by } else { s.device })
+    }
+
+    /// What is to be told with each datagram.
+    pub fn asked(&mut self, r: SocketRef) -> Result<Asked> {
+        self.core
+            .socket(r)
+            .map(|s| Asked::from_bits_retain(s.asked))
+    }
+
+    /// Asks to be told something with each datagram, or no longer.
+    pub fn ask(&mut self, r: SocketRef, what: Asked, on: bool) -> Result<()> {
+        let s = self.core.socket(r)?;
+        let mut asked = Asked::from_bits_retain(s.asked);
+        asked.set(what, on);
+        s.asked = asked.bits();
+        self.core.forget_recent();
+        Ok(())
+    }
+
+    /// IP_UNICAST_IF: datagrams leave by that interface, or by any (0), if the socket is not bound to one.
+    pub fn set_leaves_by(&mut self, r: SocketRef, device: u32) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.leaves_by = device;
+        s.last.forget();
+        s.template.forget();
+        Ok(())
+    }
+
+    /// Binds the socket to an interface, or to none (0): it hears what comes by that one only.
+    pub fn set_device(&mut self, r: SocketRef, device: u32) -> Result<()> {
+        let s = self.core.socket(r)?;
+        s.device = device;
+        s.last.forget();
+        s.template.forget();
+        s.set(SocketFlags::DEVICE, device != 0);
+        self.core.forget_recent();
+        Ok(())
     }
 
     /// Type of service and hop limit of packets sent.

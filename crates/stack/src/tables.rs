@@ -3,8 +3,8 @@
 
 use crate::hops::Way;
 use crate::memory::Core;
-use crate::socket::{Kind, SocketFlags};
-use crate::{Address, Endpoint, Error, Result};
+use crate::socket::{Kind, Socket, SocketFlags};
+use crate::{Endpoint, Error, Result};
 use sidestep_shm::NONE;
 
 /// Most sockets looked at for one port; more on one port share the rest by chance.
@@ -64,9 +64,16 @@ impl Core<'_> {
         }
     }
 
-    /// The listener or UDP socket that takes what comes to `local` from `remote`: the most particular one; of equals,
-    /// which may share a port by SO_REUSEPORT, one chosen by the flow's hash.
-    pub(crate) fn find_port(&self, kind: Kind, local: &Endpoint, remote: &Endpoint) -> Option<u32> {
+    /// The listener or UDP socket that takes what comes by `wire` to `local` from `remote`: the most particular one; of
+    /// equals, which may share a port by SO_REUSEPORT, one chosen by the flow's hash.
+    pub(crate) fn find_port(
+        &self,
+        kind: Kind,
+        wire: u32,
+        local: &Endpoint,
+        remote: &Endpoint,
+    ) -> Option<u32> {
+        let device = self.device_of(wire);
         let mut at = self.ports[self.port_bucket(kind, local.port)];
         let (mut best, mut best_score, mut equals) = (None, 0, 0);
         for _ in 0..PORT_CHAIN_MAX {
@@ -74,7 +81,7 @@ impl Core<'_> {
                 break;
             };
             let score = if socket.kind == kind as u8 && socket.local.port == local.port {
-                score(&socket.local.addr, socket, local, remote)
+                score(socket, device, local, remote)
             } else {
                 0
             };
@@ -136,34 +143,32 @@ impl Core<'_> {
     }
 }
 
-/// How well a bound socket fits: 0 not at all.
-fn score(
-    bound: &Address,
-    socket: &crate::socket::Socket,
-    local: &Endpoint,
-    remote: &Endpoint,
-) -> u32 {
+/// How well a bound socket fits what came by the interface `device`: 0 not at all. A peer is more particular than an
+/// address, and that more than an interface, as in Linux.
+fn score(socket: &Socket, device: u32, local: &Endpoint, remote: &Endpoint) -> u32 {
+    let bound = &socket.local.addr;
+    let by_device = socket.has(SocketFlags::DEVICE);
+    if by_device && socket.device != device {
+        return 0;
+    }
     let address = if *bound == local.addr {
-        4
+        6
     } else if !bound.is_unspecified() {
         return 0;
     } else if socket.has(SocketFlags::INET6) {
         if local.addr.is_v4() && socket.has(SocketFlags::V6ONLY) {
             return 0;
         }
-        1
-    } else if local.addr.is_v4() {
         2
+    } else if local.addr.is_v4() {
+        4
     } else {
         return 0;
     };
-    if socket.has(SocketFlags::CONNECTED) {
-        if socket.remote == *remote {
-            address + 8
-        } else {
-            0
-        }
-    } else {
-        address
-    }
+    let peer = match socket.has(SocketFlags::CONNECTED) {
+        true if socket.remote == *remote => 8,
+        true => return 0,
+        false => 0,
+    };
+    peer + address + u32::from(by_device)
 }

@@ -10,6 +10,7 @@ use crate::networks::ip_header_bytes;
 use crate::output::Path;
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::wires::Wire;
 use crate::{Address, Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
 use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos, Use};
@@ -27,8 +28,9 @@ const OVERHEAD_BYTES: u32 = 512;
 struct Preamble {
     source: Endpoint,
     target: Address,
-    _reserved: u16,
-    wire: u32,
+    tos: u8,
+    hop_limit: u8,
+    device: u32,
 }
 
 /// Received datagrams that wait for the program.
@@ -53,6 +55,23 @@ pub(crate) struct RouteHint {
     hop: u32,
 }
 
+/// What was last sent to over a network; zeroed memory is nothing.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct LastWay {
+    to: Endpoint,
+    source: Address,
+    _reserved: u16,
+    /// The stack's count of changes when it was found; 0 for none.
+    ways: u32,
+}
+
+impl LastWay {
+    pub(crate) const fn forget(&mut self) {
+        self.ways = 0;
+    }
+}
+
 /// A datagram as it was received.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
@@ -64,6 +83,21 @@ pub struct Datagram {
     pub copied: usize,
     /// Bytes that it had.
     pub len: usize,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// Routers that it could still have passed.
+    pub hop_limit: u8,
+    /// The index of the interface that it came by; 0 where it came by a wire between stacks.
+    pub device: u32,
+}
+
+/// How a datagram leaves, where that is not as its socket says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// Type of service, or traffic class.
+    pub tos: Option<u8>,
+    /// Routers that it may pass.
+    pub hop_limit: Option<u8>,
 }
 
 impl UdpQueue {
@@ -155,12 +189,14 @@ impl UdpQueue {
         if !peek {
             self.pop(pool);
         }
-        let (source, target) = (preamble.source, preamble.target);
         Some(Datagram {
-            source,
-            target,
+            source: preamble.source,
+            target: preamble.target,
             copied,
             len: meta.aux as usize,
+            tos: preamble.tos,
+            hop_limit: preamble.hop_limit,
+            device: preamble.device,
         })
     }
 
@@ -215,6 +251,7 @@ impl Stack<'_> {
         let s = self.core.socket(r)?;
         s.set(SocketFlags::CONNECTED, is_connected);
         s.remote = remote;
+        s.last.forget();
         self.core.forget_recent();
         self.core.set_way(r.index, way);
         Ok(())
@@ -233,6 +270,55 @@ impl Stack<'_> {
         )))
     }
 
+    /// The way over a network that a datagram to `target` went last, and its source address; none where that has changed
+    /// since, or another went another way.
+    pub fn last_way(&mut self, r: SocketRef, target: &Endpoint) -> Option<(Way, Address)> {
+        let ways = self.core.header.ways;
+        let s = self.core.socket(r).ok()?;
+        if s.last.ways == 0 || s.last.ways != ways || s.last.to != *target {
+            return None;
+        }
+        let (source, way) = (
+            s.last.source,
+            Way {
+                wire: s.wire,
+                hop: s.hop,
+                mtu: s.mtu,
+            },
+        );
+        let open = self.wires.get(way.wire as usize).is_some_and(Wire::is_open);
+        (open && self.core.is_current(&way)).then_some((way, source))
+    }
+
+    /// Remembers the way of a datagram over a network, for the next one.
+    pub fn remember_way(
+        &mut self,
+        r: SocketRef,
+        target: &Endpoint,
+        (way, source): (Way, Address),
+    ) -> Result<()> {
+        let ways = self.core.header.ways.max(1);
+        self.core.header.ways = ways;
+        let s = self.core.socket(r)?;
+        if s.has(SocketFlags::CONNECTED) || way.hop == NONE {
+            return Ok(());
+        }
+        s.last = LastWay {
+            to: *target,
+            source,
+            _reserved: 0,
+            ways,
+        };
+        self.core.set_way(r.index, way);
+        Ok(())
+    }
+
+    /// What leads where on networks has changed: ways are to be asked for anew.
+    pub const fn forget_ways(&mut self) {
+        let ways = self.core.header.ways;
+        self.core.header.ways = if ways == u32::MAX { 1 } else { ways + 1 };
+    }
+
     /// Sends a datagram from `source` to `target` the given `way`. A link without room drops it, as networks do, and so
     /// does a station that is not known yet.
     pub fn send_to(
@@ -241,6 +327,19 @@ impl Stack<'_> {
         r: SocketRef,
         addresses: (Endpoint, Endpoint),
         way: impl Into<Way>,
+        payload: &[Foreign<'_>],
+    ) -> Result<usize> {
+        self.send_as(now, r, addresses, way, None, payload)
+    }
+
+    /// As [`send_to`](Self::send_to), `leaving` otherwise than the socket says, or from another address.
+    pub fn send_as(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        addresses: (Endpoint, Endpoint),
+        way: impl Into<Way>,
+        leaving: Option<Leaving>,
         payload: &[Foreign<'_>],
     ) -> Result<usize> {
         self.core.advance(now);
@@ -254,11 +353,12 @@ impl Stack<'_> {
             return Err(Error::Pipe);
         }
         let (source, target) = addresses;
+        let other = leaving.unwrap_or_default();
         let path = Path {
             src: source.addr,
             dst: target.addr,
-            hop_limit: s.hop_limit,
-            tos: s.tos,
+            hop_limit: other.hop_limit.unwrap_or(s.hop_limit),
+            tos: other.tos.unwrap_or(s.tos),
         };
         let len: usize = payload.iter().map(Foreign::len).sum();
         let entry = self
@@ -284,7 +384,7 @@ impl Stack<'_> {
             self.core.counters.udp_tx_full += 1;
         }
         port.tx_flush();
-        if sent && way.hop == NONE {
+        if sent && way.hop == NONE && leaving.is_none() {
             self.core.aim(r.index, (&path, ports), wire, packet_max);
         }
         Ok(len)
@@ -335,18 +435,22 @@ impl Core<'_> {
         payload: Foreign<'_>,
     ) {
         self.remember_route(&remote, packet.wire);
-        if self.group(packet.wire) == 0 {
+        let device = self.device_of(packet.wire);
+        let asked = self.at(index).asked;
+        // The short way tells nothing of how a datagram came.
+        if self.group(packet.wire) == 0 && asked == 0 {
             self.remember_recent(index, packet.wire, local, remote);
         }
-        self.queue_datagram(index, packet.wire, local, remote, payload);
+        let marks = (packet.ip.tos, packet.ip.hop_limit);
+        self.queue_datagram(index, (device, marks), (local, remote), payload);
     }
 
+    /// Queues a datagram that came by interface `device`, with that type of service and hop limit.
     pub(crate) fn queue_datagram(
         &mut self,
         index: u32,
-        wire: u32,
-        local: Endpoint,
-        remote: Endpoint,
+        (device, (tos, hop_limit)): (u32, (u8, u8)),
+        (local, remote): (Endpoint, Endpoint),
         payload: Foreign<'_>,
     ) {
         let s = &mut self.sockets[index as usize];
@@ -355,8 +459,9 @@ impl Core<'_> {
         let preamble = Preamble {
             source: remote,
             target: local.addr,
-            _reserved: 0,
-            wire,
+            tos,
+            hop_limit,
+            device,
         };
         if full || !s.udp.push(&mut self.pool, &preamble, payload) {
             self.counters.udp_rx_full += 1;

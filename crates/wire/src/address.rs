@@ -54,6 +54,12 @@ impl Address {
         self.ip().is_multicast()
     }
 
+    /// Whether it is an address of IPv6 that means something on one link only (RFC 4291 section 2.5.6).
+    #[inline]
+    pub const fn is_link_local(self) -> bool {
+        self.0[0] == 0xfe && self.0[1] & 0xc0 == 0x80
+    }
+
     /// Whether it is `255.255.255.255`.
     #[inline]
     pub fn is_broadcast(self) -> bool {

@@ -176,7 +176,7 @@ impl Networks {
         let mut found = BTreeSet::new();
         let usable = || {
             let addresses = picture.addresses();
-            addresses.filter(|a| !a.tentative && !a.ip.is_loopback())
+            addresses.filter(|a| !a.tentative && super::is_steered(a.ip))
         };
         for address in usable() {
             if let Some(at) = upon.iter().find(|upon| upon.link == address.link) {

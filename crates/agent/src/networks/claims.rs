@@ -3,10 +3,11 @@
 //! A port is claimed by showing a socket of the kernel that is bound to it, so nobody gets what the kernel would not have
 //! given him.
 
+use super::interface::Interface;
 use crate::registry::Registry;
 use rustix::net::{SocketAddrAny, ipproto, sockopt};
 use sidestep_control::transport::Fds;
-use sidestep_control::{Fault, Publication, StackId, namespace};
+use sidestep_control::{Fault, Publication, StackId, device, namespace};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, SocketReport};
 use sidestep_steering::{Connection, Flow, Protocol};
@@ -20,6 +21,8 @@ const GRACE: Nanos = Nanos::from_secs(3);
 /// A port that is a stack's.
 pub(crate) struct Claim {
     pub(super) flow: Flow,
+    /// The index of the one interface where it holds; 0 for all.
+    device: u32,
     kind: ClaimKind,
     since: Nanos,
 }
@@ -34,8 +37,42 @@ enum ClaimKind {
     Used,
 }
 
+impl Claim {
+    /// Whether it holds at the interface with that index.
+    const fn is_at(&self, interface: u32) -> bool {
+        self.device == 0 || self.device == interface
+    }
+
+    /// Ends it, but for what other claims of the stack share with it.
+    fn end(&self, interfaces: &mut [Interface], others: &[Self], number: u32) {
+        for interface in interfaces.iter_mut().filter(|i| self.is_at(i.index)) {
+            let _ = interface.steering.remove(&self.flow, number);
+            for other in others {
+                if other.is_at(interface.index) && other.flow.port == self.flow.port {
+                    let _ = interface.steering.add(&other.flow, number);
+                }
+            }
+        }
+    }
+}
+
 /// What a socket of the kernel is bound to.
-fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool), Fault> {
+struct Bound {
+    protocol: Protocol,
+    local: Endpoint,
+    v6_only: bool,
+    /// The index of an interface; 0 for none.
+    device: u32,
+}
+
+impl Bound {
+    /// What is steered for it; none for what no network reaches.
+    fn flow(&self) -> Option<Flow> {
+        flow(self.protocol, self.local, self.v6_only)
+    }
+}
+
+fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<Bound, Fault> {
     let protocol = match sockopt::socket_protocol(socket) {
         Ok(Some(ipproto::TCP)) => Protocol::Tcp,
         Ok(Some(ipproto::UDP)) => Protocol::Udp,
@@ -45,7 +82,8 @@ fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool
         return Err(Fault::NotBound);
     }
     let name = rustix::net::getsockname(socket).map_err(|_| Fault::NotBound)?;
-    let (endpoint, v6_only) = match SocketAddrAny::try_into(name) {
+    let device = device::of_socket(socket).map_err(|_| Fault::NotBound)?;
+    let (local, v6_only) = match SocketAddrAny::try_into(name) {
         Ok(SocketAddr::V4(v4)) => (Endpoint::new(Address::from(*v4.ip()), v4.port()), false),
         Ok(SocketAddr::V6(v6)) => {
             let only = sockopt::ipv6_v6only(socket).unwrap_or(true);
@@ -53,10 +91,15 @@ fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<(Protocol, Endpoint, bool
         }
         Err(_) => return Err(Fault::NotBound),
     };
-    if endpoint.port == 0 {
+    if local.port == 0 {
         return Err(Fault::NotBound);
     }
-    Ok((protocol, endpoint, v6_only))
+    Ok(Bound {
+        protocol,
+        local,
+        v6_only,
+        device,
+    })
 }
 
 /// What is steered for an endpoint; none for one that no network reaches.
@@ -81,8 +124,8 @@ impl Registry {
         self.join_networks(id, pid)?;
         while let Some(socket) = fds.take() {
             let netns = self.networks.as_ref().map_or(0, |n| n.netns);
-            let (protocol, local, v6_only) = bound(socket.as_fd(), netns)?;
-            let Some(flow) = flow(protocol, local, v6_only) else {
+            let bound = bound(socket.as_fd(), netns)?;
+            let Some(flow) = bound.flow() else {
                 continue;
             };
             let kind = if keep {
@@ -90,7 +133,7 @@ impl Registry {
             } else {
                 ClaimKind::Used
             };
-            self.add_claim(id, flow, kind)?;
+            self.add_claim(id, flow, bound.device, kind)?;
         }
         Ok(())
     }
@@ -112,21 +155,28 @@ impl Registry {
             joined => joined?,
         }
         let netns = self.networks.as_ref().map_or(0, |n| n.netns);
-        let (protocol, local, v6_only) = bound(socket.as_fd(), netns)?;
-        if protocol as u8 != what.protocol || local != what.endpoint() {
+        let bound = bound(socket.as_fd(), netns)?;
+        if bound.protocol as u8 != what.protocol || bound.local != what.endpoint() {
             return Err(Fault::NotBound);
         }
-        match flow(protocol, local, v6_only) {
-            Some(flow) => self.add_claim(id, flow, ClaimKind::Served),
+        match bound.flow() {
+            Some(flow) => self.add_claim(id, flow, bound.device, ClaimKind::Served),
             None => Ok(()),
         }
     }
 
-    fn add_claim(&mut self, id: StackId, flow: Flow, kind: ClaimKind) -> Result<(), Fault> {
+    fn add_claim(
+        &mut self,
+        id: StackId,
+        flow: Flow,
+        device: u32,
+        kind: ClaimKind,
+    ) -> Result<(), Fault> {
         let since = self.now();
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
         let member = networks.members.get_mut(&id).ok_or(Fault::NoNetwork)?;
-        if let Some(known) = member.claims.iter_mut().find(|claim| claim.flow == flow) {
+        let is_known = |claim: &&mut Claim| claim.flow == flow && claim.device == device;
+        if let Some(known) = member.claims.iter_mut().find(is_known) {
             known.since = since;
             match (&known.kind, &kind) {
                 (ClaimKind::Kept(_), _) | (_, ClaimKind::Used) => {}
@@ -134,16 +184,30 @@ impl Registry {
             }
             return Ok(());
         }
-        for interface in &mut networks.interfaces {
-            interface
-                .steering
-                .add(&flow, member.number)
-                .map_err(|error| {
-                    self.log.line(format_args!("steering: {error}"));
-                    Fault::Interface
-                })?;
+        let claim = Claim {
+            flow,
+            device,
+            kind,
+            since,
+        };
+        let mut interfaces = networks.interfaces.iter_mut();
+        let mut concerned = interfaces
+            .by_ref()
+            .filter(|i| claim.is_at(i.index))
+            .peekable();
+        // Where other links lie upon the interface, a port there is not theirs too.
+        let is_shared = |i: &&mut Interface| i.upon.iter().any(|upon| upon.link != device);
+        if device != 0 && concerned.peek().is_none_or(is_shared) {
+            return Err(Fault::NoNetwork);
         }
-        member.claims.push(Claim { flow, kind, since });
+        for interface in concerned {
+            let added = interface.steering.add(&claim.flow, member.number);
+            added.map_err(|error| {
+                self.log.line(format_args!("steering: {error}"));
+                Fault::Interface
+            })?;
+        }
+        member.claims.push(claim);
         Ok(())
     }
 
@@ -218,21 +282,20 @@ impl Registry {
                 }
             })
         };
-        let serves = |s: &SocketReport, flow: &Flow| uses(s, flow) && connection(s).is_none();
+        let serves = |s: &SocketReport, claim: &Claim| uses(s, claim) && connection(s).is_none();
         let ended = |claim: &mut Claim| {
-            concerned(claim) && !report.sockets.iter().any(|s| serves(s, &claim.flow))
+            concerned(claim) && !report.sockets.iter().any(|s| serves(s, claim))
         };
-        for claim in member.claims.extract_if(.., ended) {
-            let left = report.sockets.iter().filter(|s| uses(s, &claim.flow));
+        let ended: Vec<Claim> = member.claims.extract_if(.., ended).collect();
+        for claim in ended {
+            let left = report.sockets.iter().filter(|s| uses(s, &claim));
             for connection in left.filter_map(connection) {
                 for interface in &mut networks.interfaces {
                     let _ = interface.steering.add_connection(&connection, number);
                 }
                 member.connections.push(connection);
             }
-            for interface in &mut networks.interfaces {
-                let _ = interface.steering.remove(&claim.flow, number);
-            }
+            claim.end(&mut networks.interfaces, &member.claims, number);
         }
         let lives = |c: &Connection| {
             report
@@ -253,16 +316,20 @@ impl Registry {
     }
 }
 
-/// Whether packets of the flow are for this socket.
-fn uses(socket: &SocketReport, flow: &Flow) -> bool {
+/// Whether packets of what is claimed are for this socket.
+fn uses(socket: &SocketReport, claim: &Claim) -> bool {
+    let flow = &claim.flow;
     let protocol = match socket.kind {
         Kind::Datagram => Protocol::Udp,
         _ => Protocol::Tcp,
     };
+    // A connection may have been bound to an interface later.
+    let of_device =
+        socket.device == claim.device || (claim.device == 0 && socket.kind == Kind::Stream);
     let of_any = |ip: IpAddr| ip.is_unspecified() && ip.is_ipv4() == socket.local.addr.is_v4();
     let here = socket.local.addr.is_unspecified()
         || flow
             .address
             .is_none_or(|ip| of_any(ip) || Address::from(ip) == socket.local.addr);
-    protocol == flow.protocol && socket.local.port == flow.port && here
+    protocol == flow.protocol && socket.local.port == flow.port && here && of_device
 }

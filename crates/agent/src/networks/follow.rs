@@ -1,5 +1,6 @@
 //! What the kernel tells of changes, handed on to steering programs and stacks.
 
+use super::solicit::solicit;
 use crate::registry::{Job, Registry};
 use sidestep_netlink::{Change, Neighbour, NeighbourState};
 use sidestep_shm::Nanos;
@@ -10,6 +11,9 @@ use std::net::IpAddr;
 
 /// How often neighbours that are in use are asked for: more often than the kernel forgets that they answered.
 const REFRESH: Nanos = Nanos::from_secs(5);
+
+/// Entries of a stack's table of hops that are looked at while it is locked.
+const HOPS_AT_ONCE: usize = 256;
 
 impl Registry {
     /// The kernel's configuration has changed.
@@ -27,6 +31,10 @@ impl Registry {
         if changes.iter().any(|c| !is_of_neighbour(c)) {
             networks.number += 1;
             self.directory.set_networks(networks.number);
+            let members = networks.members.keys();
+            self.jobs
+                .extend(members.map(|stack| Job::ForgetWays { stack: *stack }));
+            self.run_jobs();
         }
         let mut settle = false;
         for change in changes {
@@ -60,6 +68,19 @@ impl Registry {
             networks, stacks, ..
         } = self;
         let Some(networks) = networks else { return };
+        let picture = networks.config.picture();
+        if found.is_none()
+            && neighbour.ip.is_ipv6()
+            && let Some(link) = picture.link(neighbour.link)
+            && picture
+                .addresses()
+                .any(|address| address.link == neighbour.link && address.tentative)
+        {
+            // It was not asked: the address to ask from is still looked for duplicates of.
+            let _ = networks.neighbours.resolve(neighbour.link, neighbour.ip);
+            let _ = solicit(networks.config.picture(), link, neighbour.ip);
+            return;
+        }
         for interface in &networks.interfaces {
             let upon = interface.upon.iter().find(|u| u.link == neighbour.link);
             let Some(upon) = upon else { continue };
@@ -96,18 +117,28 @@ impl Registry {
         } = self;
         let Some(networks) = networks else { return };
         let mut asked = BTreeSet::new();
-        for interface in &networks.interfaces {
-            for queue in &interface.queues {
-                let Some(entry) = stacks.get_mut(&queue.stack) else {
+        for id in networks.members.keys() {
+            let Some(entry) = stacks.get_mut(id) else {
+                continue;
+            };
+            // A few at a time, so that the program seldom waits for us.
+            let mut hops = Vec::new();
+            let mut rest = Some(0);
+            while let Some(from) = rest {
+                let found = entry.with(|stack| stack.followed_hops(from, HOPS_AT_ONCE));
+                let Ok((some, more)) = found else { break };
+                hops.extend(some);
+                rest = more;
+            }
+            for hop in hops {
+                let has = |i: &&super::Interface| i.queues_of(*id).any(|q| q.wire == hop.wire);
+                let Some(interface) = networks.interfaces.iter().find(has) else {
                     continue;
                 };
-                let hops = entry.with(|stack| stack.followed_hops().collect::<Vec<_>>());
-                for hop in hops.unwrap_or_default() {
-                    let neighbour = hop.neighbour.ip();
-                    let link = networks.link_from(interface, hop.station, hop.vlan);
-                    if hop.wire == queue.wire && asked.insert((link, neighbour)) {
-                        let _ = networks.neighbours.resolve(link, neighbour);
-                    }
+                let neighbour = hop.neighbour.ip();
+                let link = networks.link_from(interface, hop.station, hop.vlan);
+                if asked.insert((link, neighbour)) {
+                    let _ = networks.neighbours.resolve(link, neighbour);
                 }
             }
         }
@@ -117,7 +148,7 @@ impl Registry {
         let Some(networks) = &mut self.networks else {
             return;
         };
-        if ip.is_loopback() {
+        if !super::is_steered(ip) {
             return;
         }
         if usable {

@@ -2,11 +2,12 @@
 
 use super::claims::Claim;
 use super::hop::{Hidden, Hop};
-use super::interface::{Mapping, Opened, Queue};
-use crate::registry::Registry;
+use super::interface::{Interface, Mapping, Opened, Queue};
+use crate::registry::{Job, Registry};
 use crate::wires::random;
 use anyhow::Context;
 use sidestep_control::{Fault, StackId, namespace};
+use sidestep_netlink::Cables;
 use sidestep_nic::any::Attachment;
 use sidestep_stack::NetworkSetup;
 use sidestep_steering::{Connection, STACKS_MAX};
@@ -20,6 +21,27 @@ pub(crate) struct Member {
     pub(super) claims: Vec<Claim>,
     /// Connections that are left of claims that ended.
     pub(super) connections: Vec<Connection>,
+}
+
+/// Takes a stack's sockets off an interface; the wires that they were.
+fn take_queues(interface: &mut Interface, cables: &mut Cables, of: (StackId, u32)) -> Vec<u64> {
+    let (id, number) = of;
+    let mut wires = Vec::new();
+    for queue in interface.queues.extract_if(.., |queue| queue.stack == id) {
+        wires.push(queue.id);
+        let _ = match &queue.hop {
+            None => {
+                interface.released.insert(queue.queue);
+                interface.steering.clear_socket(number, queue.queue)
+            }
+            Some(hop) => {
+                let cleared = interface.steering.clear_hop_device(number);
+                let _ = cables.remove(hop.index);
+                cleared
+            }
+        };
+    }
+    wires
 }
 
 impl Registry {
@@ -45,11 +67,21 @@ impl Registry {
             connections: Vec::new(),
         };
         networks.members.insert(id, member);
-        let joined = (0..networks.interfaces.len()).try_for_each(|at| self.join_interface(id, at));
-        if joined.is_err() {
-            self.leave_networks(id);
+        // One that cannot be joined, for a reason that the log has, is none to do without the others.
+        let all = 0..networks.interfaces.len();
+        let join = |at| {
+            self.join_interface(id, at)
+                .inspect_err(|_| self.leave_interface(id, at))
+        };
+        let joined: Vec<Result<(), Fault>> = all.map(join).collect();
+        let is_joined = joined.iter().any(Result::is_ok);
+        match joined.into_iter().find_map(Result::err) {
+            Some(fault) if !is_joined => {
+                self.leave_networks(id);
+                Err(fault)
+            }
+            _ => Ok(()),
         }
-        joined
     }
 
     fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
@@ -111,6 +143,7 @@ impl Registry {
         let setup = NetworkSetup {
             id: wire_id,
             network: interface.network,
+            device: interface.index,
             station: interface.station,
             mtu: interface.packet_bytes,
             unfinished_checksums: interface.is_virtual,
@@ -173,6 +206,22 @@ impl Registry {
         }
     }
 
+    /// A stack has not got what it needs of an interface: what it has of it goes.
+    fn leave_interface(&mut self, id: StackId, at: usize) {
+        let Some(networks) = &mut self.networks else {
+            return;
+        };
+        let number = networks.members.get(&id).map(|member| member.number);
+        let interface = networks.interfaces.get_mut(at);
+        if let (Some(number), Some(interface)) = (number, interface) {
+            let gone = take_queues(interface, &mut networks.cables, (id, number));
+            let close = gone
+                .into_iter()
+                .map(|wire| Job::CloseWire { stack: id, wire });
+            self.jobs.extend(close);
+        }
+    }
+
     /// A stack ends: what arrived for it is the kernel's from now on.
     pub(crate) fn leave_networks(&mut self, id: StackId) {
         let Some(networks) = &mut self.networks else {
@@ -188,19 +237,7 @@ impl Registry {
             for connection in &member.connections {
                 let _ = interface.steering.remove_connection(connection);
             }
-            for queue in interface.queues.extract_if(.., |queue| queue.stack == id) {
-                let _ = match &queue.hop {
-                    None => {
-                        interface.released.insert(queue.queue);
-                        interface.steering.clear_socket(member.number, queue.queue)
-                    }
-                    Some(hop) => {
-                        let cleared = interface.steering.clear_hop_device(member.number);
-                        let _ = networks.cables.remove(hop.index);
-                        cleared
-                    }
-                };
-            }
+            take_queues(interface, &mut networks.cables, (id, member.number));
         }
     }
 

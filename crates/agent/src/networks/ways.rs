@@ -1,6 +1,7 @@
 //! How packets of a stack reach a host: the kernel's route, by one of our interfaces, to the next station.
 
 use super::Networks;
+use super::solicit::solicit;
 use crate::registry::Registry;
 use sidestep_control::{Fault, NetworkWay, StackId};
 use sidestep_netlink::{
@@ -17,25 +18,31 @@ use std::time::Duration;
 const TRIES: u32 = 50;
 const TRY_AGAIN: Duration = Duration::from_micros(200);
 
+/// What a way is asked for.
+pub(crate) struct Wanted {
+    /// IP protocol number.
+    pub(crate) protocol: u8,
+    pub(crate) remote: Endpoint,
+    /// The local address, where it is chosen already; else unspecified.
+    pub(crate) source: Address,
+    /// The index of the interface by which it must go; 0 for any.
+    pub(crate) device: u32,
+}
+
 impl Registry {
-    /// The way of packets to `remote`. Refused where the kernel is to carry them.
-    pub(crate) fn way(
-        &mut self,
-        pid: u32,
-        id: StackId,
-        protocol: u8,
-        remote: Endpoint,
-        source: Address,
-    ) -> Result<NetworkWay, Fault> {
+    /// The way of packets to a host. Refused where the kernel is to carry them.
+    pub(crate) fn way(&mut self, pid: u32, id: StackId, to: &Wanted) -> Result<NetworkWay, Fault> {
+        let Wanted { remote, source, .. } = *to;
         self.stack_of(id, pid)?;
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
         let query = Query {
             source: (!source.is_unspecified()).then(|| source.ip()),
             flow: Some(Flow {
-                protocol,
+                protocol: to.protocol,
                 source_port: 0,
                 destination_port: remote.port,
             }),
+            oif: (to.device != 0).then_some(to.device),
             ..Query::to(remote.addr.ip())
         };
         let route = networks
@@ -47,6 +54,9 @@ impl Registry {
             // What goes nowhere, to this host, to all or to groups is the kernel's.
             _ => return Err(Fault::NoNetwork),
         };
+        if to.device != 0 && to.device != route.link {
+            return Err(Fault::NoNetwork);
+        }
         let neighbour = route.gateway.unwrap_or(query.destination);
         let carrier = self.carrier_of(route.link, neighbour)?;
         let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
@@ -123,6 +133,15 @@ impl Registry {
         if state == HopState::Incomplete {
             let found = networks.neighbours.resolve(link, neighbour);
             let found = found.map_err(|_| Fault::NoNetwork)?;
+            let picture = networks.config.picture();
+            if let Some(link) = picture
+                .link(link)
+                .filter(|_| found.is_none_or(|n| n.mac.is_none()))
+                && let Err(error) = solicit(picture, link, neighbour)
+            {
+                self.log
+                    .line(format_args!("asking for {neighbour}: {error}"));
+            }
             if let Some(mac) = found.and_then(|n| n.mac) {
                 entry.with(|stack| stack.set_hop(&to, Some(mac)))?;
             } else if found.is_some_and(|n| n.state == NeighbourState::Failed) {

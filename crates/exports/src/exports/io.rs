@@ -5,11 +5,12 @@
     reason = "a pointer and what it leads to are looked at together"
 )]
 
-use crate::{c, real};
+use crate::{c, control, real};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use sidestep_socket::{
-    Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict, process,
+    Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict,
+    process,
 };
 
 /// Sends through the stack; `kernel` is the same call of the C library.
@@ -21,6 +22,19 @@ pub(super) fn send_parts(
     target: Option<Endpoint>,
     kernel: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
+    send_parts_with(fd, parts, flags, target, &Departure::default(), kernel)
+}
+
+/// As [`send_parts`], with what came beside a datagram.
+#[inline]
+fn send_parts_with(
+    fd: c_int,
+    parts: &[Foreign<'_>],
+    flags: c_int,
+    target: Option<Endpoint>,
+    departure: &Departure,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
     if flags & libc::MSG_OOB != 0 && process().is_tcp(fd) != Some(true) {
         return c::fail_long(Errno::OPNOTSUPP);
     }
@@ -29,7 +43,7 @@ pub(super) fn send_parts(
     asked.set(SendFlags::DONTWAIT, flags & libc::MSG_DONTWAIT != 0);
     asked.set(SendFlags::MORE, flags & libc::MSG_MORE != 0);
     asked.set(SendFlags::FAST_OPEN, flags & libc::MSG_FASTOPEN != 0);
-    match process().send(fd, parts, asked, target) {
+    match process().send_with(fd, parts, asked, target, departure) {
         Verdict::Kernel | Verdict::KernelNow => kernel(),
         Verdict::Done(Ok(n)) => n.cast_signed(),
         Verdict::Done(Err(errno)) => {
@@ -106,6 +120,7 @@ fn recv_urgent(
                 copied,
                 len: copied,
                 source: None,
+                arrival: None,
             })
         }
         Verdict::Done(Err(errno)) => Err(c::fail_long(errno)),
@@ -224,10 +239,14 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
     // SAFETY: the caller's own vectors.
     match unsafe { c::with_parts_mut(iov, count, |parts| recv_parts(fd, parts, flags, kernel)) } {
         Ok(Ok(received)) => {
-            header.msg_controllen = 0;
             header.msg_flags = flags & libc::MSG_OOB;
             if received.len > received.copied {
                 header.msg_flags |= libc::MSG_TRUNC;
+            }
+            // SAFETY: the caller's own room for control messages.
+            unsafe {
+                let is_v6 = received.arrival.is_some() && process().is_v6(fd);
+                control::put(header, received.arrival.as_ref(), is_v6);
             }
             match received.source {
                 // SAFETY: the caller's own room for a name.
@@ -376,10 +395,12 @@ pub unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) ->
     };
     // SAFETY: the caller's own address.
     let target = unsafe { c::endpoint(header.msg_name.cast(), header.msg_namelen) };
+    // SAFETY: the caller's own control messages.
+    let departure = unsafe { control::read(header) };
     // SAFETY: the caller's own vectors.
     match unsafe {
         c::with_parts(header.msg_iov, header.msg_iovlen, |parts| {
-            send_parts(fd, parts, flags, target, kernel)
+            send_parts_with(fd, parts, flags, target, &departure, kernel)
         })
     } {
         Ok(n) => n,

@@ -27,6 +27,9 @@ pub unsafe extern "C" fn setsockopt(
         Some(Err(errno)) => c::fail(errno),
         None => {
             let done = kernel();
+            if done == 0 {
+                process().note_device(fd, level, name, decoded);
+            }
             let noted = process().note_option(fd, level, name, decoded, done != 0);
             if noted { 0 } else { done }
         }

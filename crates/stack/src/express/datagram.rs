@@ -15,6 +15,10 @@ use sidestep_wire::plain::datagram::{self, V4_BYTES, V6_BYTES};
 use sidestep_wire::{Protocol, udp};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// What is said of how a datagram came where nobody asked: no interface, and type of service and hop limit as they mostly
+/// are.
+const UNTOLD: (u32, (u8, u8)) = (0, (0, 64));
+
 /// Where a socket's last datagram went. Its headers are the socket's template, once a second one went there.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -215,10 +219,14 @@ impl Core<'_> {
                 target: arrived.local.addr,
                 copied: reader.sink.fill(payload),
                 len: payload.len(),
+                tos: UNTOLD.1.0,
+                hop_limit: UNTOLD.1.1,
+                device: UNTOLD.0,
             });
             self.counters.udp_rx_datagrams += 1;
         } else {
-            self.queue_datagram(index, wire, arrived.local, arrived.remote, payload);
+            let ends = (arrived.local, arrived.remote);
+            self.queue_datagram(index, UNTOLD, ends, payload);
         }
         true
     }

@@ -94,7 +94,7 @@ fn frames_are_from_the_new_hardware_address() {
         station: MAC_A,
         ..now
     };
-    let followed: Vec<_> = lan.a.with(|s| s.followed_hops().collect());
+    let (followed, _) = lan.a.with(|s| s.followed_hops(0, 4096));
     assert_eq!(followed, [now]);
     assert!(!followed.contains(&before));
     // Who accepts has changed too.

@@ -280,6 +280,7 @@ impl Tap {
         (mtu, geometry): (u32, &Geometry),
     ) -> (Self, u32) {
         let setup = NetworkSetup {
+            device: 7,
             id,
             network,
             station,
@@ -295,6 +296,7 @@ impl Tap {
         let geometry = Geometry::default();
         let setup = NetworkSetup {
             id: 9,
+            device: 7,
             network: 1,
             station,
             mtu: 1500,

@@ -4,6 +4,7 @@
 mod carriers;
 mod closing;
 mod datagrams;
+mod devices;
 mod ecn;
 mod exhaustion;
 mod express;

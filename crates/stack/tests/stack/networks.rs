@@ -22,6 +22,7 @@ fn network() -> Net {
         node.with(|s| {
             let setup = NetworkSetup {
                 id: 9,
+                device: 7,
                 network: 1,
                 station,
                 mtu: 1500,

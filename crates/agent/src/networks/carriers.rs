@@ -141,8 +141,9 @@ impl Networks {
         receiver: &Receiver,
         hides_tags: bool,
     ) -> Option<String> {
-        let mut ports = self.config.picture().ports(receiver.bond?);
-        if let Some(port) = ports.find(|port| !self.is_served(port.index)) {
+        let ports = receiver.bond.map(|bond| self.config.picture().ports(bond));
+        let unserved = |port: &&Link| !self.is_served(port.index);
+        if let Some(port) = ports.into_iter().flatten().find(unserved) {
             let name = &port.name;
             return Some(format!(
                 "port {name} of the bond is not served: name it too, with --link xdp:{name}"

@@ -105,6 +105,7 @@ impl Process {
             Ok((Err(error), ..)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
+            self.stayed_awake();
             let glance = self.glance_due(fd, now);
             return if glance {
                 Verdict::KernelNow

@@ -355,6 +355,7 @@ impl Process {
             count = self.add_kernel_events(epfd, out, count);
         }
         if count > 0 || zero {
+            self.stayed_awake();
             return Some(Ok(count));
         }
         let sets = |f: &mut dyn FnMut(SetRef)| self.each_set(waited.index, f);

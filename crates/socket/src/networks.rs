@@ -26,6 +26,8 @@ const NO_WAY: Nanos = Nanos::from_secs(1);
 pub(crate) struct Wakes {
     list: Mutex<Vec<(u64, Fd)>>,
     changes: AtomicU32,
+    /// Threads of this process that have the sockets in what they sleep on.
+    watchers: AtomicU32,
 }
 
 /// See [`Wakes::list`].
@@ -36,7 +38,28 @@ impl Wakes {
         Self {
             list: Mutex::new(Vec::new()),
             changes: AtomicU32::new(0),
+            watchers: AtomicU32::new(0),
         }
+    }
+
+    /// Whether any thread has the sockets in what it sleeps on.
+    #[inline]
+    pub(crate) fn are_watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) != 0
+    }
+
+    /// One thread more or less has them there.
+    pub(crate) fn watch(&self, wanted: bool) {
+        if wanted {
+            self.watchers.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.watchers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// We are a child now, whose threads have never slept.
+    pub(crate) fn forget_watchers(&self) {
+        self.watchers.store(0, Ordering::Relaxed);
     }
 
     /// Changes whenever the list does.

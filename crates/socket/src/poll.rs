@@ -54,6 +54,9 @@ impl Process {
         };
         self.keep_agent(shared, started);
         let zero = timeout == Some(Nanos::ZERO);
+        if zero || count > 0 {
+            self.stayed_awake();
+        }
         let glance = (zero || count > 0) && self.glance_due(watched.key(), started);
         let mut of_kernel = 0;
         if watched.has_kernel && glance {

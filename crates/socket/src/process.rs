@@ -252,6 +252,7 @@ impl Process {
         self.slot.store(slot, Ordering::Relaxed);
         self.pid.store(current_pid(), Ordering::Relaxed);
         self.forks.fetch_add(1, Ordering::Relaxed);
+        self.wakes.forget_watchers();
     }
 
     /// The time.

@@ -516,6 +516,7 @@ impl Process {
             Ok((Err(error), _)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
+            self.stayed_awake();
             return Verdict::Done(if got > 0 {
                 Ok(stream_bytes(got))
             } else {

@@ -9,12 +9,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// The shortest spin: some work comes at once, whatever experience says.
 const SPIN_LEAST: Nanos = Nanos::from_micros(4);
+/// Calls in a row without sleep after which a thread no longer has itself woken by networks.
+const AWAKE_CALLS: u8 = 32;
 
 /// Marks of the descriptors that a sleeping thread waits for.
 pub(crate) const DOORBELL: u64 = 1;
 pub(crate) const WAITER: u64 = 2;
 pub(crate) const KERNEL: u64 = 3;
 const NETWORK: u64 = 4;
+/// A frame wakes one of the sleeping threads, which wakes others as their sockets become ready.
+const EXCLUSIVE: EventFlags = EventFlags::IN.union(EventFlags::EXCLUSIVE);
 
 /// A thread's own state.
 pub(crate) struct ThreadState {
@@ -24,8 +28,12 @@ pub(crate) struct ThreadState {
     waiter: Option<u32>,
     /// epoll descriptor over doorbell, waiter, and one more.
     sleep: Option<Fd>,
-    /// The state of the list of networks' sockets that are in it too.
+    /// The state of the list of networks' sockets when it was made.
     networks: u32,
+    /// Whether those are in it now.
+    watches: bool,
+    /// Calls without sleep since the last sleep, as far as they count.
+    awake: u8,
     /// The one more: a descriptor of the kernel's side.
     kernel_fd: i32,
     /// How long the next spin may take.
@@ -47,6 +55,8 @@ impl ThreadState {
         waiter: None,
         sleep: None,
         networks: 0,
+        watches: false,
+        awake: 0,
         kernel_fd: -1,
         spin: Nanos::NEVER,
         spins: false,
@@ -103,6 +113,40 @@ impl ThreadState {
         self.waiter
     }
 
+    /// Puts the networks' sockets into what this thread sleeps on.
+    fn watch_networks(&mut self, process: &Process) {
+        let Some(sleep) = &self.sleep else { return };
+        let mut any = false;
+        process.wakes.each(|socket| {
+            // One that is refused is looked at whenever something else wakes us.
+            let _ = epoll::add(sleep, socket, EventData::new_u64(NETWORK), EXCLUSIVE);
+            any = true;
+        });
+        self.set_watching(process, any);
+    }
+
+    fn set_watching(&mut self, process: &Process, watches: bool) {
+        if self.watches != watches {
+            self.watches = watches;
+            process.wakes.watch(watches);
+        }
+    }
+
+    /// The thread has come back from a call without having slept. One that makes a habit of it is no longer woken by
+    /// networks: to be told what it sees anyway would cost whoever brings a frame a tenth of a microsecond and more.
+    fn stayed_awake(&mut self, process: &Process) {
+        self.awake = self.awake.saturating_add(1);
+        if !self.watches || self.awake < AWAKE_CALLS {
+            return;
+        }
+        if let Some(sleep) = &self.sleep {
+            process.wakes.each(|socket| {
+                let _ = epoll::delete(sleep, socket);
+            });
+        }
+        self.set_watching(process, false);
+    }
+
     /// The descriptor to sleep on: doorbell, networks, waiter, and `kernel_fd` if it is not negative.
     pub(crate) fn sleep_fd(
         &mut self,
@@ -114,26 +158,25 @@ impl ThreadState {
         if self.networks != networks {
             self.sleep = None;
             self.networks = networks;
+            self.set_watching(process, false);
         }
+        self.awake = 0;
         if self.sleep.is_none() {
             let fd = epoll::create(CreateFlags::CLOEXEC)?;
-            // Exclusive: a frame wakes one of the sleeping threads, which wakes others as their sockets become ready.
-            let exclusive = EventFlags::IN | EventFlags::EXCLUSIVE;
             epoll::add(
                 &fd,
                 &shared.doorbell,
                 EventData::new_u64(DOORBELL),
-                exclusive,
+                EXCLUSIVE,
             )?;
-            process.wakes.each(|socket| {
-                // One that is refused is looked at whenever something else wakes us.
-                let _ = epoll::add(&fd, socket, EventData::new_u64(NETWORK), exclusive);
-            });
             if let Some(event) = self.waiter.and_then(|w| shared.waiters.get(w as usize)) {
                 epoll::add(&fd, event, EventData::new_u64(WAITER), EventFlags::IN)?;
             }
             self.sleep = Some(Fd::adopt(fd).map_err(|_| rustix::io::Errno::MFILE)?);
             self.kernel_fd = -1;
+        }
+        if !self.watches {
+            self.watch_networks(process);
         }
         let Some(sleep) = &self.sleep else {
             return Err(rustix::io::Errno::BADF);
@@ -155,8 +198,22 @@ impl ThreadState {
 
 impl Drop for ThreadState {
     fn drop(&mut self) {
+        let process = crate::process::process();
+        if self.fork == process.fork_count() {
+            self.set_watching(process, false);
+        }
         if let Some(waiter) = self.waiter.take() {
-            crate::process::process().give_waiter(waiter, self.fork);
+            process.give_waiter(waiter, self.fork);
+        }
+    }
+}
+
+impl Process {
+    /// The calling thread comes back from a call that could have slept, and has not.
+    #[inline]
+    pub(crate) fn stayed_awake(&self) {
+        if self.wakes.are_watched() {
+            with_thread(self, |t| t.stayed_awake(self));
         }
     }
 }

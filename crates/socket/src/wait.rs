@@ -90,7 +90,10 @@ impl Process {
         }
         let begun = (started, budget, handled);
         let woken = match self.spin(shared, waiting, begun, &mut attempt) {
-            Some(woken) => woken,
+            Some(woken) => {
+                self.stayed_awake();
+                woken
+            }
             None => self.sleep(shared, waiting, (number, handled), &mut attempt),
         };
         let waited = self.now() - started;

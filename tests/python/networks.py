@@ -5,6 +5,7 @@ import errno
 import faulthandler
 import glob
 import hashlib
+import os
 import random
 import select
 import socket
@@ -191,6 +192,40 @@ def bulk(host, port, count):
     sender.join()
     right = sent.digest() == received.digest()
     say("all right" if right else "WRONG DATA", total)
+
+
+def watched():
+    """How many sockets this process's epoll sets watch."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}") != "anon_inode:[eventpoll]":
+                continue
+            with open(f"/proc/self/fdinfo/{fd}") as info:
+                members = [line.split()[1] for line in info if line.startswith("tfd:")]
+            count += sum(os.readlink(f"/proc/self/fd/{m}").startswith("socket:") for m in members)
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def stay_awake(host, port, accelerated):
+    """Sleeps for an answer, asks again and again without sleep, and sleeps again."""
+    with socket.create_connection((host, port), 20) as s:
+        for turn in range(3):
+            s.settimeout(20)
+            threading.Timer(0.1, s.sendall, (b"late",)).start()
+            assert recv_exactly(s, 4) == b"late"
+            if accelerated == "true":
+                assert watched() > 0, f"turn {turn}: slept, and networks would not have woken it"
+            s.setblocking(False)
+            for _ in range(100):
+                try:
+                    raise AssertionError(f"{s.recv(1)} came of nothing")
+                except BlockingIOError:
+                    pass
+            assert watched() == 0, f"turn {turn}: does not sleep, and is woken all the same"
+    say("all right")
 
 
 def connect(host, port, seconds=20):

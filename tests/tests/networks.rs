@@ -304,6 +304,17 @@ fn datagrams(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", datagrams: both, server_only, client_only);
 
+/// A thread that sleeps is woken by networks; one that does not is not, which would cost its peers time.
+fn stay_awake(mode: Mode) {
+    let network = Network::new(mode);
+    let _server = part(&network, network.serving("python3"), "serve_blocking").spawn();
+    network.server.wait_listening(PORT);
+    let accelerated = mode == Mode::ClientOnly;
+    let client = part(&network, network.asking("python3"), "stay_awake");
+    assert_all_right(client.arg(accelerated.to_string()));
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", stay_awake: client_only);
+
 /// Small messages, one call each; `SIDESTEP_BULK_MESSAGES` says how many.
 fn many_small_messages(mode: Mode) {
     let count = std::env::var("SIDESTEP_BULK_MESSAGES").unwrap_or_else(|_| "200000".to_owned());

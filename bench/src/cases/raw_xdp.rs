@@ -9,6 +9,9 @@ use crate::raw_xdp::{Work, peer_round_trips, rate, round_trips};
 use std::time::Duration;
 
 const FRAME_BYTES: usize = 64;
+/// A frame as long as an MTU of 1500 allows, and what a TCP segment with timestamps has of it for its text.
+const FULL_FRAME_BYTES: usize = 1514;
+const TEXT_BYTES: f64 = 1448.0;
 /// Round trips for each second of effort: a few microseconds each.
 const FRAMES_PER_SECOND: f64 = 2e5;
 
@@ -140,6 +143,15 @@ impl Case for RawXdpRate {
         })
         .collect()
     }
+}
+
+/// What the text of a stream of full segments could be at most: as many raw frames as our driver can send, and nobody
+/// who looks into them.
+pub(super) fn stream_bound(lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
+    needs_root()?;
+    let span = Duration::from_secs_f64(effort.seconds / 2.0);
+    let frames = rate(lab.cpus, span, FULL_FRAME_BYTES, Work::Send, None).map_err(failed)?;
+    Ok(Figures::from([("gbps", frames * TEXT_BYTES * 8.0 / 1e9)]))
 }
 
 /// The figures of the round-trip cases, for raw frames.

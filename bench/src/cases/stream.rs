@@ -1,6 +1,6 @@
 //! One TCP stream, as fast as it goes.
 
-use super::{BESIDE_KERNEL, CLIENT_SPAN};
+use super::{BESIDE_KERNEL, CLIENT_SPAN, raw_xdp};
 use crate::case::Case;
 use crate::ends::{Ends, Place};
 use crate::lab::{Lab, Listening};
@@ -41,11 +41,15 @@ impl Case for Stream {
                 Contender::Kernel,
                 Contender::KernelWithoutOffloads,
                 Contender::Sidestep,
+                Contender::RawXdp,
             ],
         }
     }
 
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem> {
+        if who == Contender::RawXdp {
+            return raw_xdp::stream_bound(lab, effort);
+        }
         let ends = Ends::new(lab, self.0, who)?;
         let (host, port) = (ends.address.to_string(), ends.free_port()?.to_string());
         let listening = Listening::Tcp(port.parse().unwrap_or(0));

@@ -153,4 +153,10 @@ pub(super) const TARGETS: &[Target] = &[
         Relation::TimesMore,
         (Contender::Sidestep, Contender::Kernel),
     ),
+    reported(
+        "one TCP stream over veth, MTU 1500: ours ÷ as many raw frames as our driver can send",
+        ("net_stream", "gbps", Unit::Gbps),
+        Relation::TimesMore,
+        (Contender::Sidestep, Contender::RawXdp),
+    ),
 ];

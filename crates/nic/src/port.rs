@@ -1,6 +1,6 @@
 //! The interface between the stack and every driver.
 
-use sidestep_shm::{Foreign, ForeignMut};
+use sidestep_shm::{Ahead, Foreign, ForeignMut};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a link can and vouches for.
@@ -48,6 +48,12 @@ pub trait Port {
     /// they need can be fetched meanwhile. A driver may show fewer, or none.
     #[inline]
     fn rx_preview(&mut self, _frames_max: usize, _on_frame: impl FnMut(Foreign<'_>)) {}
+
+    /// The cache lines that the next frame will be read from, null where that is not known.
+    #[inline]
+    fn rx_lines(&self) -> [*const u8; Ahead::LINES] {
+        [core::ptr::null(); Ahead::LINES]
+    }
 
     /// Whether a frame is waiting, as cheaply as can be told.
     fn rx_pending(&self) -> bool;

@@ -84,6 +84,8 @@ impl Process {
         let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
+        // The lines come from another processor while the clock is read and the lock is taken.
+        shared.ahead.prefetch();
         if is_tcp {
             return self.recv_stream(shared, fd, r, parts, flags);
         }

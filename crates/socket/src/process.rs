@@ -12,13 +12,13 @@ use crate::signals::{Quiet, quietly};
 use crate::{Endpoint, Errno};
 use core::ops::{Deref, DerefMut};
 use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
-use sidestep_shm::{CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
+use sidestep_shm::{Ahead, CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
 use sidestep_stack::{
     self as stack, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS,
 };
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// How often to see whether the agent lives.
 pub(crate) const AGENT_SEEN: Nanos = Nanos::from_millis(500);
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) doorbell: EventFd,
     /// One for each waiter of the stack.
     pub(crate) waiters: Vec<EventFd>,
+    /// What the stack's next poll will read first.
+    pub(crate) ahead: Arc<Ahead>,
     pub(crate) id: u64,
     pub(crate) netns: u64,
 }
@@ -184,11 +186,10 @@ impl Process {
         let pid = current_pid();
         self.pid.store(pid, Ordering::Relaxed);
         let owner = Owner { slot: 0, pid };
-        let slot = stack
-            .lock(owner)
-            .map_err(io::Error::other)?
-            .take_slot(pid)
-            .unwrap_or(0);
+        let (slot, ahead) = {
+            let mut stack = stack.lock(owner).map_err(io::Error::other)?;
+            (stack.take_slot(pid).unwrap_or(0), stack.ahead())
+        };
         self.slot.store(slot, Ordering::Relaxed);
         let waiters = (0..WAITERS)
             .map(|_| EventFd::new())
@@ -200,6 +201,7 @@ impl Process {
             stack,
             doorbell: EventFd::new()?,
             waiters,
+            ahead,
             id,
             netns,
         })

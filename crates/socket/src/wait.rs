@@ -138,6 +138,7 @@ impl Process {
         }
         let mut yielded = started;
         let woken = loop {
+            shared.ahead.prefetch();
             let now = self.now();
             let got = self.with_stack(shared, |stack| {
                 stack.poll(now);

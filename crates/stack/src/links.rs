@@ -3,6 +3,8 @@
 use crate::memory::WIRES_MAX;
 use crate::wires::Wire;
 use sidestep_nic::any::{AnyPort, Attachment};
+use sidestep_shm::Ahead;
+use std::sync::Arc;
 
 /// What this process has mapped: for each wire of the stack, its memory and doorbell, if attached yet.
 #[derive(Default)]
@@ -10,6 +12,8 @@ pub(crate) struct Links {
     attached: Vec<Option<(u32, Attachment)>>,
     /// The stack's count of changes to its wires that this process has caught up with.
     pub(crate) seen_changes: u32,
+    /// What the next poll will read first, as far as the last one knew.
+    pub(crate) ahead: Arc<Ahead>,
 }
 
 impl Links {
@@ -18,6 +22,7 @@ impl Links {
         Self {
             attached: (0..WIRES_MAX).map(|_| None).collect(),
             seen_changes: 0,
+            ahead: Arc::default(),
         }
     }
 

@@ -8,9 +8,10 @@ use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats, any, on_port};
-use sidestep_shm::{NONE, Nanos, Use};
+use sidestep_shm::{Ahead, NONE, Nanos, Use};
 use sidestep_tcp::Env;
 use sidestep_wire::plain::{GUESS_BYTES, guess_v4};
+use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Frames taken from one wire before others have their turn.
@@ -318,6 +319,11 @@ impl Stack<'_> {
         }
     }
 
+    /// What the next poll will read first: to be fetched before the stack's lock is taken.
+    pub fn ahead(&self) -> Arc<Ahead> {
+        self.links.ahead.clone()
+    }
+
     /// Takes what came in, serves timers, sends what is due. Call often. Returns how many frames came in.
     pub fn poll(&mut self, now: Nanos) -> usize {
         self.poll_for(now, None)
@@ -382,6 +388,9 @@ impl Stack<'_> {
             let taken = port.rx_batch(RX_BATCH, |frame| {
                 core.on_frame(from, frame, reader.as_deref_mut());
             });
+            if taken > 0 && !network {
+                self.links.ahead.set(port.rx_lines());
+            }
             (taken, port.is_broken())
         });
         if self.core.has_pending(number) || !self.core.replies.is_empty() {

@@ -9,7 +9,7 @@ use super::layout::{BUFFER_BYTES_MIN, DESC_NEXT, Desc, Role};
 use super::state::State;
 use super::sys;
 use crate::{Caps, Port, PortStats};
-use sidestep_shm::{Foreign, ForeignMut};
+use sidestep_shm::{Ahead, Foreign, ForeignMut};
 
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
@@ -375,6 +375,24 @@ impl Port for Memif<'_> {
                 on_frame(frame);
             }
         }
+    }
+
+    #[inline]
+    fn rx_lines(&self) -> [*const u8; Ahead::LINES] {
+        let index = self.state.rx.next;
+        let [at_index, at_desc] = self.at.rx.lines(index);
+        if self.at.buffers.bytes == 0 {
+            return [at_index, at_desc, at_index, at_desc];
+        }
+        let slot = index & (self.at.rx.slots() - 1);
+        let data = self.at.buffers.rx_offset(slot);
+        let home = &self.at.home;
+        [
+            at_index,
+            at_desc,
+            sys::line(home, data),
+            sys::line(home, data + LINE_BYTES),
+        ]
     }
 
     #[inline]

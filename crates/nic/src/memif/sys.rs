@@ -173,6 +173,22 @@ impl Ring {
     pub(super) fn prefetch_desc(&self, index: u16) {
         sidestep_shm::prefetch(self.cell(index));
     }
+
+    /// Where the peer's index and a slot's descriptor lie.
+    #[inline]
+    pub(super) fn lines(&self, index: u16) -> [*const u8; 2] {
+        [
+            core::ptr::from_ref(self.peers()).cast(),
+            core::ptr::from_ref(self.cell(index)).cast(),
+        ]
+    }
+}
+
+/// Where the byte at `offset` of a region lies; null beyond its end.
+#[inline]
+pub(super) fn line(region: &Region, offset: usize) -> *const u8 {
+    let line = region.at(offset, 1);
+    line.map_or(core::ptr::null(), |line| line.cast_const())
 }
 
 /// Starts to fetch the cache line at `offset` of a region, to read it. Beyond the end: does nothing.

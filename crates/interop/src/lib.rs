@@ -28,4 +28,4 @@ pub mod table;
 mod trial;
 
 pub use calls::Calls;
-pub use trial::{Tcp, Trial, fairness};
+pub use trial::{Flow, Tcp, Trial, fairness};

@@ -18,6 +18,23 @@ struct Cli {
     /// How often each is measured, each time with another seed.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
+    /// Of goodput only this delay each way, in milliseconds.
+    #[arg(long)]
+    delay: Option<u64>,
+    /// Of goodput only this loss, in parts per million.
+    #[arg(long)]
+    loss: Option<u32>,
+}
+
+impl Cli {
+    fn cells(&self) -> Vec<(u64, u32)> {
+        let mut cells = table::cells();
+        cells.retain(|(delay_ms, loss_ppm)| {
+            self.delay.is_none_or(|only| only == *delay_ms)
+                && self.loss.is_none_or(|only| only == *loss_ppm)
+        });
+        cells
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,7 +57,7 @@ fn main() -> ExitCode {
             0 => Ok(()),
             failed => Err(anyhow::anyhow!("{failed} failed")),
         },
-        Table::Goodput => table::goodput(span, args.rounds),
+        Table::Goodput => table::goodput(&args.cells(), span, args.rounds),
         Table::Requests => table::requests(300),
         Table::Shares => table::shares(span, args.rounds),
     };

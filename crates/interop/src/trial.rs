@@ -51,8 +51,8 @@ pub struct Trial {
     pub seed: u64,
 }
 
-/// What came of a stream.
-#[derive(Clone, Copy, Debug)]
+/// What came of a stream, or of several.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
     /// Bits in a second that reached the reader.
     pub bps: f64,
@@ -64,6 +64,20 @@ pub struct Flow {
     pub lost: u64,
     /// Longest that a packet was late by this machine's fault.
     pub late: Nanos,
+}
+
+impl Flow {
+    /// Both together.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            bps: self.bps + other.bps,
+            retransmits: self.retransmits + other.retransmits,
+            timeouts: self.timeouts + other.timeouts,
+            lost: self.lost + other.lost,
+            late: self.late.max(other.late),
+        }
+    }
 }
 
 impl Trial {

@@ -60,3 +60,25 @@ fn udp_ipv6(mode: Mode) {
     in_all_ways(mode, "--udp --connect", "[::1]");
 }
 in_modes!(udp_ipv6: both);
+
+/// The server's program sees a link on which each way takes half a millisecond.
+#[test]
+fn over_a_bad_link() {
+    let world = World::new(Mode::both());
+    let port = free_port();
+    let program = World::sidestep_path();
+    let server = world
+        .server(&program)
+        .env("SIDESTEP_FAULT", "delay=500us,duplicate=1%")
+        .args(&format!("pingpong server --listen 127.0.0.1:{port}"))
+        .spawn();
+    wait_listening(port);
+    let client = world.client(&program).args(&format!(
+        "pingpong client 127.0.0.1:{port} --mode blocking --tcp --sizes 32 --iter 100 --duration 1s --json"
+    ));
+    let report = client.run(Duration::from_secs(30)).success().text();
+    let report: Value = serde_json::from_str(&report).expect("a report");
+    let half_ns = report["results"][0]["p50_ns"].as_f64();
+    assert!(half_ns.is_some_and(|ns| ns > 5e5), "{report:#}");
+    world.ps().assert_server(Mode::both(), server.pid());
+}

@@ -3,6 +3,7 @@
 use crate::registry::{Counts, Registry, StackEntry, Unavailable};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
+use sidestep_nic::fault::Count;
 use sidestep_stack::{Handover, Kind, SocketReport, StackReport, WireKind};
 use std::collections::BTreeMap;
 use std::io;
@@ -112,6 +113,41 @@ pub struct Stack {
     pub watches_used: u32,
     /// Epoll sets in use.
     pub sets_used: u32,
+    /// The bad link that its frames go over, if that was asked for.
+    #[serde(default)]
+    pub fault: Option<Fault>,
+}
+
+/// A bad link that a program asked to see.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its description.
+    pub link: String,
+    /// What it did to frames on the way out.
+    pub out: FaultCount,
+    /// What it did to frames on the way in.
+    pub r#in: FaultCount,
+}
+
+/// What a bad link did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FaultCount {
+    /// Frames that went through.
+    pub passed: u64,
+    /// Frames lost.
+    pub lost: u64,
+    /// Frames damaged.
+    pub damaged: u64,
+}
+
+impl From<Count> for FaultCount {
+    fn from(count: Count) -> Self {
+        Self {
+            passed: count.passed,
+            lost: count.lost,
+            damaged: count.damaged,
+        }
+    }
 }
 
 /// A process.
@@ -296,6 +332,11 @@ fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -
         buffers_exhausted: report.chunks_exhausted,
         watches_used: report.watches_used,
         sets_used: report.sets_used,
+        fault: report.faults.map(|fault| Fault {
+            link: fault.text,
+            out: fault.out.into(),
+            r#in: fault.back.into(),
+        }),
         name: report.name,
         ..outside
     }

@@ -105,6 +105,7 @@ fn text(report: &Report, all: bool) -> String {
         ("stacks", stacks(report)),
         ("sockets", sockets(report)),
         ("wires", wires(report)),
+        ("bad links, as asked for by --fault", faults(report)),
         ("left to the kernel", kernel(report)),
     ];
     for (title, table) in tables.into_iter().filter(|(_, table)| !table.is_empty()) {
@@ -271,6 +272,33 @@ fn wires(report: &Report) -> String {
                 wire.tx_full.to_string(),
                 wire.rx_malformed.to_string(),
                 wire.tx_doorbells.to_string(),
+            ]);
+        }
+    }
+    table.text()
+}
+
+fn faults(report: &Report) -> String {
+    let mut table = Table::new([
+        ("STACK", Left),
+        ("WAY", Left),
+        ("PASSED", Right),
+        ("LOST", Right),
+        ("DAMAGED", Right),
+        ("LINK", Left),
+    ]);
+    for stack in &report.stacks {
+        let Some(fault) = &stack.fault else {
+            continue;
+        };
+        for (way, count) in [("out", &fault.out), ("in", &fault.r#in)] {
+            table.row([
+                label(stack),
+                way.to_owned(),
+                count.passed.to_string(),
+                count.lost.to_string(),
+                count.damaged.to_string(),
+                fault.link.clone(),
             ]);
         }
     }

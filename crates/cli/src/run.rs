@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use program::{Obstacle, Program};
 use sidestep_agent::LinkSpec;
+use sidestep_nic::fault::{Spec, SpecError};
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
@@ -33,6 +34,9 @@ Examples:
   sidestep run --explain --log sockets.log -- nginx -g 'daemon off;'
   sudo sidestep run --link xdp:eth0 -- redis-server --bind 0.0.0.0
       to other hosts too, over eth0
+
+  sidestep run --fault loss=1%,delay=20ms -- curl http://127.0.0.1:8000/
+      what the program does where one frame in a hundred is lost, each way, and each takes 20 ms
 
 Without --explain the program replaces this command: same process, terminal, signals and exit status. With it, this
 command waits for the program, passes signals on, and ends as the program ends.
@@ -63,6 +67,12 @@ pub(crate) struct Run {
     /// Write what --explain says to this file instead.
     #[arg(long, value_name = "FILE", requires = "explain")]
     log: Option<PathBuf>,
+    /// Let the program see a bad link: a list of KEY=VALUE, as in loss=1%,delay=20ms. Keys: loss, burst (chance that ten
+    /// frames or so are lost in a row), reorder, duplicate, corrupt (as 1%); delay, jitter (as 20ms); rate (as 10mbit) and
+    /// queue before it (as 64kb); seed. `in.` or `out.` before a key is for one direction, else it is for each. It is about
+    /// accelerated sockets only. `sidestep ps` shows what it did.
+    #[arg(long, value_name = "LINK", env = "SIDESTEP_FAULT", value_parser = fault)]
+    fault: Option<Spec>,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -88,6 +98,11 @@ impl Profile {
             Self::Polite => &[("SIDESTEP_SPIN_US", "0")],
         }
     }
+}
+
+/// A bad link, from its description.
+fn fault(text: &str) -> Result<Spec, SpecError> {
+    text.parse()
 }
 
 /// Runs the program; returns only when it could not be started, or to end as it ended.
@@ -183,6 +198,16 @@ fn prepare(command: &mut Command, args: &Run, found: &Program) -> anyhow::Result
         }
     }
     command.env("SIDESTEP_EXE", exe);
+    if let Some(fault) = &args.fault {
+        command.env("SIDESTEP_FAULT", &fault.text);
+        if args.explain {
+            eprintln!(
+                "sidestep: accelerated sockets of {} see a bad link: {}",
+                found.path().display(),
+                fault.text
+            );
+        }
+    }
     command.envs(args.profile.settings().iter().copied());
     if !found.obstacles().contains(&Obstacle::OtherLibc) {
         command.env(

@@ -124,6 +124,19 @@ fn environment_of_the_program() {
 }
 
 #[test]
+fn a_bad_link_is_looked_at_first_and_passed_on() {
+    let place = Place::new("fault");
+    let link = "loss=1%,delay=20ms";
+    let passed = place.sh(&["--explain", "--fault", link], "echo $SIDESTEP_FAULT");
+    assert_eq!(text(&passed.stdout), format!("{link}\n"));
+    let said = text(&passed.stderr);
+    assert!(said.contains(&format!("see a bad link: {link}")), "{said}");
+    let refused = place.sh(&["--fault", "loss=1"], "exit 0");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("a percentage"));
+}
+
+#[test]
 fn arguments_and_standard_streams_pass_through() {
     let place = Place::new("streams");
     let script = "cat; echo \"$0|$1|$2\"; echo complaint >&2";

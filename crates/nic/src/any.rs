@@ -1,7 +1,8 @@
 //! A port of whichever driver a link has, for tables that hold links of several.
 
+use crate::fault::{Faulty, Lines};
 use crate::{Caps, Port, PortStats, memif, packet, xdp};
-use sidestep_shm::{Foreign, ForeignMut};
+use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 const MEMIF: u32 = 1;
@@ -96,6 +97,12 @@ pub enum AnyPort<'a> {
     Xdp(xdp::Xdp<'a>),
     /// Over a packet socket.
     Packet(packet::Packet<'a>),
+    /// Over shared memory, with a faulty link before it.
+    FaultyMemif(Faulty<'a, memif::Memif<'a>>),
+    /// Over a queue of an interface, with a faulty link before it.
+    FaultyXdp(Faulty<'a, xdp::Xdp<'a>>),
+    /// Over a packet socket, with a faulty link before it.
+    FaultyPacket(Faulty<'a, packet::Packet<'a>>),
 }
 
 /// Runs `$work` with `$port` bound to the driver's own port: the driver is looked up once for all that is done with it.
@@ -106,6 +113,9 @@ macro_rules! on_port {
             $crate::any::AnyPort::Memif(mut $port) => $work,
             $crate::any::AnyPort::Xdp(mut $port) => $work,
             $crate::any::AnyPort::Packet(mut $port) => $work,
+            $crate::any::AnyPort::FaultyMemif(mut $port) => $work,
+            $crate::any::AnyPort::FaultyXdp(mut $port) => $work,
+            $crate::any::AnyPort::FaultyPacket(mut $port) => $work,
         }
     };
 }
@@ -126,6 +136,18 @@ impl<'a> AnyPort<'a> {
         }
     }
 
+    /// With a faulty link before it, of wire `wire` of the stack.
+    #[cold]
+    #[must_use]
+    pub fn behind(self, lines: Lines<'a>, wire: u32, now: Nanos) -> Self {
+        match self {
+            Self::Memif(port) => Self::FaultyMemif(Faulty::new(port, lines, wire, now)),
+            Self::Xdp(port) => Self::FaultyXdp(Faulty::new(port, lines, wire, now)),
+            Self::Packet(port) => Self::FaultyPacket(Faulty::new(port, lines, wire, now)),
+            faulty => faulty,
+        }
+    }
+
     /// Whether nothing will move any more; the link should be closed.
     #[inline]
     pub const fn is_broken(&self) -> bool {
@@ -133,6 +155,9 @@ impl<'a> AnyPort<'a> {
             Self::Memif(port) => port.is_broken(),
             Self::Xdp(port) => port.is_broken(),
             Self::Packet(port) => port.is_broken(),
+            Self::FaultyMemif(port) => port.is_broken(),
+            Self::FaultyXdp(port) => port.is_broken(),
+            Self::FaultyPacket(port) => port.is_broken(),
         }
     }
 }
@@ -144,6 +169,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.caps(),
             Self::Xdp(port) => port.caps(),
             Self::Packet(port) => port.caps(),
+            Self::FaultyMemif(port) => port.caps(),
+            Self::FaultyXdp(port) => port.caps(),
+            Self::FaultyPacket(port) => port.caps(),
         }
     }
 
@@ -153,6 +181,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.rx_batch(frames_max, on_frame),
             Self::Xdp(port) => port.rx_batch(frames_max, on_frame),
             Self::Packet(port) => port.rx_batch(frames_max, on_frame),
+            Self::FaultyMemif(port) => port.rx_batch(frames_max, on_frame),
+            Self::FaultyXdp(port) => port.rx_batch(frames_max, on_frame),
+            Self::FaultyPacket(port) => port.rx_batch(frames_max, on_frame),
         }
     }
 
@@ -162,6 +193,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.rx_preview(frames_max, on_frame),
             Self::Xdp(port) => port.rx_preview(frames_max, on_frame),
             Self::Packet(port) => port.rx_preview(frames_max, on_frame),
+            Self::FaultyMemif(port) => port.rx_preview(frames_max, on_frame),
+            Self::FaultyXdp(port) => port.rx_preview(frames_max, on_frame),
+            Self::FaultyPacket(port) => port.rx_preview(frames_max, on_frame),
         }
     }
 
@@ -171,6 +205,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.rx_pending(),
             Self::Xdp(port) => port.rx_pending(),
             Self::Packet(port) => port.rx_pending(),
+            Self::FaultyMemif(port) => port.rx_pending(),
+            Self::FaultyXdp(port) => port.rx_pending(),
+            Self::FaultyPacket(port) => port.rx_pending(),
         }
     }
 
@@ -180,6 +217,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.tx_room(),
             Self::Xdp(port) => port.tx_room(),
             Self::Packet(port) => port.tx_room(),
+            Self::FaultyMemif(port) => port.tx_room(),
+            Self::FaultyXdp(port) => port.tx_room(),
+            Self::FaultyPacket(port) => port.tx_room(),
         }
     }
 
@@ -189,6 +229,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.tx(bytes, fill),
             Self::Xdp(port) => port.tx(bytes, fill),
             Self::Packet(port) => port.tx(bytes, fill),
+            Self::FaultyMemif(port) => port.tx(bytes, fill),
+            Self::FaultyXdp(port) => port.tx(bytes, fill),
+            Self::FaultyPacket(port) => port.tx(bytes, fill),
         }
     }
 
@@ -198,6 +241,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.tx_flush(),
             Self::Xdp(port) => port.tx_flush(),
             Self::Packet(port) => port.tx_flush(),
+            Self::FaultyMemif(port) => port.tx_flush(),
+            Self::FaultyXdp(port) => port.tx_flush(),
+            Self::FaultyPacket(port) => port.tx_flush(),
         }
     }
 
@@ -206,6 +252,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.rx_wakeups(wanted),
             Self::Xdp(port) => port.rx_wakeups(wanted),
             Self::Packet(port) => port.rx_wakeups(wanted),
+            Self::FaultyMemif(port) => port.rx_wakeups(wanted),
+            Self::FaultyXdp(port) => port.rx_wakeups(wanted),
+            Self::FaultyPacket(port) => port.rx_wakeups(wanted),
         }
     }
 
@@ -215,6 +264,9 @@ impl Port for AnyPort<'_> {
             Self::Memif(port) => port.stats(),
             Self::Xdp(port) => port.stats(),
             Self::Packet(port) => port.stats(),
+            Self::FaultyMemif(port) => port.stats(),
+            Self::FaultyXdp(port) => port.stats(),
+            Self::FaultyPacket(port) => port.stats(),
         }
     }
 }

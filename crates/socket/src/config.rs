@@ -1,5 +1,6 @@
 //! What the environment says. Read once, when the first socket is made.
 
+use sidestep_nic::fault::Spec;
 use sidestep_shm::Nanos;
 use std::path::PathBuf;
 
@@ -21,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) buffer_bytes: usize,
     pub(crate) snd_buf_bytes: u32,
     pub(crate) rcv_buf_bytes: u32,
+    /// SIDESTEP_FAULT: the bad link that the program is to see. `sidestep run` has looked at it.
+    pub(crate) faults: Option<Spec>,
     /// Descriptor that decisions are written to.
     pub(crate) explain_fd: Option<i32>,
     /// The `sidestep` executable, to start an agent with.
@@ -41,6 +44,9 @@ impl Config {
             buffer_bytes: bounded("SIDESTEP_BUFFER_MB", 256, 1, 16_384) << 20,
             snd_buf_bytes: buffer("SIDESTEP_SNDBUF"),
             rcv_buf_bytes: buffer("SIDESTEP_RCVBUF"),
+            faults: std::env::var("SIDESTEP_FAULT")
+                .ok()
+                .and_then(|text| text.parse().ok()),
             explain_fd: number("SIDESTEP_EXPLAIN_FD").and_then(|n| i32::try_from(n).ok()),
             exe: std::env::var_os("SIDESTEP_EXE")
                 .map_or_else(|| PathBuf::from("sidestep"), PathBuf::from),

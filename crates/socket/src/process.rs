@@ -173,6 +173,7 @@ impl Process {
             checksums: config.checksums,
             fast_open: crate::sysctl::number("net/ipv4/tcp_fastopen").unwrap_or(0),
             syn_cookies: crate::sysctl::number("net/ipv4/tcp_syncookies") != Some(0),
+            faults: config.faults.clone(),
         })?;
         let shared = self.share(stack, id, netns)?;
         let slot = self.slot();

@@ -78,6 +78,7 @@ impl Process {
             checksums: true,
             fast_open: crate::sysctl::number("net/ipv4/tcp_fastopen").unwrap_or(0),
             syn_cookies: crate::sysctl::number("net/ipv4/tcp_syncookies") != Some(0),
+            faults: None,
         })?;
         let shared = self.share(made, NETWORK, NETWORK)?;
         let geometry = Geometry::default();

@@ -1,5 +1,7 @@
 //! How large the tables of a stack are. Fixed when it is created; memory is taken as it is first touched.
 
+use sidestep_nic::fault::Spec;
+
 /// Capacities and defaults of a new stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub syn_cookies: bool,
     /// What may be opened fast (`net.ipv4.tcp_fastopen`): bit 0 by clients, bit 1 to listening sockets.
     pub fast_open: u32,
+    /// What is done to frames on their way, for a program that is to see a bad link.
+    pub faults: Option<Spec>,
 }
 
 impl Default for Config {
@@ -41,6 +45,7 @@ impl Default for Config {
             checksums: false,
             syn_cookies: false,
             fast_open: 1,
+            faults: None,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Stack<'_> {
         if !entry.is_open() || core.has_pending(wire) {
             return None;
         }
-        let port = self.links.port(wire, entry)?;
+        let port = self.links.port(wire, entry, &mut self.faults, now)?;
         on_port!(port, port => core.send_over(&mut port, now, r.index, message))?;
         Some(message.len())
     }

@@ -42,7 +42,7 @@ pub use listener::Accepted;
 pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private};
 pub use networks::NetworkSetup;
 pub use ready::{Ready, SetRef, WaitFor};
-pub use report::{SocketReport, StackReport, WireReport};
+pub use report::{FaultReport, SocketReport, StackReport, WireReport};
 pub use sidestep_wire::{Address, Endpoint};
 pub use socket::{Asked, Kind, Served, SocketFlags, SocketRef};
 pub use tcp::ConnectState;

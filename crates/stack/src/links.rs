@@ -3,7 +3,8 @@
 use crate::memory::WIRES_MAX;
 use crate::wires::Wire;
 use sidestep_nic::any::{AnyPort, Attachment};
-use sidestep_shm::Ahead;
+use sidestep_nic::fault::Lines;
+use sidestep_shm::{Ahead, Nanos};
 use std::sync::Arc;
 
 /// What this process has mapped: for each wire of the stack, its memory and doorbell, if attached yet.
@@ -46,9 +47,25 @@ impl Links {
         matches!(self.attached.get(index as usize), Some(Some((g, _))) if *g == generation)
     }
 
-    /// The port at our end of `wire`, if this process is attached to it.
+    /// The port at our end of `wire`, if this process is attached to it, at that time.
     #[inline]
-    pub(crate) fn port<'a>(&'a self, index: u32, wire: &'a mut Wire) -> Option<AnyPort<'a>> {
+    pub(crate) fn port<'a>(
+        &'a self,
+        index: u32,
+        wire: &'a mut Wire,
+        lines: &'a mut Lines<'_>,
+        now: Nanos,
+    ) -> Option<AnyPort<'a>> {
+        let port = self.driver(index, wire)?;
+        Some(if lines.is_on() {
+            port.behind(lines.borrow(), index, now)
+        } else {
+            port
+        })
+    }
+
+    #[inline]
+    fn driver<'a>(&'a self, index: u32, wire: &'a mut Wire) -> Option<AnyPort<'a>> {
         match self.attached.get(index as usize) {
             Some(Some((generation, attachment))) if *generation == wire.generation => {
                 AnyPort::new(&mut wire.port, attachment)

@@ -15,7 +15,8 @@
 //!           flow and port tables          │
 //!           Watch      [watches_max]      │
 //!           Socket     [sockets_max]      │
-//!           ChunkMeta, chunks             ┘
+//!           ChunkMeta, chunks             │
+//!           what a bad link holds         ┘
 //! ```
 
 use crate::config::Config;
@@ -33,6 +34,7 @@ use crate::socket::Socket;
 use crate::timers::{TIMER_SLOTS, TimerWheel};
 use crate::udp::RouteHint;
 use crate::wires::Wire;
+use sidestep_nic::fault::{self, Lines};
 use sidestep_shm::{
     CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, Nanos, PoolHead, Region,
     Span,
@@ -112,6 +114,9 @@ pub(crate) struct Header {
     pub(crate) recent: Recent,
     /// Counts changes of what leads where on networks, from 1 on once a way is remembered.
     pub(crate) ways: u32,
+    /// Frames that a bad link can hold; 0 where there is none.
+    pub(crate) held_max: u32,
+    _reserved: u32,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.
@@ -120,6 +125,8 @@ pub struct Stack<'m> {
     pub(crate) core: Core<'m>,
     /// What this process has mapped of the wires. Not shared.
     pub(crate) links: Links,
+    /// What is done to frames on their way; off unless the program is to see a bad link.
+    pub(crate) faults: Lines<'m>,
 }
 
 /// All tables but the wires: what a frame that came from a wire is worked into.
@@ -191,10 +198,13 @@ struct Tables {
     pool_head: Span<PoolHead>,
     chunk_meta: Span<ChunkMeta>,
     chunks: Span<[u8; CHUNK_BYTES]>,
+    faults: Span<fault::State>,
+    held: Span<fault::Held>,
+    frames: Span<fault::Frame>,
     bytes: usize,
 }
 
-fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
+fn tables(sockets_max: usize, chunks_max: usize, held_max: usize) -> Tables {
     let mut layout: Layout = SharedStack::layout();
     let header = layout.table(1);
     let counters = layout.table(1);
@@ -221,6 +231,9 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
     let pool_head = layout.table(1);
     let chunk_meta = layout.table(chunks_max);
     let chunks = layout.table(chunks_max);
+    let faults = layout.table(1);
+    let held = layout.table(held_max);
+    let frames = layout.table(held_max);
     Tables {
         header,
         counters,
@@ -247,19 +260,35 @@ fn tables(sockets_max: usize, chunks_max: usize) -> Tables {
         pool_head,
         chunk_meta,
         chunks,
+        faults,
+        held,
+        frames,
         bytes: layout.bytes(),
+    }
+}
+
+fn tables_of(config: &Config) -> Tables {
+    tables(config.sockets_max, config.chunks_max, held_max(config))
+}
+
+/// Frames that can be on their way over a bad link.
+const fn held_max(config: &Config) -> usize {
+    if config.faults.is_some() {
+        fault::HELD_MAX
+    } else {
+        0
     }
 }
 
 /// A new stack in shared memory.
 pub fn create(config: &Config) -> io::Result<SharedStack> {
-    let bytes = tables(config.sockets_max, config.chunks_max).bytes;
+    let bytes = tables_of(config).bytes;
     initialise(Region::create("sidestep-stack", bytes)?, config)
 }
 
 /// A new stack in memory of this process alone, for tests.
 pub fn create_private(config: &Config) -> io::Result<SharedStack> {
-    let bytes = tables(config.sockets_max, config.chunks_max).bytes;
+    let bytes = tables_of(config).bytes;
     initialise(Region::private(bytes)?, config)
 }
 
@@ -293,12 +322,14 @@ fn found_in(region: &Region) -> Option<(Header, Tables)> {
         .copy_to(&mut bytes);
     let header = Header::read_from_bytes(&bytes).ok()?;
     let (sockets, chunks) = (header.sockets_max as usize, header.chunks_max as usize);
+    let held = header.held_max as usize;
     let plausible = header.magic == MAGIC
         && header.version == VERSION
         && sockets > 0
         && sockets < 1 << 24
-        && chunks < 1 << 24;
-    let tables = plausible.then(|| tables(sockets, chunks))?;
+        && chunks < 1 << 24
+        && held <= fault::HELD_MAX;
+    let tables = plausible.then(|| tables(sockets, chunks, held))?;
     (tables.bytes == region.bytes()).then_some((header, tables))
 }
 
@@ -330,6 +361,11 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         pool_head,
         carver.table(t.chunk_meta)?,
         carver.table(t.chunks)?,
+    );
+    let faults = Lines::new(
+        carver.one(t.faults)?,
+        carver.table(t.held)?,
+        carver.table(t.frames)?,
     );
     let core = Core {
         header,
@@ -363,22 +399,27 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         wires,
         core,
         links: Links::new(),
+        faults,
     })
 }
 
 fn initialise(region: Region, config: &Config) -> io::Result<SharedStack> {
-    let tables = tables(config.sockets_max, config.chunks_max);
+    let tables = tables_of(config);
     let narrow = |n: usize| {
         u32::try_from(n).map_err(|_| io::Error::other("a stack of such a size is not possible"))
     };
     let (sockets_max, chunks_max) = (narrow(config.sockets_max)?, narrow(config.chunks_max)?);
     Locked::new(region, |carver| {
-        let stack = carve(carver, &tables)?;
+        let mut stack = carve(carver, &tables)?;
+        if let Some(spec) = &config.faults {
+            stack.faults.begin(spec);
+        }
         let h = &mut *stack.core.header;
         h.magic = MAGIC;
         h.version = VERSION;
         h.sockets_max = sockets_max;
         h.chunks_max = chunks_max;
+        h.held_max = u32::try_from(held_max(config)).unwrap_or(0);
         h.checksums = u32::from(config.checksums);
         h.syn_cookies = u32::from(config.syn_cookies);
         h.fast_open = config.fast_open;

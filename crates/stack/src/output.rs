@@ -111,13 +111,14 @@ pub(crate) struct Pending {
 impl Stack<'_> {
     /// Sends what is due on a wire, as far as there is room.
     pub(crate) fn flush_wire(&mut self, index: u32) {
+        let now = self.core.now();
         let Some(wire) = self.wires.get_mut(index as usize) else {
             return;
         };
         if !wire.is_open() {
             return;
         }
-        let Some(mut port) = self.links.port(index, wire) else {
+        let Some(mut port) = self.links.port(index, wire, &mut self.faults, now) else {
             return;
         };
         let core = &mut self.core;
@@ -140,6 +141,7 @@ impl Stack<'_> {
     /// Sends what one socket has due, now if nobody stands before it.
     #[inline]
     pub(crate) fn flush_socket(&mut self, socket: u32) {
+        let now = self.core.now();
         let wire = self.core.at(socket).wire;
         let Some(entry) = self.wires.get_mut(wire as usize).filter(|w| w.is_open()) else {
             return;
@@ -149,7 +151,7 @@ impl Stack<'_> {
             self.flush_wire(wire);
             return;
         }
-        let Some(port) = self.links.port(wire, entry) else {
+        let Some(port) = self.links.port(wire, entry, &mut self.faults, now) else {
             return;
         };
         let core = &mut self.core;

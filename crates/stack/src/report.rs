@@ -4,6 +4,7 @@ use crate::memory::Stack;
 use crate::socket::{Kind, SocketFlags};
 use crate::{Counters, Endpoint, WireKind};
 use sidestep_nic::PortStats;
+use sidestep_nic::fault::{Count, Direction};
 
 /// A stack as it is now.
 #[derive(Clone, Debug)]
@@ -30,6 +31,19 @@ pub struct StackReport {
     pub watches_used: u32,
     /// Epoll sets in use.
     pub sets_used: u32,
+    /// The bad link that its frames go over, if that was asked for.
+    pub faults: Option<FaultReport>,
+}
+
+/// A bad link.
+#[derive(Clone, Debug)]
+pub struct FaultReport {
+    /// Its description.
+    pub text: String,
+    /// What it did to frames that went out.
+    pub out: Count,
+    /// What it did to frames that came in.
+    pub back: Count,
 }
 
 /// A socket as it is now.
@@ -103,6 +117,11 @@ impl Stack<'_> {
             watches_used: h.watches.used(),
             sets_used: u32::try_from(self.core.sets.iter().filter(|s| s.holders != 0).count())
                 .unwrap_or(u32::MAX),
+            faults: self.faults.is_on().then(|| FaultReport {
+                text: self.faults.text(),
+                out: self.faults.count(Direction::Out),
+                back: self.faults.count(Direction::In),
+            }),
         }
     }
 

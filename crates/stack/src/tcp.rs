@@ -118,9 +118,13 @@ impl Stack<'_> {
 
     /// Whether this process can send that way.
     fn check_way(&mut self, way: &Way) -> Result<()> {
+        let now = self.core.now();
         let entry = self.wires.get_mut(way.wire as usize);
         let open = entry.filter(|w| w.is_open()).ok_or(Error::Unreachable)?;
-        let attached = self.links.port(way.wire, open).is_some();
+        let attached = self
+            .links
+            .port(way.wire, open, &mut self.faults, now)
+            .is_some();
         let known = attached && self.core.is_current(way);
         known.then_some(()).ok_or(Error::Unreachable)
     }

@@ -366,7 +366,7 @@ impl Stack<'_> {
             .get_mut(wire as usize)
             .filter(|w| w.is_open())
             .ok_or(Error::Unreachable)?;
-        let Some(mut port) = self.links.port(wire, entry) else {
+        let Some(mut port) = self.links.port(wire, entry, &mut self.faults, now) else {
             return Err(Error::Unreachable);
         };
         let headers = ip_header_bytes(&target.addr) + udp::HEADER_BYTES;

@@ -264,6 +264,7 @@ impl Stack<'_> {
             return;
         };
         wire.state = WireState::Free as u32;
+        self.faults.forget(index);
         self.core.header.wire_changes = self.core.header.wire_changes.wrapping_add(1);
         self.empty_wire(index);
         // Threads that sleep look at the wires anew.
@@ -303,8 +304,9 @@ impl Stack<'_> {
         attachment: impl Into<any::Attachment>,
     ) {
         self.links.attach(index, generation, attachment.into());
+        let now = self.core.now();
         let wire = &mut self.wires[index as usize];
-        if let Some(port) = self.links.port(index, wire) {
+        if let Some(port) = self.links.port(index, wire, &mut self.faults, now) {
             let longest = u32::try_from(port.caps().frame_bytes_max).unwrap_or(u32::MAX);
             self.core.frame_bytes[index as usize] = longest;
         }
@@ -372,7 +374,8 @@ impl Stack<'_> {
         }
         let number = u32::try_from(index).unwrap_or(NONE);
         let network = wire.is_network();
-        let Some(port) = self.links.port(number, wire) else {
+        let now = self.core.now();
+        let Some(port) = self.links.port(number, wire, &mut self.faults, now) else {
             return 0;
         };
         let core = &mut self.core;
@@ -424,18 +427,25 @@ impl Stack<'_> {
         } else {
             Nanos::NEVER
         };
-        self.core.next_timer().min(retry)
+        let arrival = self.faults.next_due();
+        self.core.next_timer().min(retry).min(arrival)
     }
 
     /// Whether frames wait on a wire that this process is attached to.
     #[inline]
     pub fn rx_pending(&mut self) -> bool {
+        let now = self.core.now();
         (0..self.wires_end()).any(|i| {
             let wire = &mut self.wires[i];
             wire.is_open()
                 && self
                     .links
-                    .port(u32::try_from(i).unwrap_or(NONE), wire)
+                    .port(
+                        u32::try_from(i).unwrap_or(NONE),
+                        wire,
+                        &mut self.faults,
+                        now,
+                    )
                     .is_some_and(|p| p.rx_pending())
         })
     }
@@ -500,10 +510,16 @@ impl Stack<'_> {
     }
 
     fn each_port(&mut self, mut f: impl FnMut(&mut any::AnyPort<'_>)) {
+        let now = self.core.now();
         for index in 0..self.wires_end() {
             let wire = &mut self.wires[index];
             if wire.is_open()
-                && let Some(mut port) = self.links.port(u32::try_from(index).unwrap_or(NONE), wire)
+                && let Some(mut port) = self.links.port(
+                    u32::try_from(index).unwrap_or(NONE),
+                    wire,
+                    &mut self.faults,
+                    now,
+                )
             {
                 f(&mut port);
             }

@@ -1,7 +1,9 @@
 //! A report as people see it.
 
 use super::*;
-use sidestep_agent::report::{AgentReport, Interface, KernelReason, Process, Socket, Wire};
+use sidestep_agent::report::{
+    AgentReport, Fault, FaultCount, Interface, KernelReason, Process, Socket, Wire,
+};
 
 fn report() -> Report {
     let server = Stack {
@@ -30,6 +32,15 @@ fn report() -> Report {
             reason: "multicast".to_owned(),
             count: 2,
         }],
+        fault: Some(Fault {
+            link: "loss=1%".to_owned(),
+            out: FaultCount {
+                passed: 99,
+                lost: 1,
+                damaged: 0,
+            },
+            ..Fault::default()
+        }),
         ..Stack::default()
     };
     Report {
@@ -62,6 +73,7 @@ fn tables_show_everything() {
         "redis-server[17]  tcp    LISTEN      0      0  127.0.0.1:6379  *          -  17",
         "bb000000",
         "redis-server[17]      2  multicast",
+        "redis-server[17]  out      99     1        0  loss=1%",
         "counters of redis-server[17]\n  rx_frames 5\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");

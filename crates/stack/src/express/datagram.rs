@@ -85,7 +85,7 @@ impl Stack<'_> {
         target: Option<Endpoint>,
         message: Foreign<'_>,
     ) -> Option<usize> {
-        self.core.advance(now);
+        let now = self.core.advance(now);
         let core = &mut self.core;
         let routes = core.header.route_changes;
         let s = core.socket(r).ok()?;
@@ -108,7 +108,7 @@ impl Stack<'_> {
         if !entry.is_open() {
             return None;
         }
-        let port = self.links.port(wire, entry)?;
+        let port = self.links.port(wire, entry, &mut self.faults, now)?;
         on_port!(port, port => core.send_aimed(&mut port, r.index, message))
     }
 }

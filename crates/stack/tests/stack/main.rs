@@ -8,6 +8,7 @@ mod devices;
 mod ecn;
 mod exhaustion;
 mod express;
+mod faults;
 mod harness;
 mod lan;
 mod memory;

@@ -210,6 +210,10 @@ fn play(
         .current_dir(directory)
         .env("SIDESTEP_SOCKETS_MAX", "64")
         .env("SIDESTEP_BUFFER_MB", "32")
+        // Some calls the tool makes by itself, not through the table (TCP_INFO, sendfile): they find the library too.
+        // What else runs in a script stays with the kernel.
+        .env("LD_PRELOAD", library)
+        .env("SIDESTEP_OFF", "1")
         .output()
         .context("cannot run unshare")?;
     if output.status.success() {

@@ -133,7 +133,7 @@ impl Record {
 impl Process {
     /// A new epoll descriptor.
     pub fn epoll_opened(&self, epfd: i32) {
-        if self.config().off {
+        if self.config().off && !self.is_active() {
             return;
         }
         for (index, record) in (0..).zip(&self.epolls.records) {

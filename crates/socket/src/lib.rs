@@ -20,6 +20,7 @@ mod fork;
 mod glance;
 mod nesting;
 mod networks;
+mod offers;
 mod options;
 mod poll;
 mod ports;

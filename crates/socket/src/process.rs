@@ -138,6 +138,9 @@ impl Process {
 
     /// The stack, made now if need be. None where everything stays with the kernel.
     pub(crate) fn shared(&self) -> Option<&Shared> {
+        if self.config().off {
+            return self.attached();
+        }
         let made = match self.shared.get() {
             Some(shared) => shared,
             None => quietly(|| self.shared.get_or_init(|| self.create_shared().ok())),
@@ -153,9 +156,6 @@ impl Process {
 
     fn create_shared(&self) -> io::Result<Shared> {
         let config = self.config();
-        if config.off {
-            return Err(io::Error::other("switched off"));
-        }
         let mut random = [0; 16];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let (id, secret) = random.split_at(8);
@@ -189,6 +189,7 @@ impl Process {
         let owner = Owner { slot: 0, pid };
         let (slot, ahead) = {
             let mut stack = stack.lock(owner).map_err(io::Error::other)?;
+            stack.set_offers(crate::offers::of_kernel());
             (stack.take_slot(pid).unwrap_or(0), stack.ahead())
         };
         self.slot.store(slot, Ordering::Relaxed);
@@ -335,6 +336,10 @@ impl Process {
         flags.set(SocketFlags::NONBLOCK, nonblocking);
         let slot = self.slot();
         let made = self.with_stack(shared, |stack| {
+            if self.rehearsal.get().is_some() {
+                // There the parameters change from scene to scene.
+                stack.set_offers(crate::offers::of_kernel());
+            }
             if is_tcp {
                 stack.new_stream(flags, slot)
             } else {

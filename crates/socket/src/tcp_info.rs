@@ -4,8 +4,8 @@
 use sidestep_shm::Nanos;
 use sidestep_tcp::{Info, Phase, State};
 
-/// Bytes of the structure.
-pub const TCP_INFO_BYTES: usize = 248;
+/// Bytes of the structure, with the counters of AccECN at its end, which are 0 where that is not in use.
+pub const TCP_INFO_BYTES: usize = 280;
 
 /// `tcpi_options`.
 const TIMESTAMPS: u8 = 1;

@@ -1,6 +1,50 @@
 //! How large the tables of a stack are. Fixed when it is created; memory is taken as it is first touched.
 
 use sidestep_nic::fault::Spec;
+use sidestep_tcp::Ecn;
+
+/// What connections offer their peers, and accept of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// Timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// Window scaling (RFC 7323).
+    pub window_scale: bool,
+    /// Selective acknowledgements (RFC 2018).
+    pub sack: bool,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: Ecn,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self::from_bits(0)
+    }
+}
+
+impl Offers {
+    /// As the stack's header keeps them: a bit for what differs from the default.
+    pub(crate) fn bits(self) -> u32 {
+        u32::from(!self.timestamps)
+            | u32::from(!self.window_scale) << 1
+            | u32::from(!self.sack) << 2
+            | u32::from(self.ecn == Ecn::Ask) << 3
+            | u32::from(self.ecn == Ecn::Off) << 4
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self {
+            timestamps: bits & 1 == 0,
+            window_scale: bits & 2 == 0,
+            sack: bits & 4 == 0,
+            ecn: match bits >> 3 & 3 {
+                0 => Ecn::Accept,
+                1 => Ecn::Ask,
+                _ => Ecn::Off,
+            },
+        }
+    }
+}
 
 /// Capacities and defaults of a new stack.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,7 +34,7 @@ mod udp;
 mod urgent;
 mod wires;
 
-pub use config::Config;
+pub use config::{Config, Offers};
 pub use counters::{Counters, Handover};
 pub use hops::{HopState, NextHop, Way};
 pub use last_words::last_connections;

@@ -58,7 +58,7 @@ pub(crate) const SETS_MAX: usize = 1024;
 pub(crate) const ROUTE_HINTS: usize = 1024;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// The first table: identity, capacities, and the small state of everything.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -116,7 +116,8 @@ pub(crate) struct Header {
     pub(crate) ways: u32,
     /// Frames that a bad link can hold; 0 where there is none.
     pub(crate) held_max: u32,
-    _reserved: u32,
+    /// [`Offers`](crate::Offers), as bits.
+    pub(crate) offers: u32,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.

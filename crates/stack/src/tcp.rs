@@ -6,7 +6,7 @@ use crate::memory::{Core, Stack};
 use crate::networks::{mss, shorter};
 use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
-use crate::{Endpoint, Error, Ready, Result};
+use crate::{Endpoint, Error, Offers, Ready, Result};
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
 use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
 use sidestep_wire::{Seq, tcp::Repr};
@@ -45,6 +45,11 @@ impl Stack<'_> {
         s.holders = bit(slot);
         (s.rcv_buf_bytes, s.snd_buf_bytes) = (rcv, snd);
         Ok(self.core.reference(index))
+    }
+
+    /// From now on connections offer this.
+    pub fn set_offers(&mut self, offers: Offers) {
+        self.core.header.offers = offers.bits();
     }
 
     /// Gives a socket its local address, which its kernel socket has reserved.
@@ -597,7 +602,12 @@ impl Core<'_> {
     pub(crate) fn settings(&self, index: u32) -> Settings {
         let s = &self.sockets[index as usize];
         let packet = self.packet_bytes_max(s.wire, self.vlan(s.hop));
+        let offers = Offers::from_bits(self.header.offers);
         Settings {
+            timestamps: offers.timestamps,
+            window_scale: offers.window_scale,
+            sack: offers.sack,
+            ecn: offers.ecn,
             mss: mss(&s.remote.addr, shorter(packet, s.mtu)).max(536),
             path_mss: self.path_mss(index),
             rcv_buf_bytes: s.rcv_buf_bytes,

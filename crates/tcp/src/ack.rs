@@ -26,6 +26,7 @@ impl Tcb {
                 self.challenge(env.now);
                 return None;
             }
+            self.on_overtaken_ack(env, seg);
             return Some(Events::empty());
         }
         let mut events = Events::empty();
@@ -77,6 +78,19 @@ impl Tcb {
             events |= self.on_fin_acked(env);
         }
         Some(events)
+    }
+
+    /// An acknowledgement that a newer one has overtaken: what it says of holes is news all the same.
+    fn on_overtaken_ack(&mut self, env: &mut Env<'_, '_>, seg: &Repr) {
+        let mut acked = Acked {
+            pipe_before: self.pipe_bytes(),
+            echo: seg.options.timestamps.map(|ts| ts.echo),
+            ..Acked::default()
+        };
+        self.on_sack_blocks(env, seg.ack, &seg.options.sack, &mut acked);
+        if acked.delivered.bytes > 0 || acked.repeated.is_some() {
+            self.on_disturbed_ack(env, &acked);
+        }
     }
 
     /// Takes a newer window. One that has opened ends probing; one that answers a probe shows that the peer lives.

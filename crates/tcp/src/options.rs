@@ -44,9 +44,12 @@ impl Marks {
 }
 
 impl Tcb {
-    /// TCP_NODELAY. Setting it sends what Nagle's algorithm holds.
+    /// TCP_NODELAY. Setting it sends what is held, also under a cork (as Linux).
     pub fn set_nodelay(&mut self, on: bool) {
         self.marks.set(Marks::NODELAY, on);
+        if on && self.unsent_bytes() > 0 {
+            self.marks.insert(Marks::UNCORKED);
+        }
         self.send_what_waits();
     }
 

@@ -148,6 +148,7 @@ impl Tcb {
         }
         let Some(segment) = self.next_segment(env) else {
             self.marks.remove(Marks::OUTPUT);
+            self.burst = 0;
             return None;
         };
         self.counters.segments_out += 1;
@@ -225,11 +226,33 @@ impl Tcb {
             }
             return None;
         };
-        let segment = self.data_segment(env, self.snd_nxt, len, fin);
+        let mut segment = self.data_segment(env, self.snd_nxt, len, fin);
+        if len == u32::from(self.mss) && self.pushes() {
+            segment.flags |= Flags::PSH;
+        }
         if self.phase != Phase::Open as u8 {
             self.note_sent_in_recovery(len);
         }
         Some(segment)
+    }
+
+    /// Whether the whole segment that has just been taken is the last of several for now, so that receivers that gather
+    /// segments (GRO) need not wait for more. As Linux: at the latest where they make up half of the window.
+    #[inline]
+    fn pushes(&mut self) -> bool {
+        let (mss, cwnd) = (u32::from(self.mss), self.congestion.cwnd);
+        self.burst = self.burst.saturating_add(1);
+        let burst = u32::from(self.burst);
+        let next = self.unsent_bytes().min(mss);
+        let room = cwnd
+            .saturating_sub(self.pipe_bytes())
+            .min(self.snd_wnd.saturating_sub(self.flight_bytes()));
+        let half = (burst + 1) * mss > cwnd / 2;
+        let ends = half || room < next.max(1);
+        if ends {
+            self.burst = 0;
+        }
+        ends && burst > 1
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
@@ -355,7 +378,7 @@ impl Tcb {
             self.marks.insert(Marks::FIN_SENT);
         }
         if len > 0 && text_end == self.snd_una + self.snd.len() {
-            flags |= Flags::PSH;
+            flags.set(Flags::PSH, !self.is(Marks::MORE));
             self.deadlines.clear(Timer::Cork);
             self.marks.remove(Marks::UNCORKED);
         }
@@ -591,6 +614,10 @@ impl Tcb {
         if repr.flags.contains(Flags::RST) {
             self.marks.remove(Marks::RST_DUE);
             repr.ack = if acks { self.reset_ack } else { Seq(0) };
+            if acks {
+                // RFC 7323 3.2.
+                repr.options.timestamps = self.timestamps_option(now);
+            }
             return;
         }
         repr.window = self.announce_syn_window();

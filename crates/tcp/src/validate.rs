@@ -62,8 +62,9 @@ impl Tcb {
             return true;
         }
         let Some(ts) = seg.options.timestamps else {
-            // RFC 7323 3.2: once negotiated, a segment without is dropped.
-            return false;
+            // RFC 7323 3.2 would rather have it dropped; Linux takes it, and so do peers count on it who lose options
+            // on the way.
+            return true;
         };
         !is_older(ts.value, self.ts_recent) || now - self.last_rx > PAWS_IDLE
     }

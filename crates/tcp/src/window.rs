@@ -85,7 +85,9 @@ impl Tcb {
         if window > self.rcv_buf_bytes / 2 || !self.state().can_receive() {
             return;
         }
-        let free = self.rcv_free_bytes();
+        // A peer that does not scale can be told of no more than this.
+        let most = u32::from(u16::MAX) << self.rcv_wscale;
+        let free = self.rcv_free_bytes().min(most);
         if free >= window.saturating_mul(2) && free >= window + self.rcv_step_bytes() {
             self.marks.insert(Marks::ACK_NOW);
         }

@@ -14,6 +14,7 @@ mod flow;
 mod handshake;
 mod loss;
 mod recovery;
+mod scripted;
 mod search;
 mod spurious;
 mod stream;

@@ -1,0 +1,117 @@
+//! What scripts of packetdrill have shown to matter to peers and programs: pushes, needless acknowledgements, overtaken
+//! news, options in resets.
+
+use super::bench::{Bench, OURS, PEERS, Sent};
+use super::{ms, pattern, settings};
+use crate::{Events, Settings};
+use sidestep_wire::tcp::Flags;
+
+fn plain() -> Settings {
+    Settings {
+        timestamps: false,
+        window_scale: false,
+        ..settings()
+    }
+}
+
+/// Which of them are pushed, by place.
+fn pushed(sent: &[Sent]) -> Vec<usize> {
+    let places = sent.iter().enumerate();
+    places
+        .filter(|(_, one)| one.repr.flags.contains(Flags::PSH))
+        .map(|(place, _)| place)
+        .collect()
+}
+
+#[test]
+fn a_burst_is_pushed_at_its_end_and_at_half_the_window() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 20_000));
+    assert_eq!(pushed(&bench.out()), [4, 9], "ten may leave");
+    bench.now = bench.now + ms(20);
+    bench.ack(PEERS, OURS + 1000, &[]);
+    assert_eq!(pushed(&bench.out()), [1], "two, and no more for now");
+    bench.ack(PEERS, OURS + 12_000, &[]);
+    let rest = bench.out();
+    assert_eq!(
+        pushed(&rest),
+        [rest.len() - 1],
+        "the end of what was written"
+    );
+    bench.finish();
+}
+
+#[test]
+fn what_more_follows_is_not_pushed() {
+    let mut bench = Bench::established();
+    bench.tcb.set_nodelay(true);
+    bench.send_more(&pattern(0, 1000), false);
+    assert!(pushed(&bench.out()).is_empty());
+    // Held for a while in vain: then the peer had better have it.
+    bench.send_more(b"held", false);
+    bench.silent();
+    assert_eq!(pushed(&bench.wait(ms(210))), [0]);
+    bench.finish();
+}
+
+#[test]
+fn nodelay_sends_what_a_cork_holds() {
+    let mut bench = Bench::established();
+    bench.tcb.set_cork(true);
+    bench.send(b"held");
+    bench.silent();
+    bench.tcb.set_nodelay(true);
+    assert_eq!(bench.one().payload, b"held");
+    bench.send(b"again");
+    bench.silent();
+    bench.finish();
+}
+
+#[test]
+fn a_window_that_cannot_be_told_is_no_news() {
+    let mut bench = Bench::established_with(&Settings {
+        rcv_buf_bytes: 1 << 20,
+        ..plain()
+    });
+    // All that the header can say is open: reading opens no more of it.
+    for i in 0..8 {
+        bench.ack(PEERS + 1000 * i, OURS, &[0; 1000]);
+        assert!(bench.one().is_pure_ack());
+        assert_eq!(bench.recv(1000).len(), 1000);
+        bench.silent();
+    }
+    bench.finish();
+}
+
+#[test]
+fn a_reset_in_sequence_has_timestamps() {
+    let mut bench = Bench::established_with(&settings());
+    bench.abort();
+    let reset = bench.one().repr;
+    assert_eq!(reset.flags, Flags::RST | Flags::ACK);
+    assert_eq!(reset.options.timestamps.unwrap().echo, 7000);
+    bench.finish();
+}
+
+#[test]
+fn a_segment_without_timestamps_is_taken() {
+    let mut bench = Bench::established_with(&settings());
+    bench.peer_ts = None;
+    assert!(bench.ack(PEERS, OURS, b"none").contains(Events::READABLE));
+    assert_eq!(bench.recv(10), b"none");
+    bench.finish();
+}
+
+#[test]
+fn an_overtaken_acknowledgement_still_tells_of_holes() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 10_000));
+    assert_eq!(bench.out().len(), 10);
+    bench.now = bench.now + ms(20);
+    bench.sack(2000, &[]);
+    // Sent before that one: four of what is behind the hole are there.
+    bench.sack(1000, &[(3000, 7000)]);
+    let again = bench.out();
+    assert_eq!(again[0].repr.seq, OURS + 2000);
+    bench.finish();
+}

@@ -148,7 +148,6 @@ impl Tcb {
         }
         let Some(segment) = self.next_segment(env) else {
             self.marks.remove(Marks::OUTPUT);
-            self.burst = 0;
             return None;
         };
         self.counters.segments_out += 1;
@@ -226,33 +225,11 @@ impl Tcb {
             }
             return None;
         };
-        let mut segment = self.data_segment(env, self.snd_nxt, len, fin);
-        if len == u32::from(self.mss) && self.pushes() {
-            segment.flags |= Flags::PSH;
-        }
+        let segment = self.data_segment(env, self.snd_nxt, len, fin);
         if self.phase != Phase::Open as u8 {
             self.note_sent_in_recovery(len);
         }
         Some(segment)
-    }
-
-    /// Whether the whole segment that has just been taken is the last of several for now, so that receivers that gather
-    /// segments (GRO) need not wait for more. As Linux: at the latest where they make up half of the window.
-    #[inline]
-    fn pushes(&mut self) -> bool {
-        let (mss, cwnd) = (u32::from(self.mss), self.congestion.cwnd);
-        self.burst = self.burst.saturating_add(1);
-        let burst = u32::from(self.burst);
-        let next = self.unsent_bytes().min(mss);
-        let room = cwnd
-            .saturating_sub(self.pipe_bytes())
-            .min(self.snd_wnd.saturating_sub(self.flight_bytes()));
-        let half = (burst + 1) * mss > cwnd / 2;
-        let ends = half || room < next.max(1);
-        if ends {
-            self.burst = 0;
-        }
-        ends && burst > 1
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.

@@ -288,9 +288,7 @@ pub struct Tcb {
     pub(crate) urgent: Urgent,
     pub(crate) search: Search,
     pub(crate) opening: Opening,
-    /// Whole segments with new data that have left one after another, without a pause.
-    pub(crate) burst: u8,
-    pub(crate) _reserved2: [u8; 3],
+    pub(crate) _reserved2: [u8; 4],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

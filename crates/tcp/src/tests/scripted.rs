@@ -24,24 +24,6 @@ fn pushed(sent: &[Sent]) -> Vec<usize> {
 }
 
 #[test]
-fn a_burst_is_pushed_at_its_end_and_at_half_the_window() {
-    let mut bench = Bench::established_sacking(&plain());
-    bench.send(&pattern(0, 20_000));
-    assert_eq!(pushed(&bench.out()), [4, 9], "ten may leave");
-    bench.now = bench.now + ms(20);
-    bench.ack(PEERS, OURS + 1000, &[]);
-    assert_eq!(pushed(&bench.out()), [1], "two, and no more for now");
-    bench.ack(PEERS, OURS + 12_000, &[]);
-    let rest = bench.out();
-    assert_eq!(
-        pushed(&rest),
-        [rest.len() - 1],
-        "the end of what was written"
-    );
-    bench.finish();
-}
-
-#[test]
 fn what_more_follows_is_not_pushed() {
     let mut bench = Bench::established();
     bench.tcb.set_nodelay(true);

@@ -164,6 +164,14 @@ fn paws_drops_the_old_duplicate() {
     });
     bench.ack(PEERS + 3, OURS, b"far");
     assert_eq!(bench.recv(10), b"far");
+    // A RST need not have timestamps (RFC 7323 3.2).
+    bench.peer_ts = None;
+    bench.out();
+    assert!(
+        bench
+            .segment(PEERS + 6, OURS, Flags::RST, &[])
+            .contains(Events::RESET)
+    );
     bench.finish();
 }
 

@@ -18,8 +18,11 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sidestep"));
+        // Whoever runs the tests in the background may have signals ignored.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal")
+            .arg(env!("CARGO_BIN_EXE_sidestep"))
             .args(words)
             .env("SIDESTEP_RUNTIME_DIR", self.0.join("run"))
             .env("SIDESTEP_LIBRARY", stand_in())

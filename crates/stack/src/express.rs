@@ -129,11 +129,14 @@ impl Core<'_> {
             })
         } else {
             port.tx(bytes, |mut frame| {
-                let mut start = [0; START_BYTES];
-                if let Some(headers) = start.first_chunk_mut() {
-                    template.write(headers, &segment, message.len());
+                let mut headers = [0; BYTES_MAX];
+                template.write(&mut headers, &segment, message.len());
+                if template.len() == V4_BYTES {
+                    frame.copy_array(headers.first_chunk::<V4_BYTES>());
+                } else {
+                    frame.copy_array(headers.first_chunk::<V6_BYTES>());
                 }
-                put(&mut frame, start, template.len(), message);
+                frame.skip(template.len()).copy_from_foreign(message);
             })
         };
         debug_assert!(sent, "room was checked");

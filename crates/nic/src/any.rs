@@ -120,6 +120,20 @@ macro_rules! on_port {
     };
 }
 
+/// As [`on_port`], for a port that is only lent.
+macro_rules! on_driver {
+    ($any:expr, $port:ident => $work:expr) => {
+        match $any {
+            Self::Memif($port) => $work,
+            Self::Xdp($port) => $work,
+            Self::Packet($port) => $work,
+            Self::FaultyMemif($port) => $work,
+            Self::FaultyXdp($port) => $work,
+            Self::FaultyPacket($port) => $work,
+        }
+    };
+}
+
 impl<'a> AnyPort<'a> {
     /// Brings both halves together. None where they are of different drivers.
     #[inline]
@@ -151,122 +165,52 @@ impl<'a> AnyPort<'a> {
     /// Whether nothing will move any more; the link should be closed.
     #[inline]
     pub const fn is_broken(&self) -> bool {
-        match self {
-            Self::Memif(port) => port.is_broken(),
-            Self::Xdp(port) => port.is_broken(),
-            Self::Packet(port) => port.is_broken(),
-            Self::FaultyMemif(port) => port.is_broken(),
-            Self::FaultyXdp(port) => port.is_broken(),
-            Self::FaultyPacket(port) => port.is_broken(),
-        }
+        on_driver!(self, port => port.is_broken())
     }
 }
 
 impl Port for AnyPort<'_> {
     #[inline]
     fn caps(&self) -> Caps {
-        match self {
-            Self::Memif(port) => port.caps(),
-            Self::Xdp(port) => port.caps(),
-            Self::Packet(port) => port.caps(),
-            Self::FaultyMemif(port) => port.caps(),
-            Self::FaultyXdp(port) => port.caps(),
-            Self::FaultyPacket(port) => port.caps(),
-        }
+        on_driver!(self, port => port.caps())
     }
 
     #[inline]
     fn rx_batch(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) -> usize {
-        match self {
-            Self::Memif(port) => port.rx_batch(frames_max, on_frame),
-            Self::Xdp(port) => port.rx_batch(frames_max, on_frame),
-            Self::Packet(port) => port.rx_batch(frames_max, on_frame),
-            Self::FaultyMemif(port) => port.rx_batch(frames_max, on_frame),
-            Self::FaultyXdp(port) => port.rx_batch(frames_max, on_frame),
-            Self::FaultyPacket(port) => port.rx_batch(frames_max, on_frame),
-        }
+        on_driver!(self, port => port.rx_batch(frames_max, on_frame))
     }
 
     #[inline]
     fn rx_preview(&mut self, frames_max: usize, on_frame: impl FnMut(Foreign<'_>)) {
-        match self {
-            Self::Memif(port) => port.rx_preview(frames_max, on_frame),
-            Self::Xdp(port) => port.rx_preview(frames_max, on_frame),
-            Self::Packet(port) => port.rx_preview(frames_max, on_frame),
-            Self::FaultyMemif(port) => port.rx_preview(frames_max, on_frame),
-            Self::FaultyXdp(port) => port.rx_preview(frames_max, on_frame),
-            Self::FaultyPacket(port) => port.rx_preview(frames_max, on_frame),
-        }
+        on_driver!(self, port => port.rx_preview(frames_max, on_frame))
     }
 
     #[inline]
     fn rx_pending(&self) -> bool {
-        match self {
-            Self::Memif(port) => port.rx_pending(),
-            Self::Xdp(port) => port.rx_pending(),
-            Self::Packet(port) => port.rx_pending(),
-            Self::FaultyMemif(port) => port.rx_pending(),
-            Self::FaultyXdp(port) => port.rx_pending(),
-            Self::FaultyPacket(port) => port.rx_pending(),
-        }
+        on_driver!(self, port => port.rx_pending())
     }
 
     #[inline]
     fn tx_room(&mut self) -> usize {
-        match self {
-            Self::Memif(port) => port.tx_room(),
-            Self::Xdp(port) => port.tx_room(),
-            Self::Packet(port) => port.tx_room(),
-            Self::FaultyMemif(port) => port.tx_room(),
-            Self::FaultyXdp(port) => port.tx_room(),
-            Self::FaultyPacket(port) => port.tx_room(),
-        }
+        on_driver!(self, port => port.tx_room())
     }
 
     #[inline]
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
-        match self {
-            Self::Memif(port) => port.tx(bytes, fill),
-            Self::Xdp(port) => port.tx(bytes, fill),
-            Self::Packet(port) => port.tx(bytes, fill),
-            Self::FaultyMemif(port) => port.tx(bytes, fill),
-            Self::FaultyXdp(port) => port.tx(bytes, fill),
-            Self::FaultyPacket(port) => port.tx(bytes, fill),
-        }
+        on_driver!(self, port => port.tx(bytes, fill))
     }
 
     #[inline]
     fn tx_flush(&mut self) {
-        match self {
-            Self::Memif(port) => port.tx_flush(),
-            Self::Xdp(port) => port.tx_flush(),
-            Self::Packet(port) => port.tx_flush(),
-            Self::FaultyMemif(port) => port.tx_flush(),
-            Self::FaultyXdp(port) => port.tx_flush(),
-            Self::FaultyPacket(port) => port.tx_flush(),
-        }
+        on_driver!(self, port => port.tx_flush())
     }
 
     fn rx_wakeups(&mut self, wanted: bool) {
-        match self {
-            Self::Memif(port) => port.rx_wakeups(wanted),
-            Self::Xdp(port) => port.rx_wakeups(wanted),
-            Self::Packet(port) => port.rx_wakeups(wanted),
-            Self::FaultyMemif(port) => port.rx_wakeups(wanted),
-            Self::FaultyXdp(port) => port.rx_wakeups(wanted),
-            Self::FaultyPacket(port) => port.rx_wakeups(wanted),
-        }
+        on_driver!(self, port => port.rx_wakeups(wanted))
     }
 
     #[inline]
     fn stats(&self) -> PortStats {
-        match self {
-            Self::Memif(port) => port.stats(),
-            Self::Xdp(port) => port.stats(),
-            Self::Packet(port) => port.stats(),
-            Self::FaultyMemif(port) => port.stats(),
-            Self::FaultyXdp(port) => port.stats(),
-            Self::FaultyPacket(port) => port.stats(),
-        }
+        on_driver!(self, port => port.stats())
     }
 }

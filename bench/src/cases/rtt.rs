@@ -73,7 +73,11 @@ impl Rtt {
     /// UDP, both sides spinning.
     pub(super) fn udp_spin() -> Self {
         let title = "UDP half round trip of 32 B, unmodified program, both sides spinning";
-        Self::new("udp_rtt_spin", title, UDP_SPIN)
+        let contenders = &[Contender::Kernel, Contender::Sidestep, Contender::RawMemif];
+        Self {
+            contenders,
+            ..Self::new("udp_rtt_spin", title, UDP_SPIN)
+        }
     }
 
     /// TCP over veth, both sides spinning.

@@ -30,6 +30,19 @@ pub(super) const fn beside_kernel(
     }
 }
 
+/// A row that says how far a stack that costs nothing would be ahead of the kernel on this machine.
+const fn bare_frames(what: &'static str, case: &'static str) -> Target {
+    Target {
+        what,
+        unit: Unit::Ns,
+        subject: of(case, Contender::RawMemif, "p50_ns"),
+        reference: Some(of(case, Contender::Kernel, "p50_ns")),
+        relation: Relation::TimesFaster,
+        at_least: None,
+        aim: None,
+    }
+}
+
 /// Every row of one host, in the order of the report.
 pub(super) const TARGETS: &[Target] = &[
     beside_kernel(
@@ -39,8 +52,12 @@ pub(super) const TARGETS: &[Target] = &[
         10.0,
         Some(20.0),
     ),
+    bare_frames(
+        "the same with raw frames of our own driver in place of any stack",
+        "tcp_rtt_spin",
+    ),
     beside_kernel(
-        "the same, p99.9: ours ÷ kernel",
+        "TCP half round trip, 32 B, both spinning, p99.9: ours ÷ kernel",
         ("tcp_rtt_spin", "p999_ns", Unit::Ns),
         Relation::Share,
         1.0,
@@ -59,6 +76,10 @@ pub(super) const TARGETS: &[Target] = &[
         Relation::TimesFaster,
         8.0,
         Some(15.0),
+    ),
+    bare_frames(
+        "the same with raw frames of our own driver in place of any stack",
+        "udp_rtt_spin",
     ),
     Target {
         what: "TCP half round trip, 32 B: ours through sockets ÷ smoltcp on its own API",

@@ -32,7 +32,7 @@ pub use foreign::{Foreign, ForeignMut};
 pub use freelist::FreeList;
 pub use lock::{Owner, Retired};
 pub use locked::{Guard, Locked};
-pub use prefetch::{Ahead, prefetch};
+pub use prefetch::{Ahead, demote, demotes, prefetch};
 pub use region::Region;
 
 /// The index of nothing, in every table and list.

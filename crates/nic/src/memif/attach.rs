@@ -27,6 +27,8 @@ pub struct Attachment {
     pub(super) tx_doorbell: Option<EventFd>,
     /// Whether the other end raises a barrier before it sleeps, as we do and strangers do not.
     pub(super) peer_raises: bool,
+    /// Whether this processor can hand written lines on.
+    pub(super) demotes: bool,
     /// Where a frame in several buffers is put together; this process's own.
     pub(super) scratch: Region,
 }
@@ -91,6 +93,7 @@ impl Attachment {
         let wire = Self::new(vec![region], geometry, role, Some(tx_doorbell))?;
         Ok(Self {
             peer_raises: true,
+            demotes: sidestep_shm::demotes(),
             ..wire
         })
     }
@@ -138,6 +141,7 @@ impl Attachment {
             tx,
             tx_doorbell,
             peer_raises: false,
+            demotes: sidestep_shm::demotes(),
             scratch: Region::private(CHAIN_BYTES_MAX.next_multiple_of(4096))?,
             regions,
         })

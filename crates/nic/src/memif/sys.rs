@@ -144,6 +144,13 @@ impl Ring {
         self.own().store(index, Ordering::Release);
     }
 
+    /// Hands the lines of our index and of a slot's descriptor on to the other end's core.
+    #[inline]
+    pub(super) fn demote(&self, index: u16) {
+        sidestep_shm::demote(self.own());
+        sidestep_shm::demote(self.cell(index));
+    }
+
     /// As receiver: whether the sender should ring the doorbell.
     pub(super) fn set_wakeups(&self, wanted: bool) {
         let flags = if wanted { 0 } else { RING_MASK_INTERRUPT };
@@ -196,5 +203,13 @@ pub(super) fn line(region: &Region, offset: usize) -> *const u8 {
 pub(super) fn prefetch(region: &Region, offset: usize) {
     if let Some(line) = region.at(offset, 1) {
         sidestep_shm::prefetch(line);
+    }
+}
+
+/// Hands the cache line at `offset` of a region, just written, on to the core that will read it.
+#[inline]
+pub(super) fn demote(region: &Region, offset: usize) {
+    if let Some(line) = region.at(offset, 1) {
+        sidestep_shm::demote(line);
     }
 }

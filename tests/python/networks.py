@@ -50,6 +50,30 @@ def serve_blocking(host, port):
             threading.Thread(target=echo, args=(s,), daemon=True).start()
 
 
+GIFT = 10_000_000
+
+
+def serve_gifts(host, port):
+    """Sends 10 MB to whoever comes, at once and without a look at what they say."""
+    gift = pattern(GIFT, 3)
+    with listener(host, port) as listening:
+        while True:
+            s, _ = listening.accept()
+            with s:
+                s.sendall(gift)
+
+
+def take_gifts(host, port, count):
+    """Takes so many, one after another."""
+    gift = pattern(GIFT, 3)
+    for turn in range(int(count)):
+        with socket.create_connection((host, port), 20) as s:
+            if recv_exactly(s, GIFT) != gift or s.recv(1):
+                say("wrong", turn)
+                return
+    say("all right")
+
+
 def serve_epoll(host, port):
     """The same with one thread and epoll, which also echoes datagrams."""
     listening = listener(host, port)

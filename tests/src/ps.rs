@@ -14,6 +14,23 @@ pub struct Ps {
     /// All stacks, as the agent lists them.
     #[serde(default)]
     pub stacks: Vec<Stack>,
+    /// The interfaces that the agent serves.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
+}
+
+/// An interface in a report.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Interface {
+    /// Its queues that stacks have.
+    pub queues: Vec<Queue>,
+}
+
+/// A queue in a report.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Queue {
+    /// Frames for which there was no room.
+    pub rx_full: u64,
 }
 
 /// The agent in a report.
@@ -91,6 +108,12 @@ impl Stack {
 }
 
 impl Ps {
+    /// Frames that came for stacks and were lost for want of room.
+    pub fn frames_lost(&self) -> u64 {
+        let queues = self.interfaces.iter().flat_map(|i| &i.queues);
+        queues.map(|queue| queue.rx_full).sum()
+    }
+
     /// Reads a report; panics if it is none.
     pub fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|e| panic!("ps --json: {e} in {text}"))

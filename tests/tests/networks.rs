@@ -258,9 +258,13 @@ in_modes!("needs root, ip, ethtool, sysctl and sockperf", sockperf_udp: both, se
 fn iperf3(mode: Mode) {
     let network = Network::new(mode);
     let host = network.server.address;
-    let server = network.serving("iperf3").args("-s").spawn();
-    network.server.wait_listening(5201);
-    for options in ["", "-R", "-P 4 --bidir"] {
+    let server = network.serving("iperf3").args("-s --forceflush").spawn();
+    for (done, options) in ["", "-R", "-P 4 --bidir"].into_iter().enumerate() {
+        // It has one client at a time, and refuses the next while it has yet to read that the last one is done.
+        wait_until("the server to be free", SHORT, || {
+            let freed = server.stdout().matches("Server listening").count();
+            (freed > done).then_some(())
+        });
         let mut client = network
             .asking_long("iperf3")
             .args(&format!("-c {host} -t 2 -J {options}"))
@@ -270,13 +274,31 @@ fn iperf3(mode: Mode) {
         let report: Value = serde_json::from_str(&report).expect("JSON from iperf3");
         let bytes = |sum: &str| report["end"][sum]["bytes"].as_u64().unwrap_or(0);
         let (sent, received) = (bytes("sum_sent"), bytes("sum_received"));
-        assert!(received > 5_000_000, "{options}: only {received} bytes");
+        let error = &report["error"];
+        assert!(
+            received > 5_000_000,
+            "{options}: only {received} bytes: {error}"
+        );
         assert!(received <= sent, "{received} bytes came of {sent}");
     }
 }
 in_modes!("needs root, ip, ethtool, sysctl and iperf3", iperf3: both, server_only, client_only);
 
 // python
+
+/// Whoever sends much at once still hears what comes meanwhile: no acknowledgement is lost, nor what follows the last one,
+/// the peer's end and its next connection.
+fn gifts(mode: Mode) {
+    let network = Network::new(mode);
+    let server = part(&network, network.serving("python3"), "serve_gifts").spawn();
+    network.server.wait_listening(PORT);
+    assert_all_right(part(&network, network.asking("python3"), "take_gifts").arg("20"));
+    network.assert_mode(&server);
+    if mode.server() {
+        assert_eq!(network.server.ps().frames_lost(), 0);
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", gifts: server_only);
 
 fn python_echo(mode: Mode) {
     for serving in ["serve_blocking", "serve_epoll", "serve_asyncio"] {

@@ -205,6 +205,11 @@ impl Port for AnyPort<'_> {
         on_driver!(self, port => port.tx_flush())
     }
 
+    #[inline]
+    fn tx_unheard(&self) -> u64 {
+        on_driver!(self, port => port.tx_unheard())
+    }
+
     fn rx_wakeups(&mut self, wanted: bool) {
         on_driver!(self, port => port.rx_wakeups(wanted))
     }

@@ -69,6 +69,14 @@ pub trait Port {
     /// earlier is tried again; it also is, now and then, by polls that find nothing.
     fn tx_flush(&mut self);
 
+    /// Frames sent since it was last seen that no received frame waits. Who is near answers at once, and what a ring of
+    /// received frames has no room for is lost: after some hundreds, look what came before sending more. 0 where nothing
+    /// is lost.
+    #[inline]
+    fn tx_unheard(&self) -> u64 {
+        0
+    }
+
     /// Asks for the wake-up on the next frame (`true`), or for none while we poll (`false`). After asking, look at
     /// [`rx_pending`](Self::rx_pending) once more before sleeping.
     ///

@@ -7,6 +7,7 @@ use crate::input::From;
 use crate::memory::{Core, Stack};
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::udp::Datagram;
+use crate::wires::UNHEARD_MAX;
 use sidestep_nic::{Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_tcp::{Env, Sink};
@@ -111,6 +112,9 @@ impl Core<'_> {
         message: Foreign<'_>,
     ) -> Option<()> {
         if port.tx_room() == 0 {
+            return None;
+        }
+        if port.tx_unheard() >= UNHEARD_MAX {
             return None;
         }
         let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;

@@ -6,6 +6,7 @@
 use crate::hops::Stations;
 use crate::memory::{Core, Stack};
 use crate::socket::SocketFlags;
+use crate::wires::UNHEARD_MAX;
 use crate::{Address, Endpoint};
 use sidestep_nic::{Caps, Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
@@ -121,21 +122,14 @@ impl Stack<'_> {
         let Some(mut port) = self.links.port(index, wire, &mut self.faults, now) else {
             return;
         };
-        let core = &mut self.core;
-        core.send_replies(&mut port);
-        for _ in 0..SOCKETS_A_FLUSH {
-            if core.pending[index as usize].head == 0 || port.tx_room() == 0 {
-                break;
-            }
-            let Some(socket) = core.pop_pending(index) else {
-                break;
-            };
-            if core.transmit(socket, &mut port) {
-                core.queue_output(socket);
-            }
-            core.after_output(socket);
+        if port.tx_unheard() < UNHEARD_MAX {
+            return self.core.flush_port(index, &mut port);
         }
-        port.tx_flush();
+        self.listen_to(index);
+        let wire = &mut self.wires[index as usize];
+        if let Some(mut port) = self.links.port(index, wire, &mut self.faults, now) {
+            self.core.flush_port(index, &mut port);
+        }
     }
 
     /// Sends what one socket has due, now if nobody stands before it.
@@ -146,14 +140,14 @@ impl Stack<'_> {
         let Some(entry) = self.wires.get_mut(wire as usize).filter(|w| w.is_open()) else {
             return;
         };
-        if self.core.has_pending(wire) {
+        let Some(port) = self.links.port(wire, entry, &mut self.faults, now) else {
+            return;
+        };
+        if self.core.has_pending(wire) || port.tx_unheard() >= UNHEARD_MAX {
             self.core.queue_output(socket);
             self.flush_wire(wire);
             return;
         }
-        let Some(port) = self.links.port(wire, entry, &mut self.faults, now) else {
-            return;
-        };
         let core = &mut self.core;
         let more = on_port!(port, port => {
             let more = core.transmit(socket, &mut port);
@@ -168,6 +162,24 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
+    /// Sends what is due on the wire of a port, as far as there is room.
+    fn flush_port(&mut self, wire: u32, port: &mut impl Port) {
+        self.send_replies(port);
+        for _ in 0..SOCKETS_A_FLUSH {
+            if self.pending[wire as usize].head == 0 || port.tx_room() == 0 {
+                break;
+            }
+            let Some(socket) = self.pop_pending(wire) else {
+                break;
+            };
+            if self.transmit(socket, port) {
+                self.queue_output(socket);
+            }
+            self.after_output(socket);
+        }
+        port.tx_flush();
+    }
+
     /// Puts a socket on its wire's pending list.
     pub(crate) fn queue_output(&mut self, socket: u32) {
         let s = &mut self.sockets[socket as usize];

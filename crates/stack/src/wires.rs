@@ -16,6 +16,12 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Frames taken from one wire before others have their turn.
 const RX_BATCH: usize = 64;
+/// Frames taken from a queue of a network before anything is sent there: what is sent is answered at once by whoever is
+/// near, and what the ring has no room for is lost.
+const NETWORK_BATCH: usize = 1024;
+/// Frames sent over a queue of a network after which it is looked what came, before more are sent: a quarter of what the
+/// ring holds.
+pub(crate) const UNHEARD_MAX: u64 = 512;
 /// Sockets beyond which those of the next frames are fetched ahead, as the processor's caches hold no more.
 const SOCKETS_IN_CACHE: u32 = 512;
 /// Most rounds over all wires in one poll, so that a flood does not keep the caller for ever.
@@ -348,7 +354,7 @@ impl Stack<'_> {
             for index in 0..self.wires_end() {
                 let taken = self.poll_wire(index, reader.as_deref_mut());
                 frames += taken;
-                more |= taken == RX_BATCH;
+                more |= taken >= RX_BATCH;
             }
             if !more {
                 break;
@@ -372,14 +378,61 @@ impl Stack<'_> {
         if !wire.is_open() {
             return 0;
         }
-        let number = u32::try_from(index).unwrap_or(NONE);
         let network = wire.is_network();
+        let number = u32::try_from(index).unwrap_or(NONE);
+        let (mut taken, mut broken) = self.take_frames(number, reader.as_deref_mut());
+        while network
+            && (RX_BATCH..NETWORK_BATCH).contains(&taken)
+            && self.core.replies.is_empty()
+            && !broken
+        {
+            let (more, is_broken) = self.take_frames(number, reader.as_deref_mut());
+            (taken, broken) = (taken + more, is_broken);
+            if more == 0 {
+                break;
+            }
+        }
+        if self.core.has_pending(number) || !self.core.replies.is_empty() {
+            self.flush_wire(number);
+        }
+        if network && taken > 0 {
+            self.flush_siblings(number);
+        }
+        if broken {
+            self.drop_wire(number);
+        }
+        taken
+    }
+
+    /// Takes what came over a wire without sending anything, after much was sent without a look at that.
+    #[cold]
+    pub(crate) fn listen_to(&mut self, wire: u32) {
+        let mut taken = 0;
+        while taken < NETWORK_BATCH {
+            match self.take_frames(wire, None) {
+                (0, _) => break,
+                (more, _) => taken += more,
+            }
+        }
+    }
+
+    /// Works a batch of frames in. Returns how many there were, and whether the wire is broken.
+    #[inline]
+    fn take_frames(
+        &mut self,
+        number: u32,
+        mut reader: Option<&mut Reader<'_, '_>>,
+    ) -> (usize, bool) {
         let now = self.core.now();
+        let Some(wire) = self.wires.get_mut(number as usize).filter(|w| w.is_open()) else {
+            return (0, false);
+        };
+        let network = wire.is_network();
         let Some(port) = self.links.port(number, wire, &mut self.faults, now) else {
-            return 0;
+            return (0, false);
         };
         let core = &mut self.core;
-        let (taken, broken) = on_port!(port, port => {
+        on_port!(port, port => {
             let from = From {
                 wire: number,
                 verify: !port.caps().rx_checksum_vouched || core.header.checksums != 0,
@@ -395,17 +448,7 @@ impl Stack<'_> {
                 self.links.ahead.set(port.rx_lines());
             }
             (taken, port.is_broken())
-        });
-        if self.core.has_pending(number) || !self.core.replies.is_empty() {
-            self.flush_wire(number);
-        }
-        if network && taken > 0 {
-            self.flush_siblings(number);
-        }
-        if broken {
-            self.drop_wire(number);
-        }
-        taken
+        })
     }
 
     /// Serves the timers that are due.

@@ -110,6 +110,10 @@ impl<P: Port> Port for Faulty<'_, P> {
         self.inner.tx_flush();
     }
 
+    fn tx_unheard(&self) -> u64 {
+        self.inner.tx_unheard()
+    }
+
     fn rx_wakeups(&mut self, wanted: bool) {
         self.inner.rx_wakeups(wanted);
     }

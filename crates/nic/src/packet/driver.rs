@@ -214,6 +214,9 @@ impl Port for Packet<'_> {
             self.set_status(slot, RX_KERNELS);
             self.state.rx_next = self.state.rx_next.wrapping_add(1);
         }
+        if frames < frames_max {
+            self.state.heard_at = self.state.stats.tx_frames;
+        }
         if frames == 0 {
             self.idle();
         }
@@ -269,6 +272,11 @@ impl Port for Packet<'_> {
         if self.state.tx_next != self.state.tx_flushed || self.state.tx_owed != 0 {
             self.kick();
         }
+    }
+
+    #[inline]
+    fn tx_unheard(&self) -> u64 {
+        self.state.stats.tx_frames - self.state.heard_at
     }
 
     fn rx_wakeups(&mut self, wanted: bool) {

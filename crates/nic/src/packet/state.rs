@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 pub struct State {
     pub(super) stats: PortStats,
+    /// Frames that had been sent when the rx ring was last seen empty.
+    pub(super) heard_at: u64,
     geometry: Geometry,
     pub(super) frame_bytes_max: u32,
     /// The next slot to read. Positions run free; a slot is a position modulo the ring's length.
@@ -44,6 +46,7 @@ impl State {
                 tx_full: 0,
                 tx_doorbells: 0,
             },
+            heard_at: 0,
             geometry: *geometry,
             frame_bytes_max,
             rx_next: 0,

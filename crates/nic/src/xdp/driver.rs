@@ -358,6 +358,7 @@ impl Port for Xdp<'_> {
         if self.state.rx.known() == 0 {
             let found = self.refresh_rx();
             if found == 0 {
+                self.state.heard_at = self.state.stats.tx_frames;
                 self.idle();
                 return 0;
             }
@@ -450,6 +451,11 @@ impl Port for Xdp<'_> {
         if self.at.tx.needs_wakeup_after_produce() {
             self.kick();
         }
+    }
+
+    #[inline]
+    fn tx_unheard(&self) -> u64 {
+        self.state.stats.tx_frames - self.state.heard_at
     }
 
     fn rx_wakeups(&mut self, wanted: bool) {

@@ -36,6 +36,8 @@ impl Cursor {
 #[repr(C)]
 pub struct State {
     pub(super) stats: PortStats,
+    /// Frames that had been sent when the rx ring was last seen empty.
+    pub(super) heard_at: u64,
     pub(super) rx: Cursor,
     pub(super) fill: Cursor,
     pub(super) tx: Cursor,
@@ -76,6 +78,7 @@ impl State {
         };
         Self {
             stats: PortStats::default(),
+            heard_at: 0,
             rx: Cursor::default(),
             fill: posted,
             tx: Cursor::default(),

@@ -96,7 +96,10 @@ impl World {
     }
 
     /// End `i` opens.
-    pub(crate) fn connect(&mut self, i: usize) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Says which property does not hold.
+    pub fn connect(&mut self, i: usize) -> Result<(), String> {
         self.ends[i].connect(self.now, (PORTS[i], PORTS[1 - i]));
         let opened = self.ends[i].tcb.state();
         self.settle(i, opened)

@@ -241,7 +241,7 @@ impl Tcb {
     /// The retransmission timer expired with data outstanding (RFC 6298 5.4 to 5.7, RFC 8985 6.3).
     pub(crate) fn on_retransmission_timeout(&mut self, env: &mut Env<'_, '_>) {
         let una = self.snd_una;
-        let first_sacked = self.scoreboard.runs(env.pool).first();
+        let first_sacked = self.scoreboard.runs(env.pool).next();
         if first_sacked.is_some_and(scoreboard::Run::is_sacked) {
             self.scoreboard.clear_sacked(env.pool, una);
         }

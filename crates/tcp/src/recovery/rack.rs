@@ -79,7 +79,7 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
 /// and when the newest of them were sent.
 pub(super) fn detect_losses(tcb: &mut Tcb, env: &mut Env<'_, '_>) -> (u32, Option<u32>) {
     let rack = tcb.recovery.rack;
-    if rack.known == 0 || tcb.scoreboard.runs(env.pool).is_empty() {
+    if rack.known == 0 || tcb.scoreboard.is_empty() {
         return (0, None);
     }
     let now = ticks(env.now);

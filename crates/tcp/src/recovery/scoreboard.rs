@@ -6,20 +6,18 @@
 //!    │ sent 12:00 │ SACKED │ LOST │ SACKED │ sent 12:01 │ 12:02 │     one `Run` each, by its end
 //! ```
 //! Undisturbed, a run holds all that was sent within a small part of a round trip, and a few of them lie in the
-//! connection itself. Where losses make more of them, they move to a chunk of the pool, and back when they have become
-//! few; so an idle connection keeps nothing, and there is room for every hole of a window that anybody loses much of.
+//! connection itself. Where losses make more of them, they move to chunks of the pool (`runs`), and back when they have
+//! become few; so an idle connection keeps nothing, and there is room for every hole of a window that much is lost of.
 //! (Metadata of the queue's chunks could not say it: segments and chunks share no boundaries.) Where there is no
 //! room even so, news is not believed, which costs a retransmission and nothing else.
 
-use sidestep_shm::{CHUNK_BYTES, ChunkId, ChunkPool, NONE, Nanos, Use};
+mod runs;
+
+use runs::{INLINE, Place, Runs};
+use sidestep_shm::{ChunkPool, NONE, Nanos};
 use sidestep_wire::Seq;
 use zerocopy::native_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// Runs kept in the connection itself.
-const INLINE: usize = 10;
-/// Runs that a chunk holds.
-const IN_CHUNK: usize = CHUNK_BYTES / size_of::<Run>();
 
 /// The peer has it, out of order.
 const SACKED: u32 = 1;
@@ -53,6 +51,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    const NOTHING: Self = Self::new(Seq(0), 0, 0);
+
     /// When a run counts as sent that follows this one and is sent now.
     #[inline]
     const fn after(&self, now: u32) -> u32 {
@@ -141,27 +141,22 @@ pub(crate) const fn is_after(a: (u32, Seq), b: (u32, Seq)) -> bool {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Scoreboard {
-    /// SACKED and LOST bytes: outstanding, but not in the network.
-    absent_bytes: u32,
-    /// Where the runs are; [`NONE`] if here.
-    chunk: ChunkId,
-    count: u32,
     sacked_bytes: u32,
     lost_bytes: u32,
     /// Sent again, and in the network.
     repeated_bytes: u32,
-    inline: [Run; INLINE],
+    /// SACKED and LOST bytes: outstanding, but not in the network.
+    absent_bytes: u32,
+    list: Runs,
 }
 
 impl Scoreboard {
     pub(crate) const EMPTY: Self = Self {
-        absent_bytes: 0,
-        chunk: NONE,
-        count: 0,
         sacked_bytes: 0,
         lost_bytes: 0,
         repeated_bytes: 0,
-        inline: [Run::new(Seq(0), 0, 0); INLINE],
+        absent_bytes: 0,
+        list: Runs::EMPTY,
     };
 
     /// Bytes outstanding that are not in the network, as far as is known.
@@ -187,7 +182,7 @@ impl Scoreboard {
 
     /// When the newest transmission of all was, in [`ticks`].
     pub(crate) fn last_sent(&self, pool: &ChunkPool<'_>) -> Option<u32> {
-        let runs = self.runs(pool).iter().filter(|run| !run.is_sacked());
+        let runs = self.runs(pool).filter(|run| !run.is_sacked());
         runs.map(Run::sent).reduce(|a, b| {
             if is_after((b, Seq(0)), (a, Seq(0))) {
                 b
@@ -198,36 +193,46 @@ impl Scoreboard {
     }
 
     /// The runs, lowest first.
-    pub(crate) fn runs<'a>(&'a self, pool: &'a ChunkPool<'_>) -> &'a [Run] {
-        let all = if self.chunk == NONE {
-            &self.inline[..]
-        } else {
-            <[Run]>::ref_from_bytes(&pool.bytes(self.chunk)[..IN_CHUNK * size_of::<Run>()])
-                .unwrap_or(&[])
-        };
-        &all[..(self.count as usize).min(all.len())]
+    pub(crate) fn runs<'a>(&'a self, pool: &'a ChunkPool<'_>) -> impl Iterator<Item = &'a Run> {
+        self.list.iter(pool)
     }
 
-    fn table<'a>(&'a mut self, pool: &'a mut ChunkPool<'_>) -> &'a mut [Run] {
-        if self.chunk == NONE {
-            return &mut self.inline[..];
-        }
-        let bytes = &mut pool.data_mut(self.chunk)[..IN_CHUNK * size_of::<Run>()];
-        <[Run]>::mut_from_bytes(bytes).unwrap_or(&mut [])
+    /// Whether nothing is in flight.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.list.count == 0
+    }
+
+    /// Lets `change` have every run, with its start.
+    fn each(
+        &mut self,
+        pool: &mut ChunkPool<'_>,
+        una: Seq,
+        mut change: impl FnMut(&mut Run, Seq),
+    ) {
+        let mut start = una;
+        self.list.change(pool, |runs| {
+            for run in &mut *runs {
+                let end = run.end();
+                change(run, start);
+                start = end;
+            }
+            (runs.len(), true)
+        });
     }
 
     /// Notes that what lies between the last run and `end` was sent for the first time; within `grain` ticks of the
     /// last it counts as sent together with it.
     #[inline]
     pub(crate) fn push(&mut self, pool: &mut ChunkPool<'_>, end: Seq, now: u32, grain: u32) {
-        let count = self.count as usize;
-        if self.chunk != NONE || count == INLINE {
+        let list = &mut self.list;
+        let count = list.count as usize;
+        if list.chunk != NONE || count == INLINE {
             self.push_crowded(pool, end, now, grain);
             return;
         }
         let mut sent = now;
         if count > 0 {
-            let last = &mut self.inline[count - 1];
+            let last = &mut list.inline[count - 1];
             let recent = now.wrapping_sub(last.sent()).cast_signed();
             if last.fate.get() == 0 && recent <= grain.cast_signed() {
                 last.end = U32::new(end.0);
@@ -235,29 +240,30 @@ impl Scoreboard {
             }
             sent = last.after(now);
         }
-        self.inline[count] = Run::new(end, sent, 0);
-        self.count += 1;
+        list.inline[count] = Run::new(end, sent, 0);
+        list.count += 1;
     }
 
     #[cold]
     fn push_crowded(&mut self, pool: &mut ChunkPool<'_>, end: Seq, now: u32, grain: u32) {
-        let count = self.count as usize;
+        let Some((place, mut last)) = self.list.last(pool) else {
+            self.list.insert(pool, (NONE, 0), Run::new(end, now, 0));
+            return;
+        };
         let disturbed = self.absent_bytes > 0;
-        let mut sent = now;
-        if let Some(last) = self.table(pool).get_mut(count.saturating_sub(1)) {
-            let recent = now.wrapping_sub(last.sent()).cast_signed();
-            if last.fate.get() == 0 && (!disturbed || recent <= grain.cast_signed()) {
-                // Undisturbed, a coarser time is good enough.
-                last.end = U32::new(end.0);
-                return;
-            }
-            sent = last.after(now);
+        let recent = now.wrapping_sub(last.sent()).cast_signed();
+        if last.fate.get() == 0 && (!disturbed || recent <= grain.cast_signed()) {
+            // Undisturbed, a coarser time is good enough.
+            last.end = U32::new(end.0);
+            self.list.set(pool, place, last);
+            return;
         }
-        if !self.insert(pool, count, Run::new(end, sent, 0))
-            && let Some(last) = self.table(pool).get_mut(count.saturating_sub(1))
-        {
+        let sent = last.after(now);
+        let behind = (place.0, place.1 + 1);
+        if !self.list.insert(pool, behind, Run::new(end, sent, 0)) {
             // Its fate is forgotten: the worst of it is a retransmission.
-            *last = Run::new(end, sent, last.fate.get() & AGAIN);
+            let run = Run::new(end, sent, last.fate.get() & AGAIN);
+            self.list.set(pool, place, run);
         }
     }
 
@@ -269,23 +275,24 @@ impl Scoreboard {
         from: Seq,
         (una, nxt): (Seq, Seq),
     ) -> Option<u32> {
-        if self.chunk != NONE || self.absent_bytes != 0 {
+        let list = &mut self.list;
+        if list.chunk != NONE || self.absent_bytes != 0 {
             return self.advance(pool, from, una).newest.map(|newest| newest.0);
         }
-        let count = self.count as usize;
+        let count = list.count as usize;
         if una == nxt {
-            self.count = 0;
+            list.count = 0;
             self.repeated_bytes = 0;
-            return count.checked_sub(1).map(|last| self.inline[last].sent());
+            return count.checked_sub(1).map(|last| list.inline[last].sent());
         }
-        let gone = self.inline[..count]
+        let gone = list.inline[..count]
             .iter()
             .take_while(|run| run.end().le(una))
             .count();
-        let newest = self.inline[gone.saturating_sub(1)].sent();
+        let newest = list.inline[gone.saturating_sub(1)].sent();
         if gone > 0 {
-            self.inline.copy_within(gone..count, 0);
-            self.count -= u32::try_from(gone).unwrap_or(0);
+            list.inline.copy_within(gone..count, 0);
+            list.count -= u32::try_from(gone).unwrap_or(0);
         }
         Some(newest)
     }
@@ -293,19 +300,23 @@ impl Scoreboard {
     /// Drops what `una` acknowledges; the first run began at `from`.
     pub(crate) fn advance(&mut self, pool: &mut ChunkPool<'_>, from: Seq, una: Seq) -> Delivered {
         let mut delivered = Delivered::default();
-        let (mut start, mut gone) = (from, 0);
-        for run in self.runs(pool) {
-            if start.ge(una) {
-                break;
+        let mut start = from;
+        self.list.change(pool, |runs| {
+            let mut gone = 0;
+            for run in &*runs {
+                if start.ge(una) {
+                    break;
+                }
+                let end = run.end().min(una);
+                if !run.is_sacked() {
+                    delivered.note(start, end, run);
+                }
+                gone += usize::from(run.end().le(una));
+                start = end;
             }
-            let end = run.end().min(una);
-            if !run.is_sacked() {
-                delivered.note(start, end, run);
-            }
-            gone += usize::from(run.end().le(una));
-            start = end;
-        }
-        self.remove(pool, 0, gone);
+            runs.copy_within(gone.., 0);
+            (runs.len() - gone, gone == runs.len())
+        });
         self.settle(pool, una);
         delivered
     }
@@ -318,19 +329,19 @@ impl Scoreboard {
         (start, end): (Seq, Seq),
     ) -> Delivered {
         let mut delivered = Delivered::default();
-        let (Some(first), Some(behind)) =
-            (self.split(pool, una, start), self.split(pool, una, end))
-        else {
+        let known = self.run_at(pool, una, start);
+        if known.is_some_and(|(_, run)| run.is_sacked() && end.le(run.end())) {
             return delivered;
-        };
-        let mut at = start;
-        for run in &mut self.table(pool)[first..behind] {
-            if !run.is_sacked() {
+        }
+        if !self.split(pool, una, start) || !self.split(pool, una, end) {
+            return delivered;
+        }
+        self.each(pool, una, |run, at| {
+            if !run.is_sacked() && at.ge(start) && run.end().le(end) {
                 delivered.note(at, run.end(), run);
                 run.fate = U32::new(SACKED);
             }
-            at = run.end();
-        }
+        });
         self.settle(pool, una);
         delivered
     }
@@ -344,13 +355,11 @@ impl Scoreboard {
         mut is_lost: impl FnMut(&Run, Seq) -> bool,
     ) -> u32 {
         let before = self.lost_bytes;
-        let (count, mut start) = (self.count as usize, una);
-        for run in self.table(pool).iter_mut().take(count) {
+        self.each(pool, una, |run, start| {
             if !run.is_sacked() && !run.is_lost() && is_lost(run, start) {
                 run.fate = U32::new(run.fate.get() | LOST);
             }
-            start = run.end();
-        }
+        });
         self.settle(pool, una);
         self.lost_bytes.saturating_sub(before)
     }
@@ -372,10 +381,9 @@ impl Scoreboard {
     }
 
     fn clear_fate(&mut self, pool: &mut ChunkPool<'_>, una: Seq, fate: u32) {
-        let count = self.count as usize;
-        for run in self.table(pool).iter_mut().take(count) {
+        self.each(pool, una, |run, _| {
             run.fate = U32::new(run.fate.get() & !fate);
-        }
+        });
         self.settle(pool, una);
     }
 
@@ -399,128 +407,82 @@ impl Scoreboard {
         (start, end): (Seq, Seq),
         now: u32,
     ) {
-        let (Some(first), behind) = (self.split(pool, una, start), self.split(pool, una, end))
-        else {
+        if !self.split(pool, una, start) {
             return;
-        };
-        // Where there is no room for a boundary at the end, all of the run counts as sent; a timeout sees to the rest.
-        let behind = behind.unwrap_or(first + 1).min(self.count as usize);
-        let count = self.count as usize;
-        let table = self.table(pool);
-        for run in &mut table[first..behind] {
-            *run = Run::new(run.end(), now, AGAIN | (run.fate.get() & SACKED));
         }
-        if let Some(last) = table[..count].last_mut() {
+        // Where there is no room for a boundary at the end, all of the run counts as sent; a timeout sees to the rest.
+        self.split(pool, una, end);
+        self.each(pool, una, |run, at| {
+            if at.ge(start) && at.lt(end) {
+                *run = Run::new(run.end(), now, AGAIN | (run.fate.get() & SACKED));
+            }
+        });
+        if let Some((place, mut last)) = self.list.last(pool) {
             last.fate = U32::new(last.fate.get() | SEALED);
+            self.list.set(pool, place, last);
         }
         self.settle(pool, una);
     }
 
-    /// Gives the chunk back.
+    /// Gives all chunks back.
     pub(crate) fn clear(&mut self, pool: &mut ChunkPool<'_>) {
-        if self.chunk != NONE {
-            pool.free(self.chunk);
-        }
+        self.list.free(pool);
         *self = Self::EMPTY;
     }
 
-    /// Makes `seq` a boundary; returns the index of the run that begins there. None where there is no room for it, or
-    /// where it is outside of all runs.
-    fn split(&mut self, pool: &mut ChunkPool<'_>, una: Seq, seq: Seq) -> Option<usize> {
+    /// The run that holds `seq`, and where it is.
+    fn run_at(&self, pool: &ChunkPool<'_>, una: Seq, seq: Seq) -> Option<((Seq, Place), Run)> {
         let mut start = una;
-        let mut cut = None;
-        for (i, run) in self.runs(pool).iter().enumerate() {
-            if start == seq {
-                return Some(i);
-            }
+        for (place, run) in self.list.places(pool) {
             if seq.lt(run.end()) {
-                cut = Some((i, *run));
-                break;
+                return start.le(seq).then_some(((start, place), *run));
             }
             start = run.end();
         }
-        let Some((i, run)) = cut else {
-            return (start == seq).then_some(self.count as usize);
+        None
+    }
+
+    /// Makes `seq` a boundary; false where there is no room for it, or where it is outside of all runs.
+    fn split(&mut self, pool: &mut ChunkPool<'_>, una: Seq, seq: Seq) -> bool {
+        let Some(((start, place), run)) = self.run_at(pool, una, seq) else {
+            let end = self.list.last(pool).map_or(una, |(_, last)| last.end());
+            return seq == end;
         };
         let lower = Run::new(seq, run.sent(), run.fate.get());
-        (start.lt(seq) && self.insert(pool, i, lower)).then_some(i + 1)
+        start == seq || self.list.insert(pool, place, lower)
     }
 
-    /// Inserts a run; false where there is no room.
-    fn insert(&mut self, pool: &mut ChunkPool<'_>, at: usize, run: Run) -> bool {
-        let count = self.count as usize;
-        if self.chunk == NONE && count == INLINE && !self.move_out(pool) {
-            return false;
-        }
-        let table = self.table(pool);
-        if count >= table.len() {
-            return false;
-        }
-        table.copy_within(at..count, at + 1);
-        table[at] = run;
-        self.count += 1;
-        true
-    }
-
-    fn remove(&mut self, pool: &mut ChunkPool<'_>, at: usize, gone: usize) {
-        if gone == 0 {
-            return;
-        }
-        let count = self.count as usize;
-        self.table(pool).copy_within(at + gone..count, at);
-        self.count -= u32::try_from(gone).unwrap_or(0);
-    }
-
-    fn move_out(&mut self, pool: &mut ChunkPool<'_>) -> bool {
-        let Some(chunk) = pool.alloc(Use::Send) else {
-            return false;
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "2048")]
-        {
-            pool.meta_mut(chunk).len = CHUNK_BYTES as u16;
-        }
-        self.chunk = chunk;
-        let inline = self.inline;
-        self.table(pool)[..INLINE].copy_from_slice(&inline);
-        true
-    }
-
-    /// After any change: neighbours that differ in nothing become one, sums are made anew, and few runs come home.
+    /// After any change: neighbours that differ in nothing become one, and sums are made anew.
     fn settle(&mut self, pool: &mut ChunkPool<'_>, una: Seq) {
-        let count = self.count as usize;
-        let table = self.table(pool);
-        let (mut kept, mut start) = (0, una);
+        let mut start = una;
         let (mut sacked, mut lost, mut repeated) = (0_u32, 0_u32, 0_u32);
-        for i in 0..count.min(table.len()) {
-            let run = table[i];
-            let bytes = run.end().0.wrapping_sub(start.0);
-            start = run.end();
-            sacked += if run.is_sacked() { bytes } else { 0 };
-            lost += if run.is_lost() { bytes } else { 0 };
-            let travels = run.was_repeated() && !run.is_sacked() && !run.is_lost();
-            repeated += if travels { bytes } else { 0 };
-            let same = kept > 0 && {
-                let last = &table[kept - 1];
-                last.fate == run.fate && (last.sent == run.sent || run.is_sacked())
-            };
-            if same {
-                table[kept - 1].end = run.end;
-            } else {
-                table[kept] = run;
-                kept += 1;
+        self.list.change(pool, |runs| {
+            let mut kept = 0;
+            for i in 0..runs.len() {
+                let run = runs[i];
+                let bytes = run.end().0.wrapping_sub(start.0);
+                start = run.end();
+                sacked += if run.is_sacked() { bytes } else { 0 };
+                lost += if run.is_lost() { bytes } else { 0 };
+                let travels = run.was_repeated() && !run.is_sacked() && !run.is_lost();
+                repeated += if travels { bytes } else { 0 };
+                let same = kept > 0 && {
+                    let last = &runs[kept - 1];
+                    last.fate == run.fate && (last.sent == run.sent || run.is_sacked())
+                };
+                if same {
+                    runs[kept - 1].end = run.end;
+                } else {
+                    runs[kept] = run;
+                    kept += 1;
+                }
             }
-        }
-        self.count = u32::try_from(kept).unwrap_or(0);
+            (kept, true)
+        });
         (self.sacked_bytes, self.lost_bytes) = (sacked, lost);
         self.repeated_bytes = repeated;
         self.absent_bytes = sacked + lost;
-        if self.chunk != NONE && kept <= INLINE / 2 {
-            let chunk = self.chunk;
-            let mut inline = self.inline;
-            inline[..kept].copy_from_slice(&self.table(pool)[..kept]);
-            (self.inline, self.chunk) = (inline, NONE);
-            pool.free(chunk);
-        }
+        self.list.tidy(pool);
     }
 }
 

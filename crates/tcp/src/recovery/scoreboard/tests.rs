@@ -96,13 +96,13 @@ fn what_is_sent_together_is_one_run() {
     for (end, now) in [(100, 0), (200, 10), (300, 11), (400, 40)] {
         board.push(pool, at(end), now, 15);
     }
-    assert_eq!(board.runs(pool).len(), 2);
+    assert_eq!(board.runs(pool).count(), 2);
     let sent = board.advance_undisturbed(pool, at(0), (at(150), at(400)));
-    assert_eq!((sent, board.runs(pool).len()), (Some(0), 2));
+    assert_eq!((sent, board.runs(pool).count()), (Some(0), 2));
     board.advance_undisturbed(pool, at(150), (at(300), at(400)));
-    assert_eq!(board.runs(pool).len(), 1);
+    assert_eq!(board.runs(pool).count(), 1);
     board.advance_undisturbed(pool, at(300), (at(400), at(400)));
-    assert!(board.runs(pool).is_empty());
+    assert!(board.is_empty());
 }
 
 #[test]
@@ -115,10 +115,10 @@ fn many_holes_move_to_a_chunk_and_back() {
         let start = at(200 * hole + 100);
         board.mark_sacked(pool, at(0), (start, start + 100));
     }
-    assert_eq!((board.runs(pool).len(), pool.used()), (100, 1));
+    assert_eq!((board.runs(pool).count(), pool.used()), (100, 1));
     assert_eq!(board.sacked_bytes(), 5000);
     board.advance(pool, at(0), at(9800));
-    assert_eq!((board.runs(pool).len(), pool.used()), (2, 0));
+    assert_eq!((board.runs(pool).count(), pool.used()), (2, 0));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn without_room_nothing_is_believed_and_nothing_breaks() {
         let start = at(200 * hole + 100);
         board.mark_sacked(pool, at(0), (start, start + 100));
     }
-    assert!(board.runs(pool).len() <= INLINE);
+    assert!(board.runs(pool).count() <= INLINE);
     assert!(board.sacked_bytes() >= 400);
     board.mark_lost(pool, at(0), |_, _| true);
     assert_eq!(board.absent_bytes(), 10_000);

@@ -1,5 +1,5 @@
-//! The one request to the kernel that no crate offers.
-#![expect(unsafe_code, reason = "makes a request by ioctl")]
+//! Requests to the kernel that no crate offers.
+#![expect(unsafe_code, reason = "makes requests that no crate offers")]
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -31,6 +31,14 @@ pub(crate) fn attach_tun(fd: &OwnedFd, name: &str) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Has the calling thread go before all that do not ask for it, but nothing that it starts; false where that is refused.
+pub(crate) fn go_first() -> bool {
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `priority` lives as long as the call, which only reads it.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const priority) == 0 }
 }
 
 const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());

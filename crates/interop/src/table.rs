@@ -8,6 +8,10 @@ use sidestep_shm::Nanos;
 /// The narrowest link's rate, and what waits before it.
 const RATE_BPS: u64 = 100_000_000;
 const QUEUE_BYTES: u64 = 500_000;
+/// What this machine moves at once without being late, all flows together.
+const LOAD_MAX_BPS: f64 = 2e8;
+/// How late packets may be at most by the machine's fault.
+const LATE_MAX: Nanos = Nanos::from_millis(20);
 
 /// A link of 100 Mbit/s with that loss there, and that delay each way.
 pub fn links(loss_ppm: u32, delay_ms: u64) -> [LinkConfig; 2] {
@@ -34,52 +38,122 @@ pub fn cells() -> Vec<(u64, u32)> {
         .collect()
 }
 
-/// What Linux and we made of a cell.
-#[derive(Clone, Copy, Debug, Default)]
+/// What Linux and we made of a cell: of each round what Linux did, and what we did at the same time.
+#[derive(Clone, Debug, Default)]
 pub struct Cell {
-    /// Sums over all rounds: Linux first.
-    pub sums: [Flow; 2],
+    /// The rounds, each with another seed.
+    pub rounds: Vec<[Flow; 2]>,
 }
 
 impl Cell {
-    /// Goodput of ours in parts of Linux's.
+    /// Sums over all rounds: Linux first.
+    pub fn sums(&self) -> [Flow; 2] {
+        let sum = |of: usize| {
+            let flows = self.rounds.iter().map(|round| round[of]);
+            flows.fold(Flow::default(), |sum, flow| sum.with(&flow))
+        };
+        [sum(0), sum(1)]
+    }
+
+    /// Goodput of ours in parts of Linux's, over all rounds.
     pub fn ratio(&self) -> f64 {
-        self.sums[1].bps / self.sums[0].bps
+        let [linux, ours] = self.sums();
+        ours.bps / linux.bps
+    }
+
+    /// The same of each round.
+    pub fn ratios(&self) -> Vec<f64> {
+        let of = |round: &[Flow; 2]| round[1].bps / round[0].bps;
+        self.rounds.iter().map(of).collect()
     }
 }
 
-/// Measures a cell, Linux and ours at the same time. Rounds that carry little are all measured at once.
+/// A round of a cell.
+#[derive(Clone, Copy)]
+struct Job {
+    cell: usize,
+    seed: u64,
+    again: bool,
+}
+
+/// About how many bits a second a flow makes of a cell: only to know how many may run at once.
+fn expected_bps((delay_ms, loss_ppm): (u64, u32)) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "they are small")]
+    let trouble = (delay_ms * u64::from(loss_ppm)) as f64;
+    (2.8e9 / trouble.max(1.0).sqrt()).min(1e8)
+}
+
+/// Measures cells, Linux and ours at the same time; as many at once as this machine has time for. Rounds in which it
+/// had something else to do are measured once more.
 ///
 /// # Errors
 /// As [`Trial::stream`].
-pub fn cell((delay_ms, loss_ppm): (u64, u32), span: Nanos, rounds: u64) -> anyhow::Result<Cell> {
-    let quiet = u64::from(loss_ppm) * delay_ms >= 200_000;
-    let at_a_time = if quiet { rounds } else { 1 };
-    let mut cell = Cell::default();
-    for first in (0..rounds).step_by(usize::try_from(at_a_time.max(1))?) {
-        let seeds = first..first + at_a_time;
-        let flows: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = seeds
-                .flat_map(|seed| [(Tcp::Linux, seed), (Tcp::Ours, seed)])
-                .map(|(client, seed)| {
-                    let trial = Trial {
-                        client,
-                        server: Tcp::Linux,
-                        links: links(loss_ppm, delay_ms),
-                        seed,
-                    };
-                    scope.spawn(move || (client, trial.stream(span)))
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join()).collect()
-        });
-        for joined in flows {
-            let (client, flow) = joined.map_err(|_| anyhow::anyhow!("a trial panicked"))?;
-            let sum = &mut cell.sums[usize::from(client == Tcp::Ours)];
-            *sum = sum.with(&flow?);
+pub fn measure(cells: &[(u64, u32)], span: Nanos, rounds: u64) -> anyhow::Result<Vec<Cell>> {
+    let mut found = vec![Cell::default(); cells.len()];
+    let all = (0..rounds).flat_map(|seed| (0..cells.len()).map(move |cell| (cell, seed)));
+    let mut jobs: Vec<Job> = all
+        .map(|(cell, seed)| Job {
+            cell,
+            seed,
+            again: false,
+        })
+        .collect();
+    while !jobs.is_empty() {
+        let (mut wave, mut rest, mut load) = (Vec::new(), Vec::new(), 0.0);
+        for job in jobs {
+            let more = 2.0 * expected_bps(cells[job.cell]);
+            if wave.is_empty() || load + more <= LOAD_MAX_BPS {
+                load += more;
+                wave.push(job);
+            } else {
+                rest.push(job);
+            }
+        }
+        jobs = rest;
+        for (job, flows) in run_wave(cells, &wave, span)? {
+            let late = flows[0].late.max(flows[1].late);
+            if late > LATE_MAX && !job.again {
+                jobs.push(Job { again: true, ..job });
+            } else {
+                found[job.cell].rounds.push(flows);
+            }
         }
     }
-    Ok(cell)
+    Ok(found)
+}
+
+fn run_wave(
+    cells: &[(u64, u32)],
+    wave: &[Job],
+    span: Nanos,
+) -> anyhow::Result<Vec<(Job, [Flow; 2])>> {
+    let stream = |client, job: &Job| {
+        let (delay_ms, loss_ppm) = cells[job.cell];
+        let trial = Trial {
+            client,
+            server: Tcp::Linux,
+            links: links(loss_ppm, delay_ms),
+            seed: job.seed,
+        };
+        trial.stream(span)
+    };
+    let ended = |thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<Flow>>| {
+        let joined = thread.join();
+        joined.unwrap_or_else(|_| Err(anyhow::anyhow!("a trial panicked")))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = wave
+            .iter()
+            .map(|job| {
+                let linux = scope.spawn(move || stream(Tcp::Linux, job));
+                (*job, linux, scope.spawn(move || stream(Tcp::Ours, job)))
+            })
+            .collect();
+        let ended = threads
+            .into_iter()
+            .map(|(job, linux, ours)| Ok((job, [ended(linux)?, ended(ours)?])));
+        ended.collect()
+    })
 }
 
 /// Goodput of ours and of Linux over loss and delay.
@@ -90,20 +164,25 @@ pub fn goodput(cells: &[(u64, u32)], span: Nanos, rounds: u64) -> anyhow::Result
     ensure_cubic()?;
     println!(
         "goodput over 100 Mbit/s, {} s, mean of {rounds}; lost on the way, sent again and timeouts in all\n\
-         delay each way     loss      Linux       ours  ours/Linux          lost    sent again    timeouts     late",
+         delay each way     loss      Linux       ours  ours/Linux   of each round          lost    sent again    timeouts     late",
         span.as_millis() / 1000
     );
-    for (delay_ms, loss_ppm) in cells {
-        let found = cell((*delay_ms, *loss_ppm), span, rounds)?;
-        let [linux, ours] = &found.sums;
+    for ((delay_ms, loss_ppm), cell) in cells.iter().zip(measure(cells, span, rounds)?) {
+        let [linux, ours] = cell.sums();
         #[expect(clippy::cast_precision_loss, reason = "they are few")]
         let mean = |flow: &Flow| flow.bps / 1e6 / rounds as f64;
+        let mut ratios = cell.ratios();
+        ratios.sort_unstable_by(f64::total_cmp);
+        let at = |part: usize| ratios[(ratios.len() - 1) * part / 4];
         println!(
-            "{delay_ms:>11} ms {:>8.2} % {:>10.2} {:>10.2} {:>11.2} {:>6}/{:<6} {:>6}/{:<6} {:>5}/{:<5} {:>4} ms",
+            "{delay_ms:>11} ms {:>8.2} % {:>10.2} {:>10.2} {:>11.2}   {:>5.2}({:.2})..{:<5.2} {:>6}/{:<6} {:>6}/{:<6} {:>5}/{:<5} {:>4} ms",
             f64::from(*loss_ppm) / 1e4,
-            mean(linux),
-            mean(ours),
-            found.ratio(),
+            mean(&linux),
+            mean(&ours),
+            cell.ratio(),
+            at(0),
+            at(2),
+            at(4),
             linux.lost,
             ours.lost,
             linux.retransmits,

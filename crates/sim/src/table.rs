@@ -35,6 +35,8 @@ pub struct Cell {
     pub goodput_bps: u64,
     /// What the sender counted.
     pub counters: Counters,
+    /// Packets lost on the way.
+    pub lost: u64,
 }
 
 /// Sends over a path for its span.
@@ -71,6 +73,7 @@ pub fn measure(seed: u64, path: Path, algorithm: Algorithm) -> Result<Cell, Stri
         algorithm,
         goodput_bps: bits * 1000 / path.span.as_millis().max(1),
         counters: *world.ends[0].tcb.counters(),
+        lost: world.links[0].lost,
     })
 }
 

@@ -33,6 +33,20 @@ fn a_clean_path_is_filled() {
 }
 
 #[test]
+fn what_slow_start_loses_at_the_end_is_mended_and_nothing_else_sent_again() {
+    for delay_ms in [20, 100] {
+        let cell = goodput(0, delay_ms, 10, Algorithm::Cubic);
+        assert!(cell.lost > 300, "the queue overflows: {cell:?}");
+        assert!(
+            u64::from(cell.counters.retransmits) <= cell.lost,
+            "{cell:?}"
+        );
+        assert_eq!(cell.counters.timeouts, 0, "{cell:?}");
+        assert!(cell.goodput_bps > 65_000_000, "{cell:?}");
+    }
+}
+
+#[test]
 fn reno_is_what_its_formula_says() {
     for (loss_ppm, delay_ms, seconds) in [(1000, 20, 60), (10_000, 20, 60), (10_000, 5, 20)] {
         let cell = goodput(loss_ppm, delay_ms, seconds, Algorithm::Reno);

@@ -18,11 +18,11 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct Cubic {
-    /// When the present period of congestion avoidance began; 0 if none has.
+    /// Since when the window grows by the function: when it was last reduced.
     epoch: Nanos,
     /// When the window last grew.
     grown_at: Nanos,
-    /// The Reno-friendly window (`W_est`).
+    /// The Reno-friendly window (`W_est`); 0 until the present period of congestion avoidance has begun.
     friendly: f64,
     /// Where the function levels out (`W_max`), and the window before the loss (`cwnd_prior`).
     origin: f32,
@@ -44,9 +44,17 @@ impl Cubic {
         rest: 0.0,
     };
 
-    /// Congestion avoidance begins with a window of so many segments (4.2).
-    fn begin(&mut self, now: Nanos, cwnd: f64) {
-        (self.epoch, self.grown_at) = (now, now);
+    /// Congestion avoidance begins with a window of so many segments (4.2). The time in which the loss was mended
+    /// counts: the function is one of the time since the reduction (Ha, Rhee and Xu 2008), so that paths on which that
+    /// takes a round trip of many milliseconds do not stand back for it each time.
+    fn begin(&mut self, now: Nanos, srtt_ns: u64, cwnd: f64) {
+        let mended = Nanos(2 * srtt_ns);
+        self.epoch = if now - self.epoch > mended {
+            now
+        } else {
+            self.epoch
+        };
+        self.grown_at = now;
         self.friendly = cwnd;
         self.rest = 0.0;
         if cwnd < f64::from(self.origin) {
@@ -69,8 +77,8 @@ pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
     let cwnd = f64::from(state.cwnd.max(1)) / mss;
     let acked = f64::from(ack.acked_bytes) / mss;
     let cubic = &mut state.cubic;
-    if cubic.epoch == Nanos::ZERO {
-        cubic.begin(ack.now, cwnd);
+    if cubic.friendly == 0.0 {
+        cubic.begin(ack.now, ack.srtt_ns, cwnd);
     }
     // Time in which the program used less than the window does not count (5.8).
     let idle = (ack.now - cubic.grown_at).0;
@@ -95,7 +103,7 @@ pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
 }
 
 /// A loss (4.6), with so much in flight.
-pub(super) fn on_loss(state: &mut Congestion, flight_bytes: u32, mss: u32) {
+pub(super) fn on_loss(state: &mut Congestion, now: Nanos, flight_bytes: u32, mss: u32) {
     let cubic = &mut state.cubic;
     let window = f64::from(flight_bytes) / f64::from(mss.max(1));
     // 4.7: one that did not come back to where the last was leaves room for others.
@@ -105,7 +113,7 @@ pub(super) fn on_loss(state: &mut Congestion, flight_bytes: u32, mss: u32) {
         window
     });
     cubic.prior = narrow(window);
-    cubic.epoch = Nanos::ZERO;
+    (cubic.epoch, cubic.friendly) = (now, 0.0);
     state.ssthresh = whole(f64::from(flight_bytes) * BETA);
 }
 

@@ -169,7 +169,7 @@ impl Congestion {
         let flight = flight_bytes.min(self.cwnd);
         match self.algorithm() {
             Algorithm::Reno | Algorithm::Bbr => reno::on_loss(self, flight),
-            Algorithm::Cubic => cubic::on_loss(self, flight, mss),
+            Algorithm::Cubic => cubic::on_loss(self, now, flight, mss),
         }
         self.ssthresh = self.ssthresh.max(2 * mss);
         self.acked_bytes = 0;

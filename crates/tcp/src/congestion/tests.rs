@@ -64,6 +64,25 @@ fn cubic_comes_back_levels_out_and_goes_on() {
 }
 
 #[test]
+fn the_time_to_mend_a_loss_counts_for_cubic() {
+    let grown = |mended: Nanos| {
+        let mut cubic = state(Algorithm::Cubic);
+        let now = Nanos::from_secs(1);
+        cubic.cwnd = 30 * MSS;
+        cubic.on_loss(now, 30 * MSS, MSS);
+        cubic.cwnd = cubic.ssthresh;
+        // K is the cube root of 9 / 0.4: 2.8 seconds, in which the window grows most at first.
+        let long = Nanos::from_millis(200);
+        round(&mut cubic, now + mended, &mut Seq(0), long);
+        cubic.cwnd
+    };
+    let at_once = grown(Nanos::ZERO);
+    assert!(grown(Nanos::from_millis(200)) > at_once + MSS / 2);
+    // After a timeout, from which it takes long to come back, it begins anew.
+    assert_eq!(grown(Nanos::from_secs(2)), at_once);
+}
+
+#[test]
 fn cubic_is_no_slower_than_reno_on_short_paths() {
     let rtt = Nanos::from_millis(1);
     let mut windows = [Algorithm::Reno, Algorithm::Cubic].map(|algorithm| {

@@ -203,12 +203,7 @@ impl Scoreboard {
     }
 
     /// Lets `change` have every run, with its start.
-    fn each(
-        &mut self,
-        pool: &mut ChunkPool<'_>,
-        una: Seq,
-        mut change: impl FnMut(&mut Run, Seq),
-    ) {
+    fn each(&mut self, pool: &mut ChunkPool<'_>, una: Seq, mut change: impl FnMut(&mut Run, Seq)) {
         let mut start = una;
         self.list.change(pool, |runs| {
             for run in &mut *runs {

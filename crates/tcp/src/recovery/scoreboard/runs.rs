@@ -53,10 +53,7 @@ impl Runs {
         self.parts(pool).flat_map(|(_, runs)| runs)
     }
 
-    fn parts<'a>(
-        &'a self,
-        pool: &'a ChunkPool<'_>,
-    ) -> impl Iterator<Item = (ChunkId, &'a [Run])> {
+    fn parts<'a>(&'a self, pool: &'a ChunkPool<'_>) -> impl Iterator<Item = (ChunkId, &'a [Run])> {
         let here = if self.chunk == NONE {
             &self.inline[..(self.count as usize).min(INLINE)]
         } else {

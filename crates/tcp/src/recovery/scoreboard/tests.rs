@@ -16,9 +16,8 @@ enum Fate {
 }
 
 /// Whatever is sent, SACKED, lost and sent again: sums and first holes are those of a map of single bytes.
-#[test]
-fn runs_say_what_a_map_of_bytes_says() {
-    let mut memory = Memory::new(8);
+fn compare_with_a_map_of_bytes(chunks: usize, steps: usize, piece: usize) {
+    let mut memory = Memory::new(chunks);
     let mut board = Scoreboard::EMPTY;
     let mut bytes: Vec<Fate> = Vec::new();
     let (mut una, mut now) = (0_u32, 7_u32);
@@ -30,14 +29,15 @@ fn runs_say_what_a_map_of_bytes_says() {
         usize::try_from(random >> 33).unwrap() % n.max(1)
     };
     let n = |value: usize| u32::try_from(value).unwrap();
-    for _ in 0..20_000 {
+    let mut most = 0;
+    for _ in 0..steps {
         let pool = &mut memory.pool();
         now += n(below(3));
         let (len, first) = (bytes.len(), below(bytes.len() + 1));
-        let behind = first + below(len - first + 1).min(100);
+        let behind = first + below(len - first + 1).min(piece);
         match below(6) {
             0 | 1 if len < 3000 => {
-                let more = 1 + below(100);
+                let more = 1 + below(piece);
                 bytes.resize(len + more, Fate::Sent);
                 board.push(pool, at(una + n(len + more)), now, 1);
             }
@@ -65,7 +65,7 @@ fn runs_say_what_a_map_of_bytes_says() {
                     let from = usize::try_from(start - at(una)).unwrap();
                     let to = usize::try_from(end - at(una)).unwrap();
                     assert_eq!(bytes.iter().position(|b| *b == Fate::Lost), Some(from));
-                    let to = from + (to - from).min(60);
+                    let to = from + (to - from).min(1 + piece / 2);
                     board.note_repeated(pool, at(una), (start, at(una + n(to))), now);
                     bytes[from..to].fill(Fate::Sent);
                 }
@@ -83,9 +83,48 @@ fn runs_say_what_a_map_of_bytes_says() {
         assert_eq!(board.lost_bytes(), count(Fate::Lost));
         let end = board.runs(pool).last().map(Run::end);
         assert_eq!(end.unwrap_or(at(una)), at(una + n(bytes.len())));
+        most = most.max(pool.used());
     }
+    assert!(most >= n(chunks / 4), "{most}");
     board.clear(&mut memory.pool());
     assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn runs_say_what_a_map_of_bytes_says() {
+    compare_with_a_map_of_bytes(4, 20_000, 100);
+}
+
+#[test]
+fn so_do_many_runs() {
+    compare_with_a_map_of_bytes(32, 10_000, 5);
+}
+
+/// Every other segment of a long window is lost, as where slow start overruns a queue.
+#[test]
+fn there_is_room_for_a_thousand_holes() {
+    let mut memory = Memory::new(64);
+    let pool = &mut memory.pool();
+    let mut board = Scoreboard::EMPTY;
+    board.push(pool, at(200_000), 0, 1);
+    for hole in 0..1000 {
+        // Near ones and far ones by turns.
+        let start = at(200 * (hole * 617 % 1000) + 100);
+        board.mark_sacked(pool, at(0), (start, start + 100));
+    }
+    assert_eq!(board.runs(pool).count(), 2000);
+    assert_eq!(board.sacked_bytes(), 100_000);
+    assert!(pool.used() <= 16, "{}", pool.used());
+    assert_eq!(board.mark_lost(pool, at(0), |_, _| true), 100_000);
+    // As holes are mended from the first on, chunks are given back.
+    for mended in 1..1000 {
+        let (start, end) = board.first_lost(pool, at(0)).unwrap();
+        board.note_repeated(pool, at(0), (start, end), 5);
+        board.mark_sacked(pool, at(0), (start, end));
+        assert_eq!(board.sacked_bytes(), 100_000 + 100 * mended);
+        assert!(pool.used() <= 1 + (2000 - 2 * mended) / 60, "{mended}");
+    }
+    assert_eq!((board.runs(pool).count(), pool.used()), (3, 0));
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn the_time_to_mend_a_loss_counts_for_cubic() {
     let at_once = grown(Nanos::ZERO);
     assert!(grown(Nanos::from_millis(200)) > at_once + MSS / 2);
     // After a timeout, from which it takes long to come back, it begins anew.
-    assert_eq!(grown(Nanos::from_secs(2)), at_once);
+    assert!(grown(Nanos::from_secs(2)) < at_once);
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(crate) const fn from_stack(error: Error) -> Errno {
         Error::AddressInUse => Errno::ADDRINUSE,
         Error::NotConnected => Errno::NOTCONN,
         Error::IsConnected => Errno::ISCONN,
-        Error::WouldBlock => Errno::AGAIN,
+        Error::WouldBlock | Error::Unopened => Errno::AGAIN,
         Error::Pipe => Errno::PIPE,
         Error::Reset => Errno::CONNRESET,
         Error::Refused => Errno::CONNREFUSED,

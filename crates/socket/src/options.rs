@@ -126,6 +126,12 @@ impl Process {
             stack.flush(now, r);
             Ok(())
         });
+        if level == libc::IPPROTO_TCP
+            && matches!(name, libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_KEY)
+            && !refused
+        {
+            self.offer_fast_open(fd);
+        }
         applied.is_some()
     }
 
@@ -186,6 +192,9 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::TCP_MAXSEG
                 | libc::TCP_SYNCNT
                 | libc::TCP_DEFER_ACCEPT
+                | libc::TCP_FASTOPEN
+                | libc::TCP_FASTOPEN_CONNECT
+                | libc::TCP_FASTOPEN_NO_COOKIE
         ),
         libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
         libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS),
@@ -207,6 +216,8 @@ fn judge(level: i32, name: i32, value: OptionValue) -> Result<(), Errno> {
             libc::TCP_USER_TIMEOUT => n >= 0,
             libc::TCP_MAXSEG => n == 0 || MAXSEG.contains(&n),
             libc::TCP_WINDOW_CLAMP => n != 0,
+            // Of a socket that listens, or was never connected.
+            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT | libc::TCP_FASTOPEN_NO_COOKIE => false,
             _ => true,
         },
         _ => true,
@@ -339,6 +350,8 @@ fn apply_tcp(tcb: &mut Tcb, now: Nanos, name: i32, n: i32) {
         libc::TCP_SYNCNT => tcb.set_syn_retries(low_byte(n)),
         libc::TCP_DEFER_ACCEPT => tcb.set_defer_accept(size),
         libc::TCP_FASTOPEN => tcb.set_fast_open(u16::try_from(size).unwrap_or(u16::MAX)),
+        libc::TCP_FASTOPEN_CONNECT => tcb.set_fast_connect(on),
+        libc::TCP_FASTOPEN_NO_COOKIE => tcb.set_no_cookie(on),
         libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
             let mut keep: KeepAlive = tcb.keepalive_parameters();
             match name {
@@ -480,6 +493,7 @@ mod tests {
         assert_eq!(tcp(libc::TCP_MAXSEG, 0), Ok(()));
         assert_eq!(tcp(libc::TCP_USER_TIMEOUT, -1), Err(Errno::INVAL));
         assert_eq!(tcp(libc::TCP_WINDOW_CLAMP, 0), Err(Errno::INVAL));
+        assert_eq!(tcp(libc::TCP_FASTOPEN_CONNECT, 1), Err(Errno::INVAL));
         let named = |name: &[u8]| {
             let mut bytes = [0; CONGESTION_NAME_BYTES];
             bytes[..name.len()].copy_from_slice(name);

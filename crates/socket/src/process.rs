@@ -171,7 +171,7 @@ impl Process {
             snd_buf_bytes: config.snd_buf_bytes,
             rcv_buf_bytes: config.rcv_buf_bytes,
             checksums: config.checksums,
-            fast_open: crate::sysctl::number("net/ipv4/tcp_fastopen").unwrap_or(0),
+            fast_open: crate::fast_open::rules().bits,
             syn_cookies: crate::sysctl::number("net/ipv4/tcp_syncookies") != Some(0),
             faults: config.faults.clone(),
         })?;

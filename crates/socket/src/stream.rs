@@ -11,7 +11,7 @@ use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{
-    ConnectState, Error, Handover, Ready, Served, SocketFlags, SocketRef, Stack, WaitFor,
+    ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, Stack, WaitFor,
 };
 use smallvec::SmallVec;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -149,12 +149,17 @@ impl Process {
         }
         match self.with_stack(shared, |stack| stack.connect_state(r)) {
             Ok(Ok(ConnectState::Idle)) => {}
+            Ok(Ok(ConnectState::Connecting)) if self.is_held(shared, r) => {
+                return Verdict::fail(Errno::ISCONN);
+            }
             Ok(Ok(ConnectState::Connecting)) => return self.await_connection(shared, fd, r, true),
             Ok(Ok(ConnectState::Connected)) => return self.connected_once(fd),
             Ok(Err(error)) => return Verdict::fail(from_stack(error)),
             Err(Retired) => return Verdict::fail(Errno::CONNRESET),
         }
-        match self.begin_connection(shared, fd, r, remote, None) {
+        let fast = self.deferred(shared, r);
+        match self.begin_connection(shared, fd, r, remote, fast) {
+            Ok(_) if fast.is_some() && self.is_held(shared, r) => Verdict::Done(Ok(())),
             Ok(_) => self.await_connection(shared, fd, r, false),
             Err(Begin::Handover(why)) => {
                 self.hand_over(shared, fd, r, "connect", Some(remote), why);
@@ -166,12 +171,22 @@ impl Process {
 
     /// connect(2) on a connected socket: the first call after a non-blocking one reports success, others EISCONN.
     fn connected_once(&self, fd: i32) -> Verdict<()> {
-        let told = self.on_socket(fd, |stack, r| stack.tell_connected(r));
-        if matches!(told, Some(Ok(true))) {
+        if self.learns_of_connection(fd) {
             Verdict::Done(Ok(()))
         } else {
             Verdict::fail(Errno::ISCONN)
         }
+    }
+
+    /// Whether the program is told now that its connect(2) has succeeded; once.
+    pub(crate) fn learns_of_connection(&self, fd: i32) -> bool {
+        let told = self.on_socket(fd, |stack, r| stack.tell_connected(r));
+        matches!(told, Some(Ok(true)))
+    }
+
+    fn is_held(&self, shared: &Shared, r: SocketRef) -> bool {
+        self.with_stack(shared, |stack| stack.is_held(r))
+            .unwrap_or(false)
     }
 
     pub(crate) fn begin_connection(
@@ -180,7 +195,7 @@ impl Process {
         fd: i32,
         r: SocketRef,
         remote: Endpoint,
-        fast: Option<&[Foreign<'_>]>,
+        fast: Option<Fast<'_, '_>>,
     ) -> Result<usize, Begin> {
         let remote = reachable(remote);
         let (bound, flags, device) = self
@@ -221,7 +236,7 @@ impl Process {
         let now = self.now();
         let queued = self
             .with_stack(shared, |stack| match fast {
-                Some(parts) => stack.connect_fast(now, r, (local, remote), reached.way, parts),
+                Some(fast) => stack.connect_fast(now, r, (local, remote), reached.way, fast),
                 None => stack
                     .connect(now, r, (local, remote), reached.way)
                     .map(|()| 0),
@@ -383,6 +398,9 @@ impl Process {
             })
             .map_err(|Retired| Errno::CONNABORTED)?
             .map_err(from_stack)?;
+        if accepted.needs_keys {
+            self.take_fast_keys(shared, fd, r);
+        }
         if accepted.device != 0 {
             let _ = sidestep_control::device::bind_socket(backing.as_fd(), accepted.device);
         }
@@ -442,6 +460,7 @@ impl Process {
             Ok(Ok(sent)) if sent == total => return Verdict::Done(Ok(sent)),
             Ok(Ok(sent)) => sent,
             Ok(Err(Error::WouldBlock)) => 0,
+            Ok(Err(Error::Unopened)) => return self.send_first(shared, fd, r, parts, flags),
             // Unconnected: the kernel knows the right error.
             Ok(Err(Error::NotConnected)) => return Verdict::Kernel,
             Ok(Err(error)) => return Verdict::fail(from_stack(error)),
@@ -677,7 +696,10 @@ pub(crate) const fn stream_bytes(n: usize) -> Received {
     }
 }
 
-fn skip_parts<'a>(parts: &[Foreign<'a>], mut skip: usize) -> SmallVec<[Foreign<'a>; 16]> {
+pub(crate) fn skip_parts<'a>(
+    parts: &[Foreign<'a>],
+    mut skip: usize,
+) -> SmallVec<[Foreign<'a>; 16]> {
     let mut rest = SmallVec::with_capacity(parts.len());
     for part in parts {
         let left = part.skip(skip);

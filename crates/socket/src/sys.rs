@@ -1,4 +1,5 @@
-//! poll(2) itself, on the program's own descriptors, which may be negative or closed.
+//! poll(2) itself, on the program's own descriptors, which may be negative or closed; and an option that no safe function
+//! knows.
 #![expect(unsafe_code, reason = "makes a system call")]
 
 use crate::{Errno, Nanos};
@@ -34,4 +35,25 @@ pub(crate) fn ppoll(
         let errno = std::io::Error::last_os_error().raw_os_error();
         Errno::from_raw_os_error(errno.unwrap_or(libc::EIO as c_int))
     })
+}
+
+/// The keys that the kernel makes cookies of TCP Fast Open with for a socket. Returns how many bytes they take in `keys`.
+pub(crate) fn fast_open_keys(fd: c_int, keys: &mut [u8]) -> usize {
+    let mut len = libc::socklen_t::try_from(keys.len()).unwrap_or(0);
+    // SAFETY: both pointers are to values that outlive the call, and the length is that of the room.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_getsockopt,
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN_KEY,
+            keys.as_mut_ptr(),
+            &raw mut len,
+        )
+    };
+    if done == 0 {
+        keys.len().min(len as usize)
+    } else {
+        0
+    }
 }

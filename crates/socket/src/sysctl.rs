@@ -3,7 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 
 /// The text of a file below /proc/sys, as far as it has room.
-pub(crate) fn text<'t>(name: &str, room: &'t mut [u8; 64]) -> Option<&'t str> {
+pub(crate) fn text<'t>(name: &str, room: &'t mut [u8]) -> Option<&'t str> {
     let path = ["/proc/sys/", name].concat();
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let n = rustix::io::read(&file, &mut room[..]).ok()?;

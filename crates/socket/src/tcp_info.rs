@@ -103,12 +103,16 @@ fn sums(out: &mut Writer, info: &Info) {
     }
     // All that were sent, less those lost and those on their way; the SYN counts.
     let travels = segments(info.unacked_bytes.saturating_sub(info.sacked_bytes));
+    let repeated = counters
+        .retransmits
+        .saturating_sub(u32::from(info.syn_repeats));
     let once = counters
         .data_segments_out
-        .saturating_sub(counters.retransmits)
+        .saturating_sub(repeated)
         .saturating_add(counters.repeats_reported);
     out.words(&[
-        once.saturating_sub(travels).saturating_add(1),
+        once.saturating_sub(travels)
+            .saturating_add(u32::from(info.syn_delivered)),
         counters.congestion_echoes,
     ]);
     let original = counters.bytes_acked + u64::from(info.unacked_bytes);

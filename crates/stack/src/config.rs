@@ -69,7 +69,7 @@ pub struct Config {
     pub checksums: bool,
     /// Answer with cookies where the queue of a listening socket is full (`net.ipv4.tcp_syncookies`).
     pub syn_cookies: bool,
-    /// What may be opened fast (`net.ipv4.tcp_fastopen`): bit 0 by clients, bit 1 to listening sockets.
+    /// What may be opened fast (`net.ipv4.tcp_fastopen`), see [`FastRules`](crate::FastRules).
     pub fast_open: u32,
     /// What is done to frames on their way, for a program that is to see a bad link.
     pub faults: Option<Spec>,

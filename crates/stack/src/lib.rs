@@ -10,6 +10,7 @@ mod config;
 mod cookies;
 mod counters;
 mod express;
+mod fast_keys;
 mod fast_open;
 mod flows;
 mod hops;
@@ -36,6 +37,8 @@ mod wires;
 
 pub use config::{Config, Offers};
 pub use counters::{Counters, Handover};
+pub use fast_keys::FastKeys;
+pub use fast_open::{Fast, FastRules};
 pub use hops::{HopState, NextHop, Way};
 pub use last_words::last_connections;
 pub use listener::Accepted;
@@ -82,6 +85,8 @@ pub enum Error {
     Aborted,
     /// Not for this kind of socket.
     WrongKind,
+    /// The connection is to be opened by its first bytes, see [`Stack::open_held`].
+    Unopened,
 }
 
 /// What calls on the stack return.

@@ -16,6 +16,8 @@ use sidestep_wire::{Seq, tcp::Repr};
 pub struct Accepted {
     /// The index of the interface that it is bound to, as its listener; 0 for none.
     pub device: u32,
+    /// Whether the keys that the listener makes cookies with should be looked at again (RFC 7413).
+    pub needs_keys: bool,
     /// The connection.
     pub socket: SocketRef,
     /// Our end.
@@ -58,7 +60,7 @@ impl Stack<'_> {
         if listener.kind() != Kind::Listener {
             return Err(Error::WrongKind);
         }
-        let child = listener.ready_head;
+        let (child, gives_cookies) = (listener.ready_head, listener.tcb.fast_open() != 0);
         if child == NONE {
             return Err(Error::WouldBlock);
         }
@@ -66,8 +68,10 @@ impl Stack<'_> {
         core.counters.tcp_accepts += 1;
         let s = core.at(child);
         s.holders = bit(slot);
+        s.tcb.note_accepted();
         let (local, remote, device) = (s.local, s.remote, s.device);
         Ok(Accepted {
+            needs_keys: gives_cookies && core.are_keys_old(),
             device,
             socket: core.reference(child),
             local,
@@ -111,7 +115,7 @@ impl Core<'_> {
             }
             return;
         }
-        let opening = self.fast_opening(listener, &ends.1, syn);
+        let opening = self.fast_opening(listener, &ends, syn, payload);
         let Some(index) = self.new_child(listener, wire, ends) else {
             return;
         };
@@ -125,10 +129,13 @@ impl Core<'_> {
         };
         let mut events = Events::empty();
         match opening {
-            Opening::Take => {
+            Opening::Take(cookie) => {
                 events = s
                     .tcb
                     .accept_fast(env, &settings, (syn, iss), ts_offset, payload);
+                if let Some(cookie) = cookie {
+                    s.tcb.give_cookie(&cookie);
+                }
                 self.counters.tcp_fast_opens += 1;
             }
             Opening::Give(cookie) => {
@@ -138,8 +145,12 @@ impl Core<'_> {
             Opening::Usual => s.tcb.accept(env, &settings, syn, iss, ts_offset),
         }
         let due = s.tcb.next_timeout();
+        let taken = s.tcb.is_half_open();
         self.schedule(index, due);
         self.link_child(listener, index, false);
+        if taken {
+            self.begin_fast_pending(listener, index);
+        }
         self.queue_output(index);
         self.on_events(index, events);
     }
@@ -223,7 +234,10 @@ impl Core<'_> {
         let (parent, prev, next, ready) =
             (s.parent, s.prev, s.next, s.has(SocketFlags::ACCEPTABLE));
         s.set(SocketFlags::CHILD | SocketFlags::ACCEPTABLE, false);
-        (s.parent, s.prev, s.next) = (NONE, NONE, NONE);
+        (s.prev, s.next) = (NONE, NONE);
+        if !s.has(SocketFlags::FAST_PENDING) {
+            s.parent = NONE;
+        }
         if prev != NONE {
             self.at(prev).next = next;
         }

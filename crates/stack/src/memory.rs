@@ -11,7 +11,8 @@
 //!           RouteHint  [ROUTE_HINTS]      │
 //!           Hop        [HOPS_MAX]         │
 //!           PathLimit  [PATHS]            │
-//!           KnownCookie[COOKIES]          │
+//!           KnownServer[COOKIES]          │
+//!           OwnKeys    [OWNERS]           │
 //!           flow and port tables          │
 //!           Watch      [watches_max]      │
 //!           Socket     [sockets_max]      │
@@ -22,7 +23,8 @@
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::express::Recent;
-use crate::fast_open::{COOKIES, KnownCookie};
+use crate::fast_keys::{FastKeys, OWNERS, OwnKeys};
+use crate::fast_open::{COOKIES, KnownServer};
 use crate::flows;
 use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
@@ -58,7 +60,7 @@ pub(crate) const SETS_MAX: usize = 1024;
 pub(crate) const ROUTE_HINTS: usize = 1024;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"SIDESTEP");
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// The first table: identity, capacities, and the small state of everything.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -118,6 +120,13 @@ pub(crate) struct Header {
     pub(crate) held_max: u32,
     /// [`Offers`](crate::Offers), as bits.
     pub(crate) offers: u32,
+    /// How often in a row opening fast was given up, when the last time, and for how long at first.
+    pub(crate) fast_pauses: u32,
+    pub(crate) fast_keys: FastKeys,
+    /// When these were taken from the kernel.
+    pub(crate) fast_keys_at: Nanos,
+    pub(crate) fast_paused_at: Nanos,
+    pub(crate) fast_pause: Nanos,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.
@@ -141,7 +150,8 @@ pub(crate) struct Core<'m> {
     pub(crate) routes: &'m mut [RouteHint],
     pub(crate) hops: &'m mut [Hop],
     pub(crate) paths: &'m mut [PathLimit],
-    pub(crate) fast_opens: &'m mut [KnownCookie],
+    pub(crate) servers: &'m mut [KnownServer],
+    pub(crate) own_keys: &'m mut [OwnKeys],
     pub(crate) pending: &'m mut [Pending],
     /// For each wire the number of its network, 0 for a wire between stacks.
     pub(crate) networks: &'m mut [u8],
@@ -184,7 +194,8 @@ struct Tables {
     routes: Span<RouteHint>,
     hops: Span<Hop>,
     paths: Span<PathLimit>,
-    fast_opens: Span<KnownCookie>,
+    servers: Span<KnownServer>,
+    own_keys: Span<OwnKeys>,
     pending: Span<Pending>,
     networks: Span<u8>,
     mtus: Span<u32>,
@@ -217,7 +228,8 @@ fn tables(sockets_max: usize, chunks_max: usize, held_max: usize) -> Tables {
     let routes = layout.table(ROUTE_HINTS);
     let hops = layout.table(HOPS_MAX);
     let paths = layout.table(PATHS);
-    let fast_opens = layout.table(COOKIES);
+    let servers = layout.table(COOKIES);
+    let own_keys = layout.table(OWNERS);
     let pending = layout.table(WIRES_MAX);
     let networks = layout.table(WIRES_MAX);
     let mtus = layout.table(WIRES_MAX);
@@ -246,7 +258,8 @@ fn tables(sockets_max: usize, chunks_max: usize, held_max: usize) -> Tables {
         routes,
         hops,
         paths,
-        fast_opens,
+        servers,
+        own_keys,
         pending,
         networks,
         mtus,
@@ -345,7 +358,8 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let routes = carver.table(t.routes)?;
     let hops = carver.table(t.hops)?;
     let paths = carver.table(t.paths)?;
-    let fast_opens = carver.table(t.fast_opens)?;
+    let servers = carver.table(t.servers)?;
+    let own_keys = carver.table(t.own_keys)?;
     let pending = carver.table(t.pending)?;
     let networks = carver.table(t.networks)?;
     let mtus = carver.table(t.mtus)?;
@@ -378,7 +392,8 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         routes,
         hops,
         paths,
-        fast_opens,
+        servers,
+        own_keys,
         pending,
         networks,
         mtus,

@@ -443,6 +443,10 @@ impl Core<'_> {
         }
         let state = s.tcb.state();
         if matches!(state, State::SynSent | State::SynReceived) {
+            if s.tcb.is_held() {
+                // Its first bytes are to open it.
+                ready |= Ready::OUT | Ready::WRNORM;
+            }
             return ready;
         }
         let read_closed = s.has(SocketFlags::SHUT_READ) || s.tcb.at_eof() || s.tcb.peer_closed();

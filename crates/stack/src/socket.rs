@@ -68,6 +68,8 @@ bitflags! {
         const DEVICE = 1 << 18;
         /// A UDP socket of whose messages the kernel makes several datagrams (UDP_SEGMENT).
         const SEGMENT = 1 << 19;
+        /// A connection that came with data, and whose handshake is not complete (RFC 7413).
+        const FAST_PENDING = 1 << 20;
     }
 }
 
@@ -136,7 +138,7 @@ pub(crate) struct Socket {
     /// Links of the list that the socket is on: children of a listener, or TIME-WAIT.
     pub(crate) prev: u32,
     pub(crate) next: u32,
-    /// The listening socket of a child.
+    /// The listening socket of a child, and of one that was accepted before its handshake was complete.
     pub(crate) parent: u32,
     /// A listener's children whose handshake is not complete, and those ready to be accepted.
     pub(crate) embryo_head: u32,
@@ -144,6 +146,7 @@ pub(crate) struct Socket {
     pub(crate) ready_tail: u32,
     pub(crate) children: u32,
     pub(crate) ready_children: u32,
+    /// Most children of a listener; of a child that came with data, the listener's generation.
     pub(crate) backlog: u32,
     /// The error that the next call reports (SO_ERROR), as `Error` + 1; 0 for none.
     pub(crate) error: u32,
@@ -183,6 +186,11 @@ pub(crate) struct Socket {
     pub(crate) leaves_by: u32,
     /// Of a UDP socket without a fixed peer: whom the way above leads to, and from which address.
     pub(crate) last: LastWay,
+    /// Of a listener: connections that came with data and whose handshake is not complete, those that were reset, and
+    /// when the last one was.
+    pub(crate) fast_pending: u32,
+    pub(crate) fast_resets: u32,
+    pub(crate) fast_reset_at: Nanos,
     _reserved3: [u8; UNUSED_BYTES],
 }
 
@@ -192,6 +200,9 @@ const USED_BYTES: usize = 192
     + size_of::<Template>()
     + size_of::<Aim>()
     + size_of::<LastWay>()
+    + 4
+    + 4
+    + 8
     + 4
     + 4
     + 8

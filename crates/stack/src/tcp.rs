@@ -1,6 +1,7 @@
 //! TCP sockets: what joins connections to tables, listeners, wires and readiness. TCP's own rules are in
 //! `sidestep-tcp`.
 
+use crate::fast_open::Fast;
 use crate::hops::Way;
 use crate::memory::{Core, Stack};
 use crate::networks::{mss, shorter};
@@ -77,14 +78,14 @@ impl Stack<'_> {
             .map(|_| ())
     }
 
-    /// The same, perhaps with data that may leave with the SYN; returns how many bytes of it were queued.
+    /// The same, perhaps fast; returns how many bytes were queued.
     pub(crate) fn connect_with(
         &mut self,
         now: Nanos,
         r: SocketRef,
         ends: (Endpoint, Endpoint),
         way: Way,
-        fast: Option<&[Foreign<'_>]>,
+        fast: Option<Fast<'_, '_>>,
     ) -> Result<usize> {
         let now = self.core.advance(now);
         let (local, remote) = ends;
@@ -108,7 +109,6 @@ impl Stack<'_> {
         }
         core.insert_flow(r.index)?;
         core.counters.tcp_connects += 1;
-        let cookie = fast.and_then(|_| core.known_cookie(&remote.addr));
         let s = &mut core.sockets[r.index as usize];
         let mut env = Env {
             now,
@@ -116,7 +116,7 @@ impl Stack<'_> {
         };
         s.tcb
             .connect(&mut env, &settings, local.port, remote.port, iss, ts_offset);
-        let queued = fast.map_or(0, |parts| s.tcb.open_fast(&mut env, cookie.as_ref(), parts));
+        let queued = fast.map_or(0, |fast| core.open_fast(r.index, fast));
         self.flush_socket(r.index);
         Ok(queued)
     }
@@ -184,6 +184,7 @@ impl Stack<'_> {
         }
         match s.tcb.state() {
             State::Established | State::CloseWait => {}
+            State::SynSent if s.tcb.is_held() => return Err(Error::Unopened),
             State::SynSent | State::SynReceived => return Err(Error::WouldBlock),
             _ if s.has(SocketFlags::WAS_CONNECTED) => return Err(Error::Pipe),
             _ => return Err(Error::NotConnected),
@@ -479,6 +480,9 @@ impl Core<'_> {
         if events.contains(Events::TIME_WAIT) && self.at(index).holders == 0 {
             self.enter_time_wait(index);
         }
+        if events.intersects(Events::CONFIRMED | Events::CLOSED) {
+            self.end_fast_pending(index, events.contains(Events::RESET));
+        }
         if events.contains(Events::CLOSED) {
             self.on_closed(index);
         }
@@ -488,7 +492,7 @@ impl Core<'_> {
         let s = self.at(index);
         s.set(SocketFlags::WAS_CONNECTED, true);
         if !s.has(SocketFlags::CHILD) {
-            self.learn_cookie(index);
+            self.learn_of_server(index);
             return;
         }
         let parent = s.parent;
@@ -559,9 +563,13 @@ impl Core<'_> {
             now,
             pool: &mut self.pool,
         });
+        let suspicious = s.tcb.take_suspicion();
         let due = s.tcb.next_timeout();
         let waited = s.has(SocketFlags::DEFERRED) && !s.tcb.awaits_release();
         self.schedule(index, due);
+        if suspicious {
+            self.pause_fast_open();
+        }
         if waited {
             self.offer_child(index);
         }

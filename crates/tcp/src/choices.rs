@@ -27,6 +27,10 @@ bitflags! {
         const SND_BUF = 2;
         /// SO_OOBINLINE.
         const OOB_INLINE = 4;
+        /// TCP_FASTOPEN_CONNECT.
+        const FAST_CONNECT = 8;
+        /// TCP_FASTOPEN_NO_COOKIE.
+        const NO_COOKIE = 16;
     }
 }
 
@@ -178,6 +182,26 @@ impl Tcb {
     /// TCP_FASTOPEN; 0 where it is off.
     pub const fn fast_open(&self) -> u16 {
         self.choices.fast_open
+    }
+
+    /// TCP_FASTOPEN_CONNECT: connect(2) leaves it to the first bytes to open the connection, where they may do so fast.
+    pub fn set_fast_connect(&mut self, on: bool) {
+        self.choices.fixed.set(Fixed::FAST_CONNECT, on);
+    }
+
+    /// TCP_FASTOPEN_CONNECT.
+    pub const fn fast_connect(&self) -> bool {
+        self.choices.fixed.contains(Fixed::FAST_CONNECT)
+    }
+
+    /// TCP_FASTOPEN_NO_COOKIE: data goes with SYNs, or is taken from them, without a cookie.
+    pub fn set_no_cookie(&mut self, on: bool) {
+        self.choices.fixed.set(Fixed::NO_COOKIE, on);
+    }
+
+    /// TCP_FASTOPEN_NO_COOKIE.
+    pub const fn no_cookie(&self) -> bool {
+        self.choices.fixed.contains(Fixed::NO_COOKIE)
     }
 
     /// TCP_DEFER_ACCEPT of a listening socket in seconds, kept as repetitions of a SYN-ACK that they have room for.

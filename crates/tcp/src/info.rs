@@ -77,8 +77,12 @@ pub struct Info {
     pub timestamps: bool,
     /// SACK is in use.
     pub sack: bool,
-    /// The peer took the data of our SYN (RFC 7413).
+    /// The peer took the data of our SYN, or we that of its (RFC 7413).
     pub syn_data: bool,
+    /// How often our SYN or SYN-ACK was repeated.
+    pub syn_repeats: u8,
+    /// Our SYN arrived, and not as one with data that arrived with it.
+    pub syn_delivered: bool,
     /// ECN is in use.
     pub ecn: bool,
     /// Shift counts of the windows that we receive and send, if scaled.
@@ -165,12 +169,10 @@ impl Tcb {
         };
         let idle = !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
         Info {
-            state: if self.is_half_open() {
-                State::SynReceived
-            } else {
-                self.state()
-            },
-            syn_data: self.opening.data_taken != 0,
+            state: self.told_state(),
+            syn_data: self.opening.data_taken(),
+            syn_repeats: self.opening.repeats,
+            syn_delivered: self.is_syn_delivered(),
             phase: self.phase(),
             algorithm: self.congestion.algorithm(),
             retransmits: if idle { 0 } else { self.retries },
@@ -225,6 +227,15 @@ impl Tcb {
             last_data_received: self.last_data_rx,
             last_received: self.last_rx,
             counters: self.counters,
+        }
+    }
+
+    /// The state, as Linux names it where data was taken before the handshake was complete.
+    fn told_state(&self) -> State {
+        if self.is_half_open() {
+            State::SynReceived
+        } else {
+            self.state()
         }
     }
 

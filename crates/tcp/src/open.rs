@@ -9,6 +9,7 @@ use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Settings, Tcb};
 use crate::timer::{Deadlines, Timer};
+use crate::validate::is_older;
 use crate::window::{QUICK_ACKS, RCV_MSS_INITIAL, window_scale};
 use sidestep_shm::{Foreign, Nanos};
 use sidestep_wire::Seq;
@@ -188,6 +189,12 @@ impl Tcb {
             }
             return Events::empty();
         }
+        if acks && !self.echoes_our_syn(seg, env.now) {
+            if !seg.flags.contains(Flags::RST) {
+                self.reset_with(seg.ack);
+            }
+            return Events::empty();
+        }
         if seg.flags.contains(Flags::RST) {
             if !acks {
                 return Events::empty();
@@ -212,14 +219,35 @@ impl Tcb {
         }
         self.on_fast_open_answer(env, seg);
         let mut events = self.establish(env, seg);
-        if self.has_unsent() {
-            self.marks.insert(Marks::SEND_DUE);
-        }
         self.marks.insert(Marks::ACK_NOW);
         if !payload.is_empty() || seg.flags.contains(Flags::FIN) {
             events |= self.on_text_and_fin(env, seg.seq + 1, seg.flags, payload);
         }
         events
+    }
+
+    /// Whether the timestamp that a segment echoes can be that of a SYN of ours (as Linux: what does not is another
+    /// connection's).
+    fn echoes_our_syn(&self, seg: &Repr, now: Nanos) -> bool {
+        let Some(ts) = seg.options.timestamps else {
+            return true;
+        };
+        let (first, last) = (self.ts_now(self.stalled_since), self.ts_now(now));
+        let known = !is_older(ts.echo, first) && !is_older(last, ts.echo);
+        known || ts.echo == 0 || !self.is(Marks::TIMESTAMPS)
+    }
+
+    /// SYN-RECEIVED is over: the peer has acknowledged our SYN, sent in answer to its own.
+    pub(crate) fn open_from_both_ends(&mut self, env: &mut Env<'_, '_>, seg: &Repr) -> Events {
+        if !self.is(Marks::PASSIVE) {
+            self.on_fast_open_answer(env, seg);
+            if seg.flags.contains(Flags::SYN) {
+                // Told as Linux tells it: the SYN has come twice.
+                self.note_arrived_twice(self.irs, self.irs + 1);
+                self.marks.insert(Marks::ACK_NOW);
+            }
+        }
+        self.establish(env, seg)
     }
 
     /// Our SYN is acknowledged and the peer's received: to ESTABLISHED, or on to FIN-WAIT-1 where the program has
@@ -238,6 +266,12 @@ impl Tcb {
         if self.is(Marks::FIN_QUEUED) {
             self.set_state(State::FinWait1);
             self.marks.insert(Marks::SEND_DUE);
+        }
+        if self.is_outstanding() {
+            self.resend_syn_text(env);
+        } else if self.has_unsent() {
+            // What waited for this answers it at once (as Linux: acknowledgements wait for answers from now on).
+            self.marks.insert(Marks::SEND_DUE | Marks::PINGPONG);
         }
         Events::CONNECTED | Events::WRITABLE
     }

@@ -180,7 +180,8 @@ impl Tcb {
     /// The peer cannot be reached: ends a connection that is not established, else it is only remembered
     /// (RFC 1122 4.2.3.9, RFC 5461).
     pub fn on_unreachable(&mut self, env: &mut Env<'_, '_>, why: Error) -> Events {
-        if matches!(self.state(), State::SynSent | State::SynReceived) {
+        let opening = matches!(self.state(), State::SynSent | State::SynReceived);
+        if opening || self.is_unclaimed() {
             self.fail(env, why);
             return self.events(Events::REFUSED | Events::CLOSED);
         }

@@ -514,7 +514,7 @@ impl Tcb {
             self.give_up_fast_open();
         } else {
             self.time_segment(end, env.now);
-            len = self.syn_text_len();
+            len = self.take_syn_text();
         }
         self.snd_nxt = self.snd_nxt.max(end + len);
         let at = self.retransmit_at(env.now);

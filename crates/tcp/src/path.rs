@@ -13,7 +13,12 @@ const PATH_MSS_MIN: u16 = 512;
 impl Tcb {
     /// Whether a byte with that sequence number, or SYN or FIN, was sent and is not acknowledged.
     pub fn is_in_flight(&self, seq: Seq) -> bool {
-        self.state() != State::Closed && seq.ge(self.snd_una) && seq.lt(self.snd_nxt)
+        let first = if self.is_half_open() {
+            self.iss
+        } else {
+            self.snd_una
+        };
+        self.state() != State::Closed && seq.ge(first) && seq.lt(self.snd_nxt)
     }
 
     /// Whether a segment that ends before `end` can come from the peer: it acknowledges what may be acknowledged, its
@@ -60,6 +65,7 @@ impl Tcb {
         let before = self.mss;
         self.path_mss = mss;
         if !self.state().is_synchronized() {
+            self.on_syn_too_long(mss);
             return;
         }
         self.set_segment_size();

@@ -183,10 +183,10 @@ impl Tcb {
                 self.reset_with(seg.ack);
                 return events;
             }
-            events |= self.establish(env, seg);
+            events |= self.open_from_both_ends(env, seg);
         }
         if self.is_half_open() {
-            self.complete_fast_open(env, seg);
+            events |= self.complete_fast_open(env, seg);
         }
         self.note_alive(env);
         self.ecn.on_flags(seg.flags);

@@ -140,5 +140,7 @@ bitflags! {
         const URGENT = 1 << 11;
         /// The urgent byte is here.
         const URGENT_READABLE = 1 << 12;
+        /// The peer has acknowledged our SYN-ACK on a connection that was CONNECTED by its SYN (RFC 7413).
+        const CONFIRMED = 1 << 13;
     }
 }

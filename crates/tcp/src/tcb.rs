@@ -288,7 +288,6 @@ pub struct Tcb {
     pub(crate) urgent: Urgent,
     pub(crate) search: Search,
     pub(crate) opening: Opening,
-    pub(crate) _reserved2: [u8; 4],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

@@ -145,7 +145,9 @@ impl Tcb {
         if !outstanding && !self.has_unsent() {
             return Events::empty();
         }
-        if self.gives_up(env.now, handshake) {
+        let gives_up = self.gives_up(env.now, handshake);
+        self.suspect_fast_open(gives_up);
+        if gives_up {
             return self.time_out(env);
         }
         self.retries = self.retries.saturating_add(1);

@@ -88,7 +88,8 @@ impl Tcb {
         // A peer that does not scale can be told of no more than this.
         let most = u32::from(u16::MAX) << self.rcv_wscale;
         let free = self.rcv_free_bytes().min(most);
-        if free >= window.saturating_mul(2) && free >= window + self.rcv_step_bytes() {
+        let opens = free >= window.saturating_mul(2) && free >= window + self.rcv_step_bytes();
+        if opens && !self.has_syn_window() {
             self.marks.insert(Marks::ACK_NOW);
         }
     }

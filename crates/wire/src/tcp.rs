@@ -31,7 +31,12 @@ mod kind {
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
     pub(super) const FAST_OPEN: u8 = 34;
+    /// For experiments (RFC 6994), which begin with a number of their own.
+    pub(super) const EXPERIMENT: u8 = 254;
 }
+
+/// The experiment that Fast Open was before it had an option of its own.
+const FAST_OPEN_EXPERIMENT: [u8; 2] = [0xf9, 0x89];
 
 /// The option bytes of nearly every segment begin so: NOP, NOP, timestamps of length 10 (RFC 7323 appendix A).
 const ALIGNED_TIMESTAMPS: [u8; 4] = [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10];
@@ -119,6 +124,8 @@ impl SackBlocks {
 pub struct FastOpen {
     bytes: [u8; Self::BYTES_MAX],
     len: u8,
+    /// In the option for experiments, which some hosts knew first and know only.
+    pub experimental: bool,
 }
 
 impl FastOpen {
@@ -128,6 +135,7 @@ impl FastOpen {
     pub const REQUEST: Self = Self {
         bytes: [0; Self::BYTES_MAX],
         len: 0,
+        experimental: false,
     };
 
     /// The cookie of these bytes. None where none has as many: 4 to 16, an even number.
@@ -139,7 +147,27 @@ impl FastOpen {
         valid.then_some(Self {
             bytes,
             len: u8::try_from(len).ok()?,
+            experimental: false,
         })
+    }
+
+    /// The same in this option or that.
+    #[must_use]
+    pub const fn in_experiment(self, experimental: bool) -> Self {
+        Self {
+            experimental,
+            ..self
+        }
+    }
+
+    /// What an option's value says: a request where it is empty.
+    fn parse(value: &[u8], experimental: bool) -> Option<Self> {
+        let cookie = if value.is_empty() {
+            Some(Self::REQUEST)
+        } else {
+            Self::new(value)
+        };
+        cookie.map(|cookie| cookie.in_experiment(experimental))
     }
 
     /// Its bytes; none for a request.
@@ -147,18 +175,30 @@ impl FastOpen {
         &self.bytes[..usize::from(self.len).min(Self::BYTES_MAX)]
     }
 
-    /// Bytes of the option on the wire with what fills it up to a multiple of 4.
-    const fn wire_len(&self) -> usize {
-        (2 + self.len as usize).next_multiple_of(4)
+    /// Bytes of the option before the cookie.
+    const fn head_len(&self) -> usize {
+        if self.experimental { 4 } else { 2 }
     }
 
-    /// Writes the option behind what fills it up.
+    /// Bytes of the option on the wire with what fills it up to a multiple of 4.
+    const fn wire_len(&self) -> usize {
+        (self.head_len() + self.len as usize).next_multiple_of(4)
+    }
+
+    /// Writes the option, and what fills it up behind.
     fn emit(&self, out: &mut [u8]) {
-        let option = 2 + usize::from(self.len);
-        let (fill, rest) = out.split_at_mut(self.wire_len() - option);
+        let head = self.head_len();
+        let (option, fill) = out[..self.wire_len()].split_at_mut(head + usize::from(self.len));
+        #[expect(clippy::cast_possible_truncation, reason = "at most 20")]
+        let len = option.len() as u8;
+        if self.experimental {
+            put(option, 0, [kind::EXPERIMENT, len]);
+            put(option, 2, FAST_OPEN_EXPERIMENT);
+        } else {
+            put(option, 0, [kind::FAST_OPEN, len]);
+        }
+        option[head..].copy_from_slice(self.bytes());
         fill.fill(kind::NOP);
-        put(rest, 0, [kind::FAST_OPEN, 2 + self.len]);
-        rest[2..option].copy_from_slice(self.bytes());
     }
 }
 
@@ -213,8 +253,10 @@ impl Options {
                     echo: u32_at(body, 4),
                 });
             }
-            (kind::FAST_OPEN, []) => self.fast_open = Some(FastOpen::REQUEST),
-            (kind::FAST_OPEN, cookie) => self.fast_open = FastOpen::new(cookie),
+            (kind::FAST_OPEN, cookie) => self.fast_open = FastOpen::parse(cookie, false),
+            (kind::EXPERIMENT, [a, b, cookie @ ..]) if [*a, *b] == FAST_OPEN_EXPERIMENT => {
+                self.fast_open = FastOpen::parse(cookie, true);
+            }
             (kind::SACK, body) if body.len().is_multiple_of(8) => {
                 self.sack = SackBlocks::EMPTY;
                 for block in body.chunks_exact(8) {

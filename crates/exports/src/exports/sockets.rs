@@ -58,6 +58,7 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     }
     if done == 0 {
         process().watch_second_side(fd);
+        process().offer_fast_open(fd);
     }
     done
 }

@@ -8,6 +8,7 @@ mod devices;
 mod ecn;
 mod exhaustion;
 mod express;
+mod fast_open;
 mod faults;
 mod harness;
 mod lan;

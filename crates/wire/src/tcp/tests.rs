@@ -237,12 +237,15 @@ proptest! {
 
 #[test]
 fn a_cookie_is_written_and_read_and_filled_up() {
-    for len in [0, 4, 8, 10, 16] {
+    let lengths = [0, 4, 8, 10, 16].into_iter();
+    for (len, experimental) in lengths.flat_map(|len| [(len, false), (len, true)]) {
         let cookie = if len == 0 {
             FastOpen::REQUEST
         } else {
             FastOpen::new(&[7; 16][..len]).unwrap()
         };
+        let cookie = cookie.in_experiment(experimental);
+        let head = if experimental { 4 } else { 2 };
         let repr = Repr {
             flags: Flags::SYN,
             options: Options {
@@ -258,10 +261,30 @@ fn a_cookie_is_written_and_read_and_filled_up() {
         let mut bytes = [0; HEADER_BYTES_MAX];
         let written = repr.emit(&mut bytes);
         assert_eq!(written, repr.header_len());
-        assert_eq!(written, 20 + 20 + (2 + len).next_multiple_of(4));
+        assert_eq!(written, 20 + 20 + (head + len).next_multiple_of(4));
         assert_eq!(Repr::parse(&bytes[..written]), Ok((repr, written)));
     }
     for len in [1, 2, 3, 5, 17] {
         assert_eq!(FastOpen::new(&[0; 20][..len]), None);
     }
+}
+
+#[test]
+fn a_cookie_lies_where_other_hosts_look_for_it() {
+    let cookie = FastOpen::new(&[1, 2, 3, 4]).unwrap();
+    let list = |cookie: FastOpen| {
+        let options = Options {
+            fast_open: Some(cookie),
+            ..Options::default()
+        };
+        let mut bytes = vec![0; options.wire_len()];
+        options.emit(&mut bytes);
+        bytes
+    };
+    assert_eq!(list(cookie), [34, 6, 1, 2, 3, 4, 1, 1]);
+    let experiment = list(cookie.in_experiment(true));
+    assert_eq!(experiment, [254, 8, 0xf9, 0x89, 1, 2, 3, 4]);
+    // Other experiments are none of ours.
+    let other = parse_options(&[254, 8, 0xf9, 0x88, 1, 2, 3, 4]);
+    assert_eq!(other.fast_open, None);
 }

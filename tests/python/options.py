@@ -170,6 +170,9 @@ def of_a_connection(t):
     t.call("MAXSEG", s.setsockopt, TCP, socket.TCP_MAXSEG, 10)
     t.call("MAXSEG", s.setsockopt, TCP, socket.TCP_MAXSEG, 1000)
     t.call("clamp", s.setsockopt, TCP, clamp, 0)
+    fast_open_connect, fast_open_no_cookie = 30, 34
+    for option in (socket.TCP_FASTOPEN, fast_open_connect, fast_open_no_cookie):
+        t.call("too late", s.setsockopt, TCP, option, 1)
     t.call("lowat", s.getsockopt, TCP, lowat)
     t.call("lowat", s.setsockopt, TCP, lowat, 10_000)
     t.call("lowat", s.getsockopt, TCP, lowat)

@@ -235,7 +235,9 @@ fn print(runs: &[Run], families: &[Family], verbose: bool) {
         let said = if verbose {
             failure.as_str()
         } else {
-            failure.lines().next().unwrap_or_default()
+            // What the script's own commands said comes before.
+            let line = failure.lines().find(|line| line.contains(".pkt:"));
+            line.or(failure.lines().next()).unwrap_or_default()
         };
         println!("{:<12} {}: {said}", run.family.name(), run.script.display());
     }

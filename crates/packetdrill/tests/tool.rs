@@ -9,10 +9,10 @@
 use core::ffi::{c_char, c_int, c_longlong, c_uint, c_void};
 use core::mem::{MaybeUninit, transmute};
 use sidestep_wire::checksum::{self, Check};
-use sidestep_wire::tcp::{Flags, Options, Repr};
+use sidestep_wire::tcp::{FastOpen, Flags, Options, Repr};
 use sidestep_wire::{Address, Endpoint, Protocol, Seq, ip, tcp};
 use std::ffi::CString;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 /// Pointers in the table.
 const POINTERS: usize = 33;
@@ -21,9 +21,12 @@ const SOCKET: usize = 2;
 const BIND: usize = 3;
 const LISTEN: usize = 4;
 const ACCEPT: usize = 5;
+const CONNECT: usize = 6;
 const READ: usize = 7;
 const WRITE: usize = 12;
+const SENDMSG: usize = 16;
 const CLOSE: usize = 19;
+const SETSOCKOPT: usize = 22;
 const NETDEV_SEND: usize = 24;
 const NETDEV_RECEIVE: usize = 25;
 const USLEEP: usize = 26;
@@ -32,12 +35,17 @@ const GETTIMEOFDAY: usize = 27;
 const HERE: Address = Address::from_v4([192, 0, 2, 1]);
 const THERE: Endpoint = Endpoint::new(Address::from_v4([192, 0, 2, 2]), 40_000);
 
-/// The table, and the port that is served.
+/// The table, and both ends of what is played.
 #[derive(Clone, Copy)]
 struct Tool {
     table: [*const c_void; POINTERS],
+    here: Address,
+    there: Endpoint,
     port: u16,
 }
+
+/// There is one stack and one time in a process: one test after the other.
+static TURN: Mutex<Option<Tool>> = Mutex::new(None);
 
 // SAFETY: the tool calls the functions from two threads itself.
 unsafe impl Send for Tool {}
@@ -63,21 +71,36 @@ impl Tool {
         assert!(table[1..].iter().all(|function| !function.is_null()));
         let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = free.local_addr().unwrap().port();
-        Self { table, port }
+        Self {
+            table,
+            here: HERE,
+            there: THERE,
+            port,
+        }
     }
 
-    /// Calls a function of up to three arguments, all of which fit a register.
-    fn call(&self, place: usize, args: [usize; 3]) -> isize {
-        type Function = unsafe extern "C" fn(*mut c_void, usize, usize, usize) -> isize;
+    /// Calls a function of up to five arguments, all of which fit a register.
+    fn call<const N: usize>(&self, place: usize, args: [usize; N]) -> isize {
+        type Function =
+            unsafe extern "C" fn(*mut c_void, usize, usize, usize, usize, usize) -> isize;
+        let mut all = [0; 5];
+        all[..N].copy_from_slice(&args);
         // SAFETY: integers and pointers are passed in registers alike; the callers here pass what the function takes.
         unsafe {
             let function = transmute::<*const c_void, Function>(self.table[place]);
-            function(core::ptr::null_mut(), args[0], args[1], args[2])
+            function(
+                core::ptr::null_mut(),
+                all[0],
+                all[1],
+                all[2],
+                all[3],
+                all[4],
+            )
         }
     }
 
     /// As [`call`](Self::call), for a function that returns an int.
-    fn number(&self, place: usize, args: [usize; 3]) -> c_int {
+    fn number<const N: usize>(&self, place: usize, args: [usize; N]) -> c_int {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the upper half means nothing"
@@ -115,8 +138,8 @@ impl Tool {
     fn arrive(&self, repr: &Repr, payload: &[u8]) {
         let transport_len = repr.header_len() + payload.len();
         let packet = ip::Repr {
-            src: THERE.addr,
-            dst: HERE,
+            src: self.there.addr,
+            dst: self.here,
             protocol: Protocol::TCP,
             hop_limit: 64,
             tos: 0,
@@ -131,15 +154,24 @@ impl Tool {
         let header = repr.emit(&mut bytes[at..]);
         bytes[at + header..].copy_from_slice(payload);
         let len = u32::try_from(transport_len).unwrap();
-        let pseudo = checksum::pseudo_header(THERE.addr, HERE, Protocol::TCP.0, len);
+        let pseudo = checksum::pseudo_header(self.there.addr, self.here, Protocol::TCP.0, len);
         let sum = checksum::finish(checksum::sum(pseudo, &bytes[at..]));
         bytes[at..][tcp::CHECKSUM_OFFSET..][..2].copy_from_slice(&sum.to_be_bytes());
         let sent = self.number(NETDEV_SEND, [bytes.as_ptr().addr(), bytes.len(), 0]);
         assert_eq!(sent, 0);
     }
 
-    /// The next segment that leaves: when, its header, its payload.
+    /// The next segment that leaves to where we play: when, its header, its payload.
     fn departure(&self) -> (i64, Repr, Vec<u8>) {
+        loop {
+            let (ends, at, segment, payload) = self.any_departure();
+            if ends == (self.here, self.there.addr) {
+                return (at, segment, payload);
+            }
+        }
+    }
+
+    fn any_departure(&self) -> ((Address, Address), i64, Repr, Vec<u8>) {
         let mut bytes = vec![0u8; 4096];
         let mut len = bytes.len();
         let mut at: c_longlong = 0;
@@ -150,14 +182,61 @@ impl Tool {
         ];
         assert_eq!(self.number(NETDEV_RECEIVE, args), 0);
         let (packet, header) = ip::Repr::parse(&bytes[..len], len, Check::Verify).unwrap();
-        assert_eq!((packet.src, packet.dst), (HERE, THERE.addr));
         let (segment, text) = Repr::parse(&bytes[header..len]).unwrap();
-        (at, segment, bytes[header..len][text..].to_vec())
+        let payload = bytes[header..len][text..].to_vec();
+        ((packet.src, packet.dst), at, segment, payload)
+    }
+
+    /// A client's socket that opens connections by their first bytes (TCP_FASTOPEN_CONNECT).
+    fn client(&self, flags: c_int) -> usize {
+        let kind = usize::try_from(libc::SOCK_STREAM | flags).unwrap();
+        let fd = self.number(SOCKET, [libc::AF_INET as usize, kind, 0]);
+        let fd = usize::try_from(fd).unwrap();
+        let on: c_int = 1;
+        let option = [libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT];
+        let option = option.map(|n| usize::try_from(n).unwrap());
+        let value = (&raw const on).addr();
+        let args = [fd, option[0], option[1], value, size_of::<c_int>()];
+        assert_eq!(self.number(SETSOCKOPT, args), 0);
+        fd
+    }
+
+    /// connect(2) to where we play; the error number, 0 for none.
+    fn connect(&self, fd: usize) -> c_int {
+        let to = socket_address(self.there);
+        let done = self.number(CONNECT, [fd, to.as_ptr().addr(), to.len()]);
+        if done == 0 { 0 } else { errno() }
+    }
+
+    /// sendmsg(2) with MSG_FASTOPEN; the error number where it fails.
+    fn send_fast(&self, fd: usize, bytes: &[u8]) -> Result<isize, c_int> {
+        let mut to = socket_address(self.there);
+        let mut part = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        // SAFETY: zeroes are a message without anything.
+        let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        message.msg_name = to.as_mut_ptr().cast();
+        message.msg_namelen = 16;
+        (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+        let flags = usize::try_from(libc::MSG_FASTOPEN).unwrap();
+        let n = self.call(SENDMSG, [fd, (&raw const message).addr(), flags]);
+        if n >= 0 { Ok(n) } else { Err(errno()) }
+    }
+
+    /// Answers a SYN: takes so much of its text, and gives a cookie.
+    fn answer(&mut self, syn: &Repr, taken: u32, cookie: FastOpen) {
+        self.port = syn.src_port;
+        let mut answer = self.segment(Flags::SYN | Flags::ACK, 500, syn.seq.0 + 1 + taken);
+        answer.options.mss = Some(1000);
+        answer.options.fast_open = Some(cookie);
+        self.arrive(&answer, &[]);
     }
 
     fn segment(&self, flags: Flags, seq: u32, ack: u32) -> Repr {
         Repr {
-            src_port: THERE.port,
+            src_port: self.there.port,
             dst_port: self.port,
             seq: Seq(seq),
             ack: Seq(ack),
@@ -169,10 +248,23 @@ impl Tool {
     }
 }
 
-/// All in one test: there is one stack and one time in a process.
+/// A `struct sockaddr_in`.
+fn socket_address(at: Endpoint) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&2u16.to_ne_bytes());
+    bytes[2..4].copy_from_slice(&at.port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&at.addr.v4().unwrap().octets());
+    bytes
+}
+
+fn errno() -> c_int {
+    std::io::Error::last_os_error().raw_os_error().unwrap()
+}
+
 #[test]
 fn plays_a_connection_in_virtual_time() {
-    let tool = Tool::load();
+    let mut turn = TURN.lock().unwrap();
+    let tool = *turn.get_or_insert_with(Tool::load);
     let begun = std::time::Instant::now();
     let listener = tool.listener();
 
@@ -221,4 +313,70 @@ fn plays_a_connection_in_virtual_time() {
         assert_eq!(tool.number(CLOSE, [fd, 0, 0]), 0);
     }
     assert!(begun.elapsed().as_secs() < 60, "time is virtual");
+}
+
+#[test]
+fn connections_are_opened_by_their_first_bytes() {
+    let mut turn = TURN.lock().unwrap();
+    let mut tool = *turn.get_or_insert_with(Tool::load);
+    tool.here = Address::from_v4([127, 0, 0, 1]);
+    tool.there = Endpoint::new(Address::from_v4([127, 0, 0, 2]), 7);
+    let bits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_fastopen").unwrap();
+    assert_eq!(
+        bits.trim().parse::<u32>().unwrap() & 1,
+        1,
+        "not allowed here"
+    );
+    let cookie = FastOpen::new(b"biscuits").unwrap();
+
+    // Without a cookie one is asked for.
+    let first = tool.client(libc::SOCK_NONBLOCK);
+    assert_eq!(tool.connect(first), libc::EINPROGRESS);
+    let (_, syn, text) = tool.departure();
+    assert_eq!(syn.options.fast_open, Some(FastOpen::REQUEST));
+    assert!(text.is_empty());
+    assert_eq!(tool.send_fast(first, b"early"), Err(libc::EALREADY));
+    tool.answer(&syn, 0, cookie);
+    assert_eq!(tool.departure().1.flags, Flags::ACK);
+    // The first such call learns that it is connected, the next one is told so.
+    assert_eq!(tool.send_fast(first, b"hello"), Ok(5));
+    assert_eq!(tool.departure().2, b"hello");
+    assert_eq!(tool.send_fast(first, b"again"), Err(libc::EISCONN));
+
+    // With it, nothing leaves before the first bytes do, and they do with the SYN: no more of them than it takes.
+    let second = tool.client(libc::SOCK_NONBLOCK);
+    assert_eq!(tool.connect(second), 0);
+    assert_eq!(tool.connect(second), libc::EISCONN);
+    tool.sleep(50_000);
+    let (begun, bytes) = (tool.now_us(), [7u8; 1500]);
+    let write = [second, bytes.as_ptr().addr(), bytes.len()];
+    assert_eq!(tool.call(WRITE, write), 960);
+    let (at, syn, text) = tool.departure();
+    assert!(at >= begun && syn.flags == Flags::SYN);
+    assert_eq!((syn.options.fast_open, text), (Some(cookie), vec![7; 960]));
+    assert_eq!((tool.call(WRITE, write), errno()), (-1, libc::EAGAIN));
+    tool.answer(&syn, 960, cookie);
+    assert_eq!(tool.departure().1.flags, Flags::ACK);
+
+    // What blocks waits for the handshake, behind which the rest leaves without another word.
+    let third = tool.client(0);
+    let (tell, told) = mpsc::channel();
+    let sender = std::thread::spawn(move || {
+        let tool = tool;
+        tell.send(()).unwrap();
+        (tool.send_fast(third, &[8; 1500]), tool.now_us())
+    });
+    told.recv().unwrap();
+    let (_, syn, text) = tool.departure();
+    assert_eq!(text, [8; 960]);
+    tool.sleep(20_000);
+    let answered = tool.now_us();
+    tool.answer(&syn, 960, cookie);
+    let (sent, at) = sender.join().unwrap();
+    assert!(sent == Ok(1500) && at >= answered, "{sent:?}");
+    let (_, rest, text) = tool.departure();
+    assert_eq!((rest.ack, text), (Seq(501), vec![8; 540]));
+    for fd in [first, second, third] {
+        assert_eq!(tool.number(CLOSE, [fd, 0, 0]), 0);
+    }
 }

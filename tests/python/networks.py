@@ -166,6 +166,18 @@ def ask(host, port, connections=8, turns=50):
     say("wrong", wrong) if wrong else say("all right")
 
 
+def ask_from(host, port, source):
+    """Round trips from an address."""
+    with socket.create_connection((host, port), 20, (source, 0)) as s:
+        for turn in range(50):
+            data = pattern(1 + turn * 97, turn)
+            s.sendall(data)
+            if recv_exactly(s, len(data)) != data:
+                say("wrong", turn)
+                return
+    say("all right")
+
+
 def ask_datagrams(host, port, longest=1472):
     """Round trips of datagrams: connected, unconnected and by an address that is bound."""
     for how in ("connected", "unconnected"):

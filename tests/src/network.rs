@@ -292,6 +292,20 @@ impl Network {
         Self::begin(mode, (server, client, Some(router)), (dir, turn))
     }
 
+    /// Two hosts that the test has joined: of each its namespace, its interface, and its IPv4 and IPv6 addresses.
+    pub fn joined(
+        mode: Mode,
+        [server, client]: [(Netns, &'static str, (&'static str, &'static str)); 2],
+    ) -> Self {
+        let turn = turn();
+        let dir = TempDir::new();
+        let host = |place: &str, (netns, interface, addresses)| {
+            Host::new(&dir.path().join(place), netns, interface, addresses)
+        };
+        let (server, client) = (host("s", server), host("c", client));
+        Self::begin(mode, (server, client, None), (dir, turn))
+    }
+
     fn begin(
         mode: Mode,
         (mut server, mut client, router): (Host, Host, Option<Netns>),

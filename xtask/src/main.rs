@@ -15,6 +15,7 @@ mod sim;
 mod steps;
 mod suite;
 mod tidy;
+mod vm;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -36,7 +37,14 @@ enum Command {
     /// Show redis over the kernel and accelerated, side by side.
     Demo(demo::Demo),
     /// Run all tests that this user and machine can run; as root, install what they need.
-    Test,
+    Test {
+        /// Run those instead that need VLANs, bonds and drivers of network cards, in a guest of QEMU.
+        #[arg(long)]
+        vm: bool,
+        /// With --vm: only tests whose names contain one of these.
+        #[arg(requires = "vm")]
+        names: Vec<String>,
+    },
     /// Measure; see `cargo xtask bench --help` for its own options.
     #[command(disable_help_flag = true)]
     Bench {
@@ -77,7 +85,8 @@ fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Build => steps::build_release().map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::main(&args),
-        Command::Test => Ok(suite::main(suite::Summary::default())),
+        Command::Test { vm: true, names } => Ok(vm::main(&names)),
+        Command::Test { .. } => Ok(suite::main(suite::Summary::default())),
         Command::Bench { args } => {
             steps::build_release()?;
             run_package("sidestep-bench", &args)

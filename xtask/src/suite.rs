@@ -10,7 +10,9 @@ mod program;
 mod tests;
 
 use crate::{packages, steps};
-use outcome::{Ignored, Outcome};
+use anyhow::Context as _;
+use outcome::Ignored;
+pub(crate) use outcome::Outcome;
 use program::{PROGRAM_TIMEOUT, TestProgram, watch};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,21 @@ impl Summary {
             println!("{name}: {error:#}");
             self.failed += 1;
             self.failures.push(name.to_owned());
+        }
+    }
+
+    /// Takes the results of a program that was run elsewhere.
+    pub(crate) fn take(&mut self, program: &str, outcome: &Outcome) {
+        self.add(program, outcome);
+    }
+
+    /// Prints all, and says how it went.
+    pub(crate) fn finish(&self) -> ExitCode {
+        self.print();
+        if self.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
     }
 
@@ -131,12 +148,29 @@ pub(crate) fn main(mut summary: Summary) -> ExitCode {
     doc_tests(&mut summary);
     steps::say("tests of the whole, with real programs");
     lanes::run(&system, &mut summary);
-    summary.print();
-    if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    summary.finish()
+}
+
+/// Builds one test program of the whole; where it is, and the directory in which it runs.
+pub(crate) fn build_one(name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    steps::say(&format!("build: test {name}"));
+    let words = [
+        "test",
+        "--package",
+        SYSTEM_TESTS,
+        "--test",
+        name,
+        "--no-run",
+    ];
+    let output = steps::cargo(&words)
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()?;
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let mut programs = lines.lines().filter_map(test_program);
+    let program = programs.find(|program| program.name == name);
+    let program = program.with_context(|| format!("test {name} is not built"))?;
+    Ok((program.executable, program.home))
 }
 
 /// What cargo says of an artifact; its other messages lack these fields.

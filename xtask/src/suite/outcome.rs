@@ -7,15 +7,15 @@ const LEFT_OUT: &str = "LEFT OUT: ";
 
 /// What came of one run of one program.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     pub(super) passed: u64,
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
     pub(super) failures: Vec<String>,
     pub(super) ignored: Vec<Ignored>,
     /// What tests say, while they run, that they leave out here, and why.
     pub(super) left_out: Vec<String>,
     /// A line of results was seen.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
     /// What was printed, in lines.
     pub(super) said: String,
 }
@@ -47,14 +47,14 @@ impl Ignored {
 
 impl Outcome {
     /// The program could not be run at all.
-    pub(super) fn broken(why: &str) -> Self {
+    pub(crate) fn broken(why: &str) -> Self {
         let mut outcome = Self::default();
         outcome.fail(why);
         outcome
     }
 
     /// Adds a failure that the program itself did not report.
-    pub(super) fn fail(&mut self, why: &str) {
+    pub(crate) fn fail(&mut self, why: &str) {
         self.say(why);
         self.failed += 1;
         self.failures.push(why.to_owned());
@@ -67,7 +67,7 @@ impl Outcome {
     }
 
     /// Takes one line of output.
-    pub(super) fn read(&mut self, line: &str) {
+    pub(crate) fn read(&mut self, line: &str) {
         self.say(line);
         if let Some((_, what)) = line.split_once(LEFT_OUT) {
             self.left_out.push(what.to_owned());

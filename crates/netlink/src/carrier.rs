@@ -151,8 +151,11 @@ impl Picture {
         Err(NoCarrier::TooDeep(link))
     }
 
-    /// The links that receive frames which arrive at `bottom`, those that are switched on: the interface itself, if no
-    /// bond or bridge takes what it receives, and what lies upon it, no further up than below a link that `ends` it.
+    /// The links that receive frames which arrive at `bottom`: the interface itself, if no bond or bridge takes what it
+    /// receives, and what lies upon it and is switched on, no further up than below a link that `ends` it.
+    ///
+    /// Nothing arrives at an interface that is off, or at a port that its bond does not use. But where one comes on, or a
+    /// bond changes to another, frames are there sooner than the kernel's word of it, so they are not told apart.
     pub fn receivers(&self, bottom: u32, ends: impl Fn(u32) -> bool) -> Vec<Receiver> {
         let mut found = Vec::new();
         let first = Receiver {
@@ -166,7 +169,8 @@ impl Picture {
                 continue;
             };
             let is_end = at.link != bottom && ends(at.link);
-            if is_end || !link.up || depth > DEPTH_MAX {
+            let is_on = link.up || at.link == bottom;
+            if is_end || !is_on || depth > DEPTH_MAX {
                 continue;
             }
             let upon = self.links().filter_map(|link| at.received_by(link));
@@ -176,7 +180,7 @@ impl Picture {
                 |kind: &LinkKind| matches!(kind, LinkKind::Bond { .. } | LinkKind::Bridge { .. });
             match master.filter(|master| takes(&master.kind)) {
                 None => found.push(at),
-                Some(master) => next.extend(at.taken_by(link, master).map(|r| (r, depth + 1))),
+                Some(master) => next.extend(at.taken_by(master).map(|r| (r, depth + 1))),
             }
         }
         found.sort();
@@ -217,17 +221,10 @@ impl Receiver {
         })
     }
 
-    /// The bond or bridge of which this link is a port, if it takes frames from it.
-    fn taken_by(&self, port: &Link, master: &Link) -> Option<Self> {
+    /// The bond or bridge of which this link is a port, if it takes frames from its ports.
+    fn taken_by(&self, master: &Link) -> Option<Self> {
         let (takes, bond) = match &master.kind {
-            LinkKind::Bond { mode, active } => {
-                let takes = match mode {
-                    BondMode::ActiveBackup => *active == Some(port.index),
-                    BondMode::Lacp | BondMode::Balance => port.active_port,
-                    BondMode::Other => false,
-                };
-                (takes, Some(master.index))
-            }
+            LinkKind::Bond { mode, .. } => (*mode != BondMode::Other, Some(master.index)),
             LinkKind::Bridge { vlan_filtering } => (!vlan_filtering, self.bond),
             _ => (false, None),
         };

@@ -288,6 +288,10 @@ pub struct Tcb {
     pub(crate) urgent: Urgent,
     pub(crate) search: Search,
     pub(crate) opening: Opening,
+    /// Whole segments with new data that have left one after another, of so many that make a burst.
+    pub(crate) burst: u8,
+    pub(crate) burst_max: u8,
+    pub(crate) _reserved2: [u8; 6],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

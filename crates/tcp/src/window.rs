@@ -97,12 +97,15 @@ impl Tcb {
     /// Decides how soon `len` bytes of new data in order are acknowledged.
     #[inline]
     pub(crate) fn acknowledge_data(&mut self, len: usize, flags: Flags, now: Nanos) {
-        if len >= usize::from(self.rcv_mss) {
+        let whole = len >= usize::from(self.rcv_mss);
+        if whole {
             self.rcv_mss = u16::try_from(len).unwrap_or(u16::MAX).min(self.adv_mss);
         }
         self.last_data_rx = now;
         if flags.contains(Flags::PSH) {
-            self.marks.set(Marks::PUSHED_TWICE, self.is(Marks::PUSHED));
+            // Of whole segments that end a burst more may follow.
+            self.marks
+                .set(Marks::PUSHED_TWICE, !whole && self.is(Marks::PUSHED));
             self.marks.insert(Marks::PUSHED);
         }
         let owed = self.rcv_nxt.0.wrapping_sub(self.rcv_acked.0);

@@ -172,7 +172,9 @@ impl Tcb {
             _ if self.has_model() => self.model_on_disturbed_ack(env, acked, lost),
             Phase::Open if before != Phase::Open => {}
             Phase::Open => {
-                self.on_progress(env, acked.bytes, acked.pipe_before, None);
+                // For what the peer had told of before new segments have left already (RFC 3042).
+                let news = acked.bytes.min(acked.delivered.bytes);
+                self.on_progress(env, news, acked.pipe_before, None);
             }
             Phase::Recovery => prr::on_ack(self, acked, lost.0 > 0),
             Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None),

@@ -11,6 +11,10 @@ pub(crate) fn of_kernel() -> Offers {
         timestamps: is_on("net/ipv4/tcp_timestamps"),
         window_scale: is_on("net/ipv4/tcp_window_scaling"),
         sack: is_on("net/ipv4/tcp_sack"),
+        // All ones stand for no limit.
+        unsent_low: number("net/ipv4/tcp_notsent_lowat")
+            .filter(|low| *low != u32::MAX)
+            .unwrap_or(0),
         ecn: match number("net/ipv4/tcp_ecn") {
             Some(0) => Ecn::Off,
             // 3 and 4 are for AccECN, and ask for ECN where the peer knows no more.

@@ -483,6 +483,11 @@ impl Process {
         while sent < total {
             let rest = skip_parts(parts, sent);
             let woken = self.wait(shared, &waiting, |stack, now| {
+                // As Linux, not for every bit of room.
+                let worth_while = Ready::OUT | Ready::ERR | Ready::HUP;
+                if stack.ready(r).is_ok_and(|ready| !ready.intersects(worth_while)) {
+                    return None;
+                }
                 match send_some(stack, now, r, &rest, flags) {
                     Err(Error::WouldBlock) => None,
                     other => Some(other),

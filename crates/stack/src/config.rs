@@ -14,11 +14,13 @@ pub struct Offers {
     pub sack: bool,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: Ecn,
+    /// Bytes that may wait to be sent where a program does not say (`net.ipv4.tcp_notsent_lowat`); 0 for no limit.
+    pub unsent_low: u32,
 }
 
 impl Default for Offers {
     fn default() -> Self {
-        Self::from_bits(0)
+        Self::from_bits(0, 0)
     }
 }
 
@@ -32,11 +34,12 @@ impl Offers {
             | u32::from(self.ecn == Ecn::Off) << 4
     }
 
-    pub(crate) const fn from_bits(bits: u32) -> Self {
+    pub(crate) const fn from_bits(bits: u32, unsent_low: u32) -> Self {
         Self {
             timestamps: bits & 1 == 0,
             window_scale: bits & 2 == 0,
             sack: bits & 4 == 0,
+            unsent_low,
             ecn: match bits >> 3 & 3 {
                 0 => Ecn::Accept,
                 1 => Ecn::Ask,

@@ -127,6 +127,9 @@ pub(crate) struct Header {
     pub(crate) fast_keys_at: Nanos,
     pub(crate) fast_paused_at: Nanos,
     pub(crate) fast_pause: Nanos,
+    /// Of these, the bytes that may wait to be sent.
+    pub(crate) unsent_low: u32,
+    _reserved: u32,
 }
 
 /// A process's view of a stack's tables. Only the lock's holder has it.

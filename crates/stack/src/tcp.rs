@@ -51,6 +51,7 @@ impl Stack<'_> {
     /// From now on connections offer this.
     pub fn set_offers(&mut self, offers: Offers) {
         self.core.header.offers = offers.bits();
+        self.core.header.unsent_low = offers.unsent_low;
     }
 
     /// Gives a socket its local address, which its kernel socket has reserved.
@@ -610,7 +611,7 @@ impl Core<'_> {
     pub(crate) fn settings(&self, index: u32) -> Settings {
         let s = &self.sockets[index as usize];
         let packet = self.packet_bytes_max(s.wire, self.vlan(s.hop));
-        let offers = Offers::from_bits(self.header.offers);
+        let offers = Offers::from_bits(self.header.offers, self.header.unsent_low);
         Settings {
             timestamps: offers.timestamps,
             window_scale: offers.window_scale,
@@ -621,6 +622,7 @@ impl Core<'_> {
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(RCV_BUF_MOST),
             snd_buf_bytes: s.snd_buf_bytes,
+            unsent_low: offers.unsent_low,
             time_wait: if s.hop == NONE {
                 TIME_WAIT
             } else {

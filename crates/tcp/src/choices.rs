@@ -31,6 +31,8 @@ bitflags! {
         const FAST_CONNECT = 8;
         /// TCP_FASTOPEN_NO_COOKIE.
         const NO_COOKIE = 16;
+        /// TCP_NOTSENT_LOWAT was set; else the limit is the kernel's parameter.
+        const UNSENT_LOW = 32;
     }
 }
 
@@ -92,7 +94,9 @@ impl Tcb {
             fast_open: 0,
             ..listener.choices
         };
-        self.unsent_low = listener.unsent_low;
+        if self.choices.fixed.contains(Fixed::UNSENT_LOW) {
+            self.unsent_low = listener.unsent_low;
+        }
         self.user_timeout_ms = listener.user_timeout_ms;
         self.keep_idle_s = listener.keep_idle_s;
         self.keep_interval_s = listener.keep_interval_s;
@@ -115,11 +119,16 @@ impl Tcb {
     /// TCP_NOTSENT_LOWAT: with so many bytes queued and not sent, no more are taken. 0 for no limit.
     pub fn set_unsent_low(&mut self, bytes: u32) {
         self.unsent_low = bytes;
+        self.choices.fixed.insert(Fixed::UNSENT_LOW);
     }
 
-    /// TCP_NOTSENT_LOWAT as set.
+    /// TCP_NOTSENT_LOWAT as set, 0 where it is not.
     pub const fn unsent_low(&self) -> u32 {
-        self.unsent_low
+        if self.choices.fixed.contains(Fixed::UNSENT_LOW) {
+            self.unsent_low
+        } else {
+            0
+        }
     }
 
     /// TCP_WINDOW_CLAMP: no more is offered to the peer than so much. 0 for no limit.

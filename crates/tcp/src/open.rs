@@ -1,5 +1,6 @@
 //! Opening a connection: actively, passively, and from both ends at once (RFC 9293 3.5, 3.10.7.3).
 
+use crate::choices::Fixed;
 use crate::congestion::Congestion;
 use crate::ecn::Ecn;
 use crate::recovery::scoreboard::Scoreboard;
@@ -75,7 +76,11 @@ impl Tcb {
         self.keep_count = kept.keep_count;
         self.user_timeout_ms = kept.user_timeout_ms;
         self.choices = kept.choices;
-        self.unsent_low = kept.unsent_low;
+        self.unsent_low = if kept.choices.fixed.contains(Fixed::UNSENT_LOW) {
+            kept.unsent_low
+        } else {
+            settings.unsent_low
+        };
 
         (self.iss, self.snd_una, self.snd_nxt) = (iss, iss, iss);
         (self.snd_sml, self.recover) = (iss, iss);

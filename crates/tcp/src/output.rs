@@ -16,6 +16,11 @@ use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
 
 /// The longest burst, in bytes.
 const BURST_MAX: u64 = 64 << 10;
+/// The longest piece by which a send buffer is filled, and what Linux charges for one beside its bytes.
+const PIECE_MAX: u32 = 64 << 10;
+const PIECE_OVERHEAD: u32 = 1280;
+/// Windows up to this are not halved (`TCP_MSS_DEFAULT`).
+const MSS_DEFAULT: u32 = 536;
 
 /// A segment to send. It counts as sent once it was taken from [`Tcb::poll_transmit`].
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +80,12 @@ impl Tcb {
         if !self.can_send() {
             return 0;
         }
-        let bytes = self.snd.append(env.pool, src.first(self.send_space()));
+        let room = self.snd_buf_bytes.saturating_sub(self.snd.len()) as usize;
+        let bytes = if self.unsent_low == 0 && src.len() <= room {
+            self.snd.append(env.pool, src)
+        } else {
+            self.snd.append(env.pool, src.first(self.send_space()))
+        };
         self.limited.set(By::Nothing, env.now);
         if bytes < src.len() {
             self.marks.insert(Marks::NO_SPACE);
@@ -92,20 +102,56 @@ impl Tcb {
     }
 
     /// Bytes that [`send`](Self::send) would take, if the pool has them.
-    #[inline]
-    pub const fn send_space(&self) -> usize {
-        if self.unsent_bytes() > self.unsent_low.wrapping_sub(1) {
+    ///
+    /// As Linux: what may leave now, and then pieces of half of the peer's window, each begun while less is queued than
+    /// the buffer is told to have, and less unsent than TCP_NOTSENT_LOWAT says.
+    #[cold]
+    pub fn send_space(&self) -> usize {
+        let queued = self.snd.len();
+        let sendable = self.sendable_bytes();
+        let waiting = self.unsent_bytes().saturating_sub(sendable);
+        let low = match self.unsent_low {
+            0 => u32::MAX,
+            low => low,
+        };
+        if queued >= self.snd_buf_bytes || waiting >= low {
             return 0;
         }
-        let room = self.snd_buf_bytes.saturating_sub(self.snd.len());
-        if self.unsent_low == 0 {
-            return room as usize;
-        }
-        // A segment's worth even so, as Linux takes a buffer's.
-        let low = self.unsent_low - self.unsent_bytes();
-        let mss = self.mss as u32;
-        let low = if low < mss { mss } else { low };
-        (if room < low { room } else { low }) as usize
+        let piece = self.piece_bytes();
+        let cost = u64::from(piece + PIECE_OVERHEAD);
+        let leaves = u64::from(sendable.div_ceil(piece) * PIECE_OVERHEAD);
+        let flight = u64::from(self.flight_bytes());
+        let (start, taken) = match flight + u64::from(sendable) {
+            start if start < u64::from(self.snd_buf_bytes) => (start, start + leaves),
+            _ => (flight, flight),
+        };
+        let missing = u64::from(self.snd_buf_bytes).saturating_sub(taken);
+        let pieces = missing
+            .div_ceil(cost)
+            .min(u64::from(low.div_ceil(piece)))
+            .max(1);
+        let end = start + pieces * u64::from(piece);
+        usize::try_from(end.saturating_sub(u64::from(queued))).unwrap_or(usize::MAX)
+    }
+
+    /// Whole segments that the windows let go now, in bytes.
+    fn sendable_bytes(&self) -> u32 {
+        let window = self.snd_wnd.saturating_sub(self.flight_bytes());
+        let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
+        let bytes = window.min(congestion);
+        bytes - bytes % u32::from(self.mss.max(1))
+    }
+
+    /// In how large pieces the buffer is filled: whole segments of half of the largest window that the peer has offered, or
+    /// of what Linux hands to a card (`tcp_xmit_size_goal`).
+    fn piece_bytes(&self) -> u32 {
+        let half = if self.snd_wnd_max > MSS_DEFAULT {
+            self.snd_wnd_max / 2
+        } else {
+            self.snd_wnd_max
+        };
+        let mss = u32::from(self.mss.max(1));
+        (half.min(PIECE_MAX) / mss * mss).max(mss)
     }
 
     /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free, and less than half of
@@ -257,8 +303,8 @@ impl Tcb {
         core::mem::take(&mut self.burst) > 1
     }
 
-    /// Whole segments of a burst: what leaves in a millisecond at twice the present rate, two at least; 64 KiB where
-    /// round trips are short; half of the window at most (`tcp_tso_autosize`).
+    /// Whole segments of a burst: what leaves in a millisecond at twice the present rate, 64 KiB where round trips are
+    /// short; half of the window at most (`tcp_tso_autosize`). Pairs, because every second segment is acknowledged anyway.
     fn burst_segments(&self) -> u8 {
         let mss = u64::from(self.mss.max(1));
         let cwnd = u64::from(self.congestion.cwnd);
@@ -266,7 +312,8 @@ impl Tcb {
             0 => BURST_MAX,
             round_trip_ms => 2 * cwnd / round_trip_ms,
         };
-        let segments = (bytes.min(BURST_MAX) / mss).max(2).min(cwnd / 2 / mss);
+        let pairs = (bytes.min(BURST_MAX) / (2 * mss)).max(1);
+        let segments = (2 * pairs).min(cwnd / 2 / mss);
         u8::try_from(segments).unwrap_or(u8::MAX)
     }
 

@@ -53,6 +53,8 @@ pub struct Settings {
     pub rcv_buf_bytes_max: u32,
     /// Most bytes kept for the peer, sent or not.
     pub snd_buf_bytes: u32,
+    /// Bytes that may wait to be sent, where the program has not said (TCP_NOTSENT_LOWAT); 0 for no limit.
+    pub unsent_low: u32,
     /// How long TIME-WAIT lasts.
     pub time_wait: Nanos,
     /// Offer timestamps (RFC 7323).
@@ -79,6 +81,7 @@ impl Default for Settings {
             rcv_buf_bytes: 256 << 10,
             rcv_buf_bytes_max: 4 << 20,
             snd_buf_bytes: 256 << 10,
+            unsent_low: 0,
             time_wait: Nanos::from_secs(60),
             timestamps: true,
             window_scale: true,

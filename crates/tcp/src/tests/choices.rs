@@ -51,18 +51,20 @@ fn a_syn_is_repeated_as_often_as_chosen() {
 fn little_is_queued_below_the_low_water_mark() {
     let mut bench = Bench::established();
     bench.tcb.set_unsent_low(5000);
-    // Ten segments leave at once; of what follows five thousand bytes may wait.
+    // Ten segments leave at once; of what follows, a piece of half the window is begun.
     let mut queued = 0;
     for _ in 0..10 {
         queued += bench.send(&pattern(queued, 50_000));
         bench.out();
     }
-    assert_eq!(queued, 15_000);
+    assert_eq!(queued, 10_000 + 32_000);
     assert!(!bench.tcb.writable());
-    assert_eq!(bench.tcb.unsent_len(), 5000);
-    bench.ack(PEERS, OURS + 3000, &[]);
-    assert!(!bench.tcb.sent_makes_room(), "nothing has left yet");
-    bench.out();
+    assert_eq!(bench.tcb.unsent_len(), 32_000);
+    for acked in [10_000, 30_000] {
+        bench.ack(PEERS, OURS + acked, &[]);
+        assert!(!bench.tcb.sent_makes_room(), "nothing has left yet");
+        bench.out();
+    }
     assert_eq!(bench.tcb.unsent_len(), 0);
     assert!(bench.tcb.sent_makes_room());
     bench.finish();

@@ -4,6 +4,7 @@
 use super::bench::{Bench, OURS, PEERS, Sent};
 use super::{ms, pattern, settings};
 use crate::{Events, Settings};
+use sidestep_shm::Nanos;
 use sidestep_wire::tcp::Flags;
 
 fn plain() -> Settings {
@@ -21,6 +22,47 @@ fn pushed(sent: &[Sent]) -> Vec<usize> {
         .filter(|(_, one)| one.repr.flags.contains(Flags::PSH))
         .map(|(place, _)| place)
         .collect()
+}
+
+#[test]
+fn bursts_are_pushed_in_pairs_where_round_trips_are_long() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 40_000));
+    // Ten leave; in a millisecond of the twenty that a round trip takes, one would.
+    assert_eq!(pushed(&bench.out()), [1, 3, 5, 7, 9]);
+    bench.now = bench.now + ms(20);
+    // Limited transmit: segments that leave alone.
+    bench.sack(0, &[(1000, 2000)]);
+    assert!(pushed(&bench.out()).is_empty());
+    bench.now = bench.now + ms(1);
+    bench.sack(0, &[(1000, 3000)]);
+    assert!(pushed(&bench.out()).is_empty());
+    // It had only been overtaken. What left for the others is not counted once more.
+    bench.now = bench.now + ms(1);
+    bench.sack(3000, &[]);
+    let more = bench.out();
+    assert_eq!((more.len(), pushed(&more)), (2, vec![1]));
+    bench.finish();
+}
+
+#[test]
+fn bursts_are_pushed_at_half_the_window_where_round_trips_are_short() {
+    let mut bench = Bench::established_with(&plain());
+    bench.ack(PEERS, OURS, &[]);
+    bench.tcb.set_nodelay(true);
+    bench.send(b"x");
+    bench.out();
+    bench.now = bench.now + Nanos::from_micros(100);
+    for _ in 0..40 {
+        bench.ack(PEERS, bench.tcb.snd_nxt, &[]);
+        bench.send(b"x");
+        bench.out();
+        bench.now = bench.now + Nanos::from_micros(100);
+    }
+    bench.ack(PEERS, bench.tcb.snd_nxt, &[]);
+    bench.send(&pattern(0, 40_000));
+    assert_eq!(pushed(&bench.out()), [4, 9]);
+    bench.finish();
 }
 
 #[test]

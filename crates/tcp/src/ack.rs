@@ -2,7 +2,7 @@
 
 use crate::recovery::{Acked, Phase};
 use crate::state::{Events, State};
-use crate::tcb::{Env, Marks, Tcb};
+use crate::tcb::{Env, Marks, Rare, Tcb};
 use crate::timer::Timer;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr};
@@ -153,14 +153,36 @@ impl Tcb {
         }
         self.retries = 0;
         self.measure_round_trip(ack, echo, env.now);
-        if self.is(Marks::NO_SPACE) {
-            self.grow_send_buffer(env);
+        let mut events = Events::empty();
+        if self.is(Marks::NO_SPACE | Marks::SPECIAL | Marks::HELD) {
+            events = self.on_awaited_ack(env);
         }
         if self.writable() && (!was_writable || self.is(Marks::NO_SPACE)) {
             self.marks.remove(Marks::NO_SPACE);
-            return Events::WRITABLE;
+            events |= Events::WRITABLE;
         }
-        Events::empty()
+        events
+    }
+
+    /// SND.UNA has moved on, and something more than the queue depends on it.
+    #[cold]
+    fn on_awaited_ack(&mut self, env: &mut Env<'_, '_>) -> Events {
+        // What a write with MSG_MORE has left waits no longer, as in Linux, though it is not pushed.
+        self.marks.remove(Marks::HELD);
+        if self.is(Marks::NO_SPACE) {
+            self.grow_send_buffer(env);
+        }
+        if !self.is(Marks::SPECIAL) {
+            return Events::empty();
+        }
+        if self.snd.records != 0 {
+            self.drop_records(env);
+        }
+        if self.rare.contains(Rare::WATCHED) {
+            Events::ACKNOWLEDGED
+        } else {
+            Events::empty()
+        }
     }
 
     /// Our FIN is acknowledged: on from FIN-WAIT-1, CLOSING or LAST-ACK.

@@ -23,6 +23,7 @@ impl Tcb {
         let busy = Marks::OUTPUT.difference(Marks::ACK_NOW)
             | Marks::CORK
             | Marks::MORE
+            | Marks::SPECIAL
             | Marks::UNCORKED
             | Marks::FIN_QUEUED
             | Marks::PACED

@@ -1,7 +1,7 @@
 //! The ends of a connection: shutdown, close, abort, TIME-WAIT (RFC 9293 3.6, 3.10.4, 3.10.5; RFC 6191).
 
 use crate::state::{Error, Events, State};
-use crate::tcb::{Env, Marks, Tcb};
+use crate::tcb::{Env, Marks, Rare, Tcb};
 use crate::timer::{Deadlines, Timer};
 use sidestep_shm::ChunkPool;
 use sidestep_wire::Seq;
@@ -191,14 +191,15 @@ impl Tcb {
     /// Asks for a RST that a peer will believe which acknowledged `seq`; the connection stays as it is.
     pub(crate) fn reset_with(&mut self, seq: Seq) {
         self.reset_seq = seq;
-        self.marks.remove(Marks::RST_ACKS);
+        self.rare.remove(Rare::RST_ACKS);
         self.marks.insert(Marks::RST_DUE);
     }
 
     /// Asks for a RST behind all that was sent.
     pub(crate) fn reset_in_sequence(&mut self) {
         (self.reset_seq, self.reset_ack) = (self.snd_nxt, self.rcv_nxt);
-        self.marks.insert(Marks::RST_DUE | Marks::RST_ACKS);
+        self.marks.insert(Marks::RST_DUE);
+        self.rare.insert(Rare::RST_ACKS);
     }
 
     /// Answers a segment to a connection that is CLOSED already but not yet released.
@@ -208,8 +209,8 @@ impl Tcb {
         {
             self.reset_with(reset.seq);
             self.reset_ack = reset.ack;
-            self.marks
-                .set(Marks::RST_ACKS, reset.flags.contains(Flags::ACK));
+            let acks = reset.flags.contains(Flags::ACK);
+            self.rare.set(Rare::RST_ACKS, acks);
         }
     }
 

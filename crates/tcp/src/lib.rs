@@ -23,6 +23,7 @@
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
 //! | `pacing` | segments spread over time |
+//! | `records` | writes that are kept apart |
 //! | `urgent` | the byte out of band (RFC 6093) |
 //! | `at_once` | the short way for a message that nothing stands in the way of |
 //! | `autotune` | buffers that grow with what the path carries |
@@ -55,6 +56,7 @@ mod options;
 mod output;
 mod pacing;
 mod path;
+mod records;
 mod recovery;
 mod recv_queue;
 mod rtt;

@@ -8,7 +8,7 @@ use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
 use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
-use crate::tcb::{Env, Marks, Settings, Tcb};
+use crate::tcb::{Env, Marks, Rare, Settings, Tcb};
 use crate::timer::{Deadlines, Timer};
 use crate::validate::is_older;
 use crate::window::{QUICK_ACKS, RCV_MSS_INITIAL, window_scale};
@@ -55,7 +55,8 @@ impl Tcb {
         self.begin(env, settings, iss, ts_offset);
         (self.local_port, self.remote_port) = (syn.dst_port, syn.src_port);
         self.set_state(State::SynReceived);
-        self.marks.insert(Marks::SYN_DUE | Marks::PASSIVE);
+        self.marks.insert(Marks::SYN_DUE);
+        self.rare.insert(Rare::PASSIVE);
         if settings.ecn != Ecn::Off {
             self.ecn.on_syn(syn.flags);
         }

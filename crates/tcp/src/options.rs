@@ -57,7 +57,7 @@ impl Tcb {
     pub fn set_cork(&mut self, on: bool) {
         self.marks.set(Marks::CORK, on);
         if !on {
-            self.marks.remove(Marks::MORE);
+            self.marks.remove(Marks::MORE | Marks::HELD);
             if self.unsent_bytes() > 0 {
                 self.marks.insert(Marks::UNCORKED);
             }

@@ -7,7 +7,7 @@ use crate::recovery::scoreboard::ticks;
 use crate::search::Probe;
 use crate::send_queue::{Place, SendQueue};
 use crate::state::State;
-use crate::tcb::{Env, Marks, Tcb};
+use crate::tcb::{Env, Marks, Rare, Tcb};
 use crate::timer::{CORK_MAX, DELAYED_ACK, Timer, Wait};
 use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
@@ -90,7 +90,7 @@ impl Tcb {
         if bytes < src.len() {
             self.marks.insert(Marks::NO_SPACE);
         }
-        self.marks.set(Marks::MORE, !push);
+        self.marks.set(Marks::MORE | Marks::HELD, !push);
         self.marks.insert(Marks::SEND_DUE);
         bytes
     }
@@ -253,7 +253,7 @@ impl Tcb {
     #[cold]
     fn special_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
         if self.is(Marks::RST_DUE) {
-            let acks = if self.is(Marks::RST_ACKS) {
+            let acks = if self.rare.contains(Rare::RST_ACKS) {
                 Flags::ACK
             } else {
                 Flags::empty()
@@ -268,7 +268,7 @@ impl Tcb {
 
     #[inline]
     fn new_segment(&mut self, env: &mut Env<'_, '_>) -> Option<Outgoing> {
-        let Some((len, fin)) = self.plan_segment(env.now) else {
+        let Some((len, fin)) = self.plan_segment(env) else {
             if self.is(Marks::PACED) && self.unsent_bytes() == 0 {
                 self.model_on_all_sent(env);
             }
@@ -319,7 +319,8 @@ impl Tcb {
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
     #[inline]
-    fn plan_segment(&mut self, now: Nanos) -> Option<(u32, bool)> {
+    fn plan_segment(&mut self, env: &Env<'_, '_>) -> Option<(u32, bool)> {
+        let now = env.now;
         let flight = self.flight_bytes();
         let unsent = self.unsent_bytes();
         let fin = self.fin_is_unsent();
@@ -343,8 +344,12 @@ impl Tcb {
             }
         }
         let mss = u32::from(self.mss);
-        let len = unsent.min(mss).min(window).min(congestion);
-        if len < unsent && len < mss {
+        let mut next = unsent.min(mss);
+        if self.is(Marks::SPECIAL) {
+            next = self.within_record(env.pool, self.snd_nxt, next);
+        }
+        let len = next.min(window).min(congestion);
+        if len < next {
             self.marks.set(Marks::CWND_LIMITED, congestion < window);
             return self.plan_squeezed(len, window <= congestion, now);
         }
@@ -386,7 +391,7 @@ impl Tcb {
     /// algorithm while another partial one is unacknowledged (Minshall's variant, as Linux).
     #[inline]
     fn holds_partial(&mut self, now: Nanos) -> bool {
-        if self.is(Marks::CORK | Marks::MORE) && !self.is(Marks::UNCORKED) {
+        if self.is(Marks::CORK | Marks::HELD) && !self.is(Marks::UNCORKED) {
             self.deadlines.set_if_idle(Timer::Cork, now + CORK_MAX);
             return true;
         }
@@ -434,6 +439,8 @@ impl Tcb {
         if self.is(Marks::PACED) {
             self.note_paced(env, len);
         }
+        let ends_record =
+            self.is(Marks::SPECIAL) && len > 0 && self.ends_record(env.pool, text_end);
         let mut flags = Flags::ACK;
         if fin {
             flags |= Flags::FIN;
@@ -443,6 +450,8 @@ impl Tcb {
             flags.set(Flags::PSH, !self.is(Marks::MORE));
             self.deadlines.clear(Timer::Cork);
             self.marks.remove(Marks::UNCORKED);
+        } else if ends_record {
+            flags |= Flags::PSH;
         }
         Outgoing {
             seq,
@@ -528,7 +537,10 @@ impl Tcb {
             return None;
         }
         let (start, end) = self.scoreboard.first_lost(env.pool, self.snd_una)?;
-        let len = end.0.wrapping_sub(start.0).min(u32::from(self.mss));
+        let mut len = end.0.wrapping_sub(start.0).min(u32::from(self.mss));
+        if self.is(Marks::SPECIAL) {
+            len = self.within_record(env.pool, start, len);
+        }
         let room = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
         let offered = (start + len).le(self.snd_una + self.snd_wnd);
         if !urgent && (len > room || (!offered && start != self.snd_una)) {

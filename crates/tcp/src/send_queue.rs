@@ -15,7 +15,8 @@ pub(crate) struct SendQueue {
     /// Where in that chunk's memory the byte lies; not relative to the chunk's start, which acknowledgements move.
     cursor_at: u32,
     cursor_seq: Seq,
-    _reserved: u32,
+    /// Chunk + 1 of where records end, 0 where there are none; see `records`.
+    pub(crate) records: u32,
 }
 
 /// Where a segment's payload begins in the queue.
@@ -36,7 +37,7 @@ impl SendQueue {
         cursor_chunk: NONE,
         cursor_at: 0,
         cursor_seq: Seq(0),
-        _reserved: 0,
+        records: 0,
     };
 
     /// Bytes queued, sent or not.
@@ -109,6 +110,7 @@ impl SendQueue {
     /// Gives all chunks back.
     pub(crate) fn clear(&mut self, pool: &mut ChunkPool<'_>) {
         self.queue.clear(pool);
+        self.forget_records(pool);
         *self = Self::EMPTY;
     }
 }

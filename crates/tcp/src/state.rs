@@ -142,5 +142,7 @@ bitflags! {
         const URGENT_READABLE = 1 << 12;
         /// The peer has acknowledged our SYN-ACK on a connection that was CONNECTED by its SYN (RFC 7413).
         const CONFIRMED = 1 << 13;
+        /// Text was acknowledged, where that is [watched](crate::Tcb::watch_acknowledgements).
+        const ACKNOWLEDGED = 1 << 14;
     }
 }

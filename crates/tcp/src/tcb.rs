@@ -154,8 +154,8 @@ bitflags! {
         const NO_SPACE = 1 << 22;
         /// The last transmission stopped at the congestion window.
         const CWND_LIMITED = 1 << 23;
-        /// Opened passively (RFC 9293 3.10.7.4: decides what a RST in SYN-RECEIVED means).
-        const PASSIVE = 1 << 24;
+        /// The last write said that more follows, and nothing has been acknowledged since.
+        const HELD = 1 << 24;
         /// TCP_QUICKACK was asked for.
         const QUICKACK = 1 << 25;
         /// A segment with PSH came since we last acknowledged; a second one.
@@ -166,8 +166,24 @@ bitflags! {
         const PACED = 1 << 30;
         /// Urgent data of ours is not acknowledged.
         const URGENT = 1 << 31;
+        /// Records are kept apart, or somebody wants to know what becomes of bytes.
+        const SPECIAL = 1 << 26;
+    }
+}
+
+/// Facts that few segments ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub(crate) struct Rare(u8);
+
+bitflags! {
+    impl Rare: u8 {
+        /// Opened passively (RFC 9293 3.10.7.4: decides what a RST in SYN-RECEIVED means).
+        const PASSIVE = 1;
         /// The RST that is due has an acknowledgement, `reset_ack`.
-        const RST_ACKS = 1 << 26;
+        const RST_ACKS = 2;
+        /// Acknowledgements of text are told, see [`Tcb::watch_acknowledgements`].
+        const WATCHED = 4;
     }
 }
 
@@ -248,7 +264,7 @@ pub struct Tcb {
     pub(crate) rcv_fin: Seq,
     /// Sequence number of the RST to send.
     pub(crate) reset_seq: Seq,
-    /// What it acknowledges, with [`Marks::RST_ACKS`].
+    /// What it acknowledges, with [`Rare::RST_ACKS`].
     pub(crate) reset_ack: Seq,
     /// The largest window the peer ever offered.
     pub(crate) snd_wnd_max: u32,
@@ -294,7 +310,8 @@ pub struct Tcb {
     /// Whole segments with new data that have left one after another, of so many that make a burst.
     pub(crate) burst: u8,
     pub(crate) burst_max: u8,
-    pub(crate) _reserved2: [u8; 6],
+    pub(crate) rare: Rare,
+    pub(crate) _reserved2: [u8; 5],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

@@ -117,7 +117,7 @@ impl Tcb {
             self.marks.insert(Marks::ACK_NOW);
         }
         if self.deadlines.take_due(Timer::Cork, env.now) {
-            self.marks.remove(Marks::MORE);
+            self.marks.remove(Marks::MORE | Marks::HELD);
             self.marks.insert(Marks::UNCORKED | Marks::SEND_DUE);
         }
         if self.deadlines.take_due(Timer::Release, env.now) {

@@ -2,7 +2,7 @@
 //! defences of RFC 5961 against blind resets, SYNs and data.
 
 use crate::state::{Error, Events, State};
-use crate::tcb::{Env, Marks, Tcb};
+use crate::tcb::{Env, Marks, Rare, Tcb};
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr, Timestamps};
@@ -83,7 +83,7 @@ impl Tcb {
     /// The SYN-ACK of a peer that opened at the same time: its SYN is known already (RFC 9293 3.5).
     pub(crate) fn is_simultaneous_open(&self, seg: &Repr) -> bool {
         self.state() == State::SynReceived
-            && !self.is(Marks::PASSIVE)
+            && !self.rare.contains(Rare::PASSIVE)
             && seg.flags.contains(Flags::SYN | Flags::ACK)
             && seg.seq == self.irs
             && seg.ack == self.snd_nxt
@@ -141,7 +141,7 @@ impl Tcb {
             return Events::empty();
         }
         match self.state() {
-            State::SynReceived if !self.is(Marks::PASSIVE) => {
+            State::SynReceived if !self.rare.contains(Rare::PASSIVE) => {
                 self.fail(env, Error::Refused);
                 Events::REFUSED | Events::CLOSED
             }

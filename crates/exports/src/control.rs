@@ -10,8 +10,8 @@
 
 use crate::c;
 use core::ffi::c_int;
-use libc::{cmsghdr, in_pktinfo, in6_pktinfo, msghdr};
-use sidestep_socket::{Address, Arrival, Asked, Departure, Leaving};
+use libc::{cmsghdr, in_pktinfo, in6_pktinfo, msghdr, sockaddr_in, sockaddr_in6, timespec};
+use sidestep_socket::{Address, Arrival, Asked, Departure, Leaving, Notice, process};
 
 /// Bytes of a message's header; messages begin at multiples of 8.
 const HEAD: usize = size_of::<cmsghdr>();
@@ -53,20 +53,67 @@ impl Room {
 
 /// Tells what the program wants to be told of a datagram. `is_v6` is the socket's family.
 pub(crate) unsafe fn put(header: &mut msghdr, arrival: Option<&Arrival>, is_v6: bool) {
+    let mut room = room_of(header);
+    if let Some(arrival) = arrival {
+        put_all(&mut room, arrival, is_v6);
+    }
+    finish(header, &room);
+}
+
+/// Room for messages where the program gave it, from its start.
+fn room_of(header: &msghdr) -> Room {
     let is_bad = c::is_bad(header.msg_control);
-    let mut room = Room {
+    Room {
         at: header.msg_control.cast(),
         left: if is_bad { 0 } else { header.msg_controllen },
         used: 0,
         is_cut: false,
-    };
-    if let Some(arrival) = arrival {
-        put_all(&mut room, arrival, is_v6);
     }
+}
+
+/// Says how much was written.
+fn finish(header: &mut msghdr, room: &Room) {
     header.msg_controllen = room.used;
     if room.is_cut {
         header.msg_flags |= libc::MSG_CTRUNC;
     }
+}
+
+/// Tells a notice, with its time first, as Linux does.
+pub(crate) unsafe fn put_notice(header: &mut msghdr, notice: &Notice, is_v6: bool) {
+    let mut room = room_of(header);
+    if notice.tells_time() {
+        // `struct scm_timestamping`: the software's time, and two that are not known.
+        let at = process().time_of_day(notice.at);
+        let mut times = [0; 3 * size_of::<timespec>()];
+        times[..8].copy_from_slice(&at.as_secs().to_ne_bytes());
+        times[8..16].copy_from_slice(&u64::from(at.subsec_nanos()).to_ne_bytes());
+        room.put(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &times);
+    }
+    let errno = if notice.is_timestamp() { libc::ENOMSG } else { 0 };
+    // `struct sock_extended_err`, and the address of nobody.
+    let mut error = [0; 16 + size_of::<sockaddr_in6>()];
+    error[..4].copy_from_slice(&errno.to_ne_bytes());
+    (error[4], error[6]) = (notice.origin, notice.code);
+    error[8..12].copy_from_slice(&notice.info.to_ne_bytes());
+    error[12..16].copy_from_slice(&notice.data.to_ne_bytes());
+    let (level, kind, len) = if is_v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, error.len())
+    } else {
+        let len = 16 + size_of::<sockaddr_in>();
+        (libc::IPPROTO_IP, libc::IP_RECVERR, len)
+    };
+    room.put(level, kind, &error[..len]);
+    finish(header, &room);
+}
+
+/// What TCP_INQ asks for.
+pub(crate) unsafe fn put_left(header: &mut msghdr, left: c_int) {
+    // TCP_CM_INQ of linux/tcp.h.
+    const TCP_CM_INQ: c_int = 36;
+    let mut room = room_of(header);
+    room.put(libc::IPPROTO_TCP, TCP_CM_INQ, &left.to_ne_bytes());
+    finish(header, &room);
 }
 
 /// In the order of Linux.

@@ -37,11 +37,16 @@ impl Process {
         let Some((shared, r, is_tcp)) = self.typed_socket_of(fd) else {
             return Verdict::Kernel;
         };
-        if is_tcp && flags.contains(SendFlags::FAST_OPEN) {
-            return self.send_fast(shared, fd, r, parts, (flags, target));
-        }
         if is_tcp {
-            return self.send_stream(shared, fd, r, parts, flags);
+            let sent = if flags.contains(SendFlags::FAST_OPEN) {
+                self.send_fast(shared, fd, r, parts, (flags, target))
+            } else {
+                self.send_stream(shared, fd, r, parts, flags)
+            };
+            if flags.contains(SendFlags::LENT) && matches!(sent, Verdict::Done(Ok(1..))) {
+                self.note_lent(shared, r);
+            }
+            return sent;
         }
         let is_plain = *departure == Departure::default();
         if let [message] = parts

@@ -7,7 +7,7 @@
 use crate::process::Process;
 use crate::tcp_info::{TCP_INFO_BYTES, tcp_info};
 use crate::{Errno, Nanos};
-use sidestep_stack::{Asked, Handover, SocketFlags, SocketRef, Stack};
+use sidestep_stack::{Asked, Handover, SocketFlags, SocketRef, Stack, Stamping};
 use sidestep_tcp::{Algorithm, KeepAlive, Tcb};
 
 /// Longest name of a congestion control (`TCP_CA_NAME_MAX`).
@@ -22,6 +22,10 @@ const WINDOW_CLAMP_MIN: u32 = 1152;
 /// IP and TCP headers without options.
 const HEADERS_V4: u16 = 40;
 const HEADERS_V6: u16 = 60;
+/// TCP_INQ of linux/tcp.h.
+const TCP_INQ: i32 = 36;
+/// The bits of SO_TIMESTAMPING that there are (`SOF_TIMESTAMPING_MASK`).
+const STAMPING: i32 = (1 << 19) - 1;
 /// TCP_AO_ADD_KEY to TCP_AO_REPAIR of linux/tcp.h, which the C library's crate does not know.
 const TCP_AO: core::ops::RangeInclusive<i32> = 38..=42;
 
@@ -175,6 +179,8 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::SO_RCVBUF
                 | libc::SO_MAX_PACING_RATE
                 | libc::SO_OOBINLINE
+                | libc::SO_ZEROCOPY
+                | libc::SO_TIMESTAMPING
         ),
         libc::IPPROTO_TCP => matches!(
             name,
@@ -195,6 +201,7 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::TCP_FASTOPEN
                 | libc::TCP_FASTOPEN_CONNECT
                 | libc::TCP_FASTOPEN_NO_COOKIE
+                | TCP_INQ
         ),
         libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
         libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS),
@@ -218,6 +225,12 @@ fn judge(level: i32, name: i32, value: OptionValue) -> Result<(), Errno> {
             libc::TCP_WINDOW_CLAMP => n != 0,
             // Of a socket that listens, or was never connected.
             libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT | libc::TCP_FASTOPEN_NO_COOKIE => false,
+            TCP_INQ => matches!(n, 0 | 1),
+            _ => true,
+        },
+        OptionValue::Int(n) if level == libc::SOL_SOCKET => match name {
+            libc::SO_ZEROCOPY => matches!(n, 0 | 1),
+            libc::SO_TIMESTAMPING => n & !STAMPING == 0,
             _ => true,
         },
         _ => true,
@@ -290,6 +303,11 @@ fn apply_number(
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => stack.set_flags(r, SocketFlags::REUSEADDR, on),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => stack.set_flags(r, SocketFlags::REUSE, on),
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => stack.set_flags(r, SocketFlags::ZEROCOPY, on),
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
+            stack.set_stamping(r, Stamping::from_bits_retain(n.cast_unsigned()))
+        }
+        (libc::IPPROTO_TCP, TCP_INQ) => stack.set_flags(r, SocketFlags::INQ, on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => stack.set_rcv_low(r, size),
         // As Linux: twice of what was asked for, within bounds; never less than what serves a full wire.
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
@@ -390,6 +408,13 @@ fn answer(
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => number(u32::from(
             stack.flags(r).ok()?.contains(SocketFlags::REUSEADDR),
         )),
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => number(u32::from(
+            stack.flags(r).ok()?.contains(SocketFlags::ZEROCOPY),
+        )),
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => number(stack.stamping(r).ok()?.bits()),
+        (libc::IPPROTO_TCP, TCP_INQ) => {
+            number(u32::from(stack.flags(r).ok()?.contains(SocketFlags::INQ)))
+        }
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
             let linger = stack.linger(r).ok()?;
             let seconds = i32::try_from(linger.saturating_sub(1)).unwrap_or(i32::MAX);

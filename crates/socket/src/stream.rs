@@ -431,8 +431,7 @@ impl Process {
         parts: &[Foreign<'_>],
         flags: SendFlags,
     ) -> Verdict<usize> {
-        let more = flags.contains(SendFlags::MORE);
-        let urgent = flags.contains(SendFlags::URGENT);
+        let particular = SendFlags::MORE | SendFlags::URGENT | SendFlags::RECORD;
         let now = self.now();
         let first = self.with_stack(shared, |stack| {
             // What has arrived may forbid to send (a reset), as in the kernel, where it is worked in on arrival.
@@ -440,8 +439,7 @@ impl Process {
                 stack.poll(now);
             }
             if let [message] = parts
-                && !more
-                && !urgent
+                && !flags.intersects(particular)
                 && let Some(sent) = stack.send_at_once(now, r, *message)
             {
                 return Ok(sent);
@@ -682,6 +680,8 @@ fn send_some(
 ) -> sidestep_stack::Result<usize> {
     if flags.contains(SendFlags::URGENT) {
         stack.send_urgent(now, r, parts)
+    } else if flags.contains(SendFlags::RECORD) {
+        stack.send_record(now, r, parts)
     } else {
         stack.send(now, r, parts, flags.contains(SendFlags::MORE))
     }

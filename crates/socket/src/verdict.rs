@@ -50,6 +50,10 @@ bitflags! {
         const URGENT = 1 << 2;
         /// Connects to the target, with the data in the SYN if the server has given a cookie (RFC 7413).
         const FAST_OPEN = 1 << 3;
+        /// The last byte ends a record.
+        const RECORD = 1 << 4;
+        /// The bytes are lent until the program is told that they are not needed any more.
+        const LENT = 1 << 5;
     }
 }
 

@@ -11,6 +11,13 @@ use sidestep_shm::{Foreign, NONE};
 use sidestep_tcp::{Env, Events, State};
 use sidestep_wire::{Seq, tcp::Repr};
 
+/// What connections have from their listening socket.
+const INHERITED: SocketFlags = SocketFlags::INET6
+    .union(SocketFlags::REUSEADDR)
+    .union(SocketFlags::DEVICE)
+    .union(SocketFlags::ZEROCOPY)
+    .union(SocketFlags::INQ);
+
 /// A connection taken from a listener's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
@@ -180,7 +187,7 @@ impl Core<'_> {
     fn inherit_options(&mut self, listener: u32, child: u32) {
         let from = &self.sockets[listener as usize];
         let (flags, rcv, snd) = (
-            from.flags & (SocketFlags::INET6 | SocketFlags::REUSEADDR | SocketFlags::DEVICE).bits(),
+            from.flags & INHERITED.bits(),
             from.rcv_buf_bytes,
             from.snd_buf_bytes,
         );

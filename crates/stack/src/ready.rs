@@ -413,7 +413,7 @@ impl Core<'_> {
     /// What a socket is ready for.
     pub(crate) fn ready(&self, index: u32) -> Ready {
         let s = &self.sockets[index as usize];
-        let mut ready = if s.error != 0 {
+        let mut ready = if s.error != 0 || s.has(SocketFlags::NOTICES) {
             Ready::ERR
         } else {
             Ready::empty()

@@ -70,6 +70,14 @@ bitflags! {
         const SEGMENT = 1 << 19;
         /// A connection that came with data, and whose handshake is not complete (RFC 7413).
         const FAST_PENDING = 1 << 20;
+        /// SO_ZEROCOPY: the program wants to know when bytes lent with MSG_ZEROCOPY are its own again.
+        const ZEROCOPY = 1 << 21;
+        /// SO_TIMESTAMPING has writes watched.
+        const STAMPED = 1 << 22;
+        /// There are notices to be read.
+        const NOTICES = 1 << 23;
+        /// TCP_INQ: the program wants to be told how many bytes are left to read.
+        const INQ = 1 << 24;
     }
 }
 
@@ -191,6 +199,8 @@ pub(crate) struct Socket {
     pub(crate) fast_pending: u32,
     pub(crate) fast_resets: u32,
     pub(crate) fast_reset_at: Nanos,
+    /// Chunk + 1 of what it has for notices; 0 for nothing.
+    pub(crate) extra: u32,
     _reserved3: [u8; UNUSED_BYTES],
 }
 
@@ -206,6 +216,7 @@ const USED_BYTES: usize = 192
     + 4
     + 4
     + 8
+    + 4
     + 4
     + 4;
 const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;

@@ -40,6 +40,7 @@ impl Core<'_> {
     pub(crate) fn free_socket(&mut self, index: u32) {
         self.forget_socket(index);
         self.set_way(index, Way::from(NONE));
+        self.drop_notices(index);
         let core = &mut *self;
         let socket = &mut core.sockets[index as usize];
         socket.tcb.release(&mut core.pool);

@@ -22,6 +22,17 @@ const TIME_WAIT_NETWORK: Nanos = Nanos::from_secs(60);
 /// The most that a receive buffer grows to; what window scales are chosen for.
 pub(crate) const RCV_BUF_MOST: u32 = 8 << 20;
 
+/// How bytes are sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// More follows at once (MSG_MORE).
+    pub(crate) more: bool,
+    /// The last byte is urgent (MSG_OOB).
+    pub(crate) urgent: bool,
+    /// The last byte ends a record (MSG_EOR).
+    pub(crate) record: bool,
+}
+
 /// How far an outgoing connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectState {
@@ -163,16 +174,33 @@ impl Stack<'_> {
         parts: &[Foreign<'_>],
         more: bool,
     ) -> Result<usize> {
-        self.send_parts(now, r, parts, (more, false))
+        let manner = Manner {
+            more,
+            ..Manner::default()
+        };
+        self.send_parts(now, r, parts, manner)
     }
 
-    /// The same, where more follows, or where the last byte is urgent.
+    /// As [`send`](Self::send); the last byte ends a record (MSG_EOR).
+    pub fn send_record(&mut self, now: Nanos, r: SocketRef, parts: &[Foreign<'_>]) -> Result<usize> {
+        let manner = Manner {
+            record: true,
+            ..Manner::default()
+        };
+        self.send_parts(now, r, parts, manner)
+    }
+
+    /// The same, in whatever manner.
     pub(crate) fn send_parts(
         &mut self,
         now: Nanos,
         r: SocketRef,
         parts: &[Foreign<'_>],
-        (more, urgent): (bool, bool),
+        Manner {
+            more,
+            urgent,
+            record,
+        }: Manner,
     ) -> Result<usize> {
         let now = self.core.advance(now);
         let core = &mut self.core;
@@ -212,8 +240,21 @@ impl Stack<'_> {
         if queued == 0 && wanted && s.tcb.send_space() > 0 {
             core.header.starved = 1;
         }
+        let total: usize = parts.iter().map(Foreign::len).sum();
+        if queued == total && record {
+            core.sockets[r.index as usize].tcb.end_record(&mut Env {
+                now,
+                pool: &mut core.pool,
+            });
+        }
         let s = &mut core.sockets[r.index as usize];
-        if s.tcb.wants_output() {
+        if s.has(SocketFlags::STAMPED)
+            && queued > 0
+            && (queued == total || s.has(SocketFlags::NONBLOCK))
+        {
+            core.stamp_written(r.index);
+        }
+        if core.sockets[r.index as usize].tcb.wants_output() {
             self.flush_socket(r.index);
         }
         if queued == 0 && wanted {
@@ -446,6 +487,9 @@ impl Core<'_> {
         if events.contains(Events::URGENT) {
             self.signal_owner(index);
         }
+        if events.contains(Events::ACKNOWLEDGED) {
+            self.tell_progress(index);
+        }
         if events.intersects(Events::RESET | Events::REFUSED | Events::TIMED_OUT) {
             self.counters.tcp_resets_received += u64::from(events.contains(Events::RESET));
             self.counters.tcp_timeouts += u64::from(events.contains(Events::TIMED_OUT));
@@ -492,6 +536,9 @@ impl Core<'_> {
     fn on_connected(&mut self, index: u32) {
         let s = self.at(index);
         s.set(SocketFlags::WAS_CONNECTED, true);
+        if s.has(SocketFlags::STAMPED) {
+            s.tcb.watch_acknowledgements(true);
+        }
         if !s.has(SocketFlags::CHILD) {
             self.learn_of_server(index);
             return;
@@ -536,6 +583,9 @@ impl Core<'_> {
         self.schedule(index, due);
         if room {
             self.notify(index, Ready::OUT | Ready::WRNORM);
+        }
+        if self.at(index).has(SocketFlags::STAMPED) {
+            self.tell_progress(index);
         }
         self.free_if_done(index);
     }

@@ -2,6 +2,7 @@
 
 use crate::memory::{Core, Stack};
 use crate::socket::{SocketFlags, SocketRef};
+use crate::tcp::Manner;
 use crate::{Error, Result};
 use sidestep_shm::{Foreign, Nanos};
 use sidestep_tcp::{OutOfBand, State};
@@ -19,7 +20,11 @@ impl Stack<'_> {
         r: SocketRef,
         parts: &[Foreign<'_>],
     ) -> Result<usize> {
-        self.send_parts(now, r, parts, (false, true))
+        let manner = Manner {
+            urgent: true,
+            ..Manner::default()
+        };
+        self.send_parts(now, r, parts, manner)
     }
 
     /// recv(2) with MSG_OOB: the urgent byte; none at the end of the stream.

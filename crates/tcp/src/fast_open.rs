@@ -7,7 +7,7 @@
 use crate::open::MSS_DEFAULT;
 use crate::recovery::scoreboard::ticks;
 use crate::state::{Events, State};
-use crate::tcb::{Env, Marks, Settings, Tcb};
+use crate::tcb::{Env, Marks, Rare, Settings, Tcb};
 use crate::timer::Timer;
 use bitflags::bitflags;
 use sidestep_shm::Foreign;
@@ -282,7 +282,7 @@ impl Tcb {
 
     /// How SYN and data in it count as delivered: only together where the peer took both.
     pub(crate) fn is_syn_delivered(&self) -> bool {
-        !self.is_half_open() && (self.is(Marks::PASSIVE) || !self.opening.data_taken())
+        !self.is_half_open() && (self.rare.contains(Rare::PASSIVE) || !self.opening.data_taken())
     }
 
     /// A retransmission timer expires: a third time in a row, or for the last time, says that something on the path may
@@ -354,7 +354,7 @@ impl Tcb {
     pub(crate) fn has_syn_window(&self) -> bool {
         let told = u32::from(u16::MAX) + u32::from(self.opening.text);
         let edge = self.rcv_adv.0.wrapping_sub((self.irs + 1).0);
-        self.opening.data_taken() && self.is(Marks::PASSIVE) && edge <= told
+        self.opening.data_taken() && self.rare.contains(Rare::PASSIVE) && edge <= told
     }
 
     /// The SYN-ACK of such a connection leaves; whether it did before.

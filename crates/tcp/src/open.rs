@@ -245,7 +245,7 @@ impl Tcb {
 
     /// SYN-RECEIVED is over: the peer has acknowledged our SYN, sent in answer to its own.
     pub(crate) fn open_from_both_ends(&mut self, env: &mut Env<'_, '_>, seg: &Repr) -> Events {
-        if !self.is(Marks::PASSIVE) {
+        if !self.rare.contains(Rare::PASSIVE) {
             self.on_fast_open_answer(env, seg);
             if seg.flags.contains(Flags::SYN) {
                 // Told as Linux tells it: the SYN has come twice.

@@ -43,6 +43,8 @@ fn send_parts_with(
     asked.set(SendFlags::DONTWAIT, flags & libc::MSG_DONTWAIT != 0);
     asked.set(SendFlags::MORE, flags & libc::MSG_MORE != 0);
     asked.set(SendFlags::FAST_OPEN, flags & libc::MSG_FASTOPEN != 0);
+    asked.set(SendFlags::RECORD, flags & libc::MSG_EOR != 0);
+    asked.set(SendFlags::LENT, flags & libc::MSG_ZEROCOPY != 0);
     match process().send_with(fd, parts, asked, target, departure) {
         Verdict::Kernel | Verdict::KernelNow => kernel(),
         Verdict::Done(Ok(n)) => n.cast_signed(),
@@ -67,7 +69,12 @@ pub(super) fn recv_parts(
     mut kernel: impl FnMut(c_int) -> ssize_t,
 ) -> Result<Received, ssize_t> {
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return Err(kernel(0));
+        return match process().take_notice(fd, flags & libc::MSG_PEEK != 0) {
+            Verdict::Kernel | Verdict::KernelNow => Err(kernel(0)),
+            // Read by a call without room for what it says.
+            Verdict::Done(Ok(_)) => Ok(nothing()),
+            Verdict::Done(Err(errno)) => Err(c::fail_long(errno)),
+        };
     }
     if flags & libc::MSG_OOB != 0 {
         return recv_urgent(fd, parts, flags, kernel);
@@ -119,11 +126,20 @@ fn recv_urgent(
             Ok(Received {
                 copied,
                 len: copied,
-                source: None,
-                arrival: None,
+                ..nothing()
             })
         }
         Verdict::Done(Err(errno)) => Err(c::fail_long(errno)),
+    }
+}
+
+/// What a call got that asked for no data.
+const fn nothing() -> Received {
+    Received {
+        copied: 0,
+        len: 0,
+        source: None,
+        arrival: None,
     }
 }
 
@@ -235,7 +251,12 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
     let Some(header) = (unsafe { msg.as_mut() }) else {
         return c::fail_long(Errno::FAULT);
     };
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return recv_notice(fd, header, flags, || kernel(0));
+    }
     let (iov, count) = (header.msg_iov, header.msg_iovlen);
+    let room = header.msg_controllen;
+    let has_room = room > 0;
     // SAFETY: the caller's own vectors.
     match unsafe { c::with_parts_mut(iov, count, |parts| recv_parts(fd, parts, flags, kernel)) } {
         Ok(Ok(received)) => {
@@ -247,6 +268,15 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
             unsafe {
                 let is_v6 = received.arrival.is_some() && process().is_v6(fd);
                 control::put(header, received.arrival.as_ref(), is_v6);
+            }
+            // A stream tells only what TCP_INQ asks for, where there is room for it.
+            if has_room
+                && received.source.is_none()
+                && let Some(left) = process().left_to_read(fd)
+            {
+                header.msg_controllen = room;
+                // SAFETY: as above.
+                unsafe { control::put_left(header, left) };
             }
             match received.source {
                 // SAFETY: the caller's own room for a name.
@@ -264,6 +294,30 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
         }
         Ok(Err(n)) => n,
         Err(errno) => c::fail_long(errno),
+    }
+}
+
+/// recvmsg(2) with MSG_ERRQUEUE.
+#[cold]
+fn recv_notice(
+    fd: c_int,
+    header: &mut msghdr,
+    flags: c_int,
+    kernel: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    match process().take_notice(fd, flags & libc::MSG_PEEK != 0) {
+        Verdict::Kernel | Verdict::KernelNow => kernel(),
+        Verdict::Done(Ok(notice)) => {
+            header.msg_namelen = 0;
+            header.msg_flags = libc::MSG_ERRQUEUE;
+            if notice.is_cut() {
+                header.msg_flags |= libc::MSG_TRUNC;
+            }
+            // SAFETY: the caller's own room for control messages.
+            unsafe { control::put_notice(header, &notice, process().is_v6(fd)) };
+            0
+        }
+        Verdict::Done(Err(errno)) => c::fail_long(errno),
     }
 }
 

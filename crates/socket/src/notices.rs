@@ -1,0 +1,53 @@
+//! What programs are told beside data: by MSG_ERRQUEUE, and with what they read (TCP_INQ).
+
+use crate::process::{Process, Shared};
+use crate::{Errno, Nanos, Verdict};
+use sidestep_stack::{Error, Notice, SocketFlags, SocketRef};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+impl Process {
+    /// recvmsg(2) with MSG_ERRQUEUE on a connection. It never waits.
+    pub fn take_notice(&self, fd: i32, peek: bool) -> Verdict<Notice> {
+        let now = self.now();
+        let got = self.on_socket(fd, |stack, r| {
+            stack.poll(now);
+            Ok((stack.is_connected_stream(r), stack.take_notice(r, peek)))
+        });
+        match got {
+            Some(Ok((true, Ok(notice)))) => Verdict::Done(Ok(notice)),
+            Some(Ok((true, Err(Error::WouldBlock)))) => Verdict::fail(Errno::AGAIN),
+            // What comes by the kernel is told by the kernel.
+            _ => Verdict::Kernel,
+        }
+    }
+
+    /// What TCP_INQ tells with bytes that were read: how many more there are; one at the end of the stream, so that it
+    /// is read too. None where the program has not asked.
+    pub fn left_to_read(&self, fd: i32) -> Option<i32> {
+        let left = self.on_socket(fd, |stack, r| {
+            if !stack.flags(r)?.contains(SocketFlags::INQ) || !stack.is_connected_stream(r) {
+                return Ok(None);
+            }
+            let left = i32::try_from(stack.recv_len(r)?).unwrap_or(i32::MAX);
+            let ended = left == 0 && stack.at_end(r);
+            Ok(Some(left + i32::from(ended)))
+        });
+        left?.ok()?
+    }
+
+    /// When something was, by the clock on the wall, since 1970. In a rehearsal, where time is made, by that.
+    pub fn time_of_day(&self, at: Nanos) -> Duration {
+        if self.rehearsal.get().is_some() {
+            return Duration::from_nanos(at.0);
+        }
+        let since = Duration::from_nanos((self.now() - at).0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.unwrap_or_default().saturating_sub(since)
+    }
+
+    /// Bytes were written with MSG_ZEROCOPY.
+    #[cold]
+    pub(crate) fn note_lent(&self, shared: &Shared, r: SocketRef) {
+        let _ = self.with_stack(shared, |stack| stack.note_lent(r));
+    }
+}

@@ -90,7 +90,11 @@ pub(crate) unsafe fn put_notice(header: &mut msghdr, notice: &Notice, is_v6: boo
         times[8..16].copy_from_slice(&u64::from(at.subsec_nanos()).to_ne_bytes());
         room.put(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &times);
     }
-    let errno = if notice.is_timestamp() { libc::ENOMSG } else { 0 };
+    let errno = if notice.is_timestamp() {
+        libc::ENOMSG
+    } else {
+        0
+    };
     // `struct sock_extended_err`, and the address of nobody.
     let mut error = [0; 16 + size_of::<sockaddr_in6>()];
     error[..4].copy_from_slice(&errno.to_ne_bytes());

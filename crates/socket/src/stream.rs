@@ -481,15 +481,7 @@ impl Process {
         while sent < total {
             let rest = skip_parts(parts, sent);
             let woken = self.wait(shared, &waiting, |stack, now| {
-                // As Linux, not for every bit of room.
-                let worth_while = Ready::OUT | Ready::ERR | Ready::HUP;
-                if stack.ready(r).is_ok_and(|ready| !ready.intersects(worth_while)) {
-                    return None;
-                }
-                match send_some(stack, now, r, &rest, flags) {
-                    Err(Error::WouldBlock) => None,
-                    other => Some(other),
-                }
+                send_if_worth_while(stack, now, r, &rest, flags)
             });
             let failed = match woken {
                 Woken::Got(Ok(n)) => {
@@ -684,6 +676,27 @@ fn send_some(
         stack.send_record(now, r, parts)
     } else {
         stack.send(now, r, parts, flags.contains(SendFlags::MORE))
+    }
+}
+
+/// The same for a thread that has found no room: as on Linux, not for every bit of it.
+fn send_if_worth_while(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    parts: &[Foreign<'_>],
+    flags: SendFlags,
+) -> Option<sidestep_stack::Result<usize>> {
+    let worth_while = Ready::OUT | Ready::ERR | Ready::HUP;
+    if stack
+        .ready(r)
+        .is_ok_and(|ready| !ready.intersects(worth_while))
+    {
+        return None;
+    }
+    match send_some(stack, now, r, parts, flags) {
+        Err(Error::WouldBlock) => None,
+        other => Some(other),
     }
 }
 

@@ -163,7 +163,8 @@ impl Stack<'_> {
         }
         let (written, (_, acknowledged)) = (s.tcb.written_to(), s.tcb.sent_to());
         self.core.change_extra(r.index, |extra, _| {
-            let begins = stamping.contains(Stamping::ID) && !extra.stamping().contains(Stamping::ID);
+            let begins =
+                stamping.contains(Stamping::ID) && !extra.stamping().contains(Stamping::ID);
             if begins && stamping.contains(Stamping::ID_FROM_WRITTEN) {
                 extra.base = written;
             } else if begins {
@@ -268,7 +269,9 @@ impl Core<'_> {
         let _ = self.change_extra(index, |extra, pool| {
             if extra.stamps.len() < STAMPS_BYTES_MAX {
                 let stamp = Stamp { end, sent: 0 };
-                extra.stamps.append(pool, stamp.as_bytes().into(), Use::Receive);
+                extra
+                    .stamps
+                    .append(pool, stamp.as_bytes().into(), Use::Receive);
             }
         });
     }
@@ -285,7 +288,13 @@ impl Core<'_> {
                 let fresh = stamp.sent == 0 && stamp.end.le(sent);
                 if fresh {
                     stamp.sent = 1;
-                    told |= tell_stamp(extra, pool, (SCHEDULED, Stamping::SCHEDULED), stamp.end, now);
+                    told |= tell_stamp(
+                        extra,
+                        pool,
+                        (SCHEDULED, Stamping::SCHEDULED),
+                        stamp.end,
+                        now,
+                    );
                     told |= tell_stamp(extra, pool, (SENT, Stamping::SENT), stamp.end, now);
                 }
                 if stamp.end.le(acknowledged) {
@@ -315,7 +324,9 @@ impl Core<'_> {
 
 fn next_stamp(extra: &mut Extra, pool: &mut ChunkPool<'_>) -> Option<Stamp> {
     let mut bytes = [0; size_of::<Stamp>()];
-    let n = extra.stamps.read(pool, &mut ForeignMut::from(&mut bytes[..]));
+    let n = extra
+        .stamps
+        .read(pool, &mut ForeignMut::from(&mut bytes[..]));
     (n == bytes.len()).then(|| Stamp::read_from_bytes(&bytes).ok())?
 }
 

@@ -182,7 +182,12 @@ impl Stack<'_> {
     }
 
     /// As [`send`](Self::send); the last byte ends a record (MSG_EOR).
-    pub fn send_record(&mut self, now: Nanos, r: SocketRef, parts: &[Foreign<'_>]) -> Result<usize> {
+    pub fn send_record(
+        &mut self,
+        now: Nanos,
+        r: SocketRef,
+        parts: &[Foreign<'_>],
+    ) -> Result<usize> {
         let manner = Manner {
             record: true,
             ..Manner::default()

@@ -72,7 +72,8 @@ impl Tcb {
                 ends.count += 1;
             }
         });
-        self.marks.set(Marks::SPECIAL, kept || self.is(Marks::SPECIAL));
+        self.marks
+            .set(Marks::SPECIAL, kept || self.is(Marks::SPECIAL));
     }
 
     /// Bytes from `seq` on, `len` at most, that are of one record.

@@ -14,6 +14,7 @@ mod harness;
 mod lan;
 mod memory;
 mod networks;
+mod notices;
 mod paths;
 mod queues;
 mod readiness;

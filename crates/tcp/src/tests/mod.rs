@@ -13,6 +13,7 @@ mod fast_open;
 mod flow;
 mod handshake;
 mod loss;
+mod records;
 mod recovery;
 mod scripted;
 mod search;

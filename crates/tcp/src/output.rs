@@ -478,14 +478,16 @@ impl Tcb {
         self.time_segment(end, now);
         self.scoreboard
             .push(env.pool, end, ticks(now), self.rtt.grain);
-        if !self.is_outstanding() {
+        let flight = self.flight_bytes();
+        self.snd_nxt = end;
+        if flight == 0 {
             self.stalled_since = now;
-            self.snd_nxt = end;
-            let at = self.retransmit_at(now);
-            self.wait_until(Wait::Retransmission, at);
+            self.watch(now);
         } else {
-            self.snd_nxt = end;
-            if self.wait == Wait::Retransmission as u8 && self.may_probe_tail() {
+            // From the second segment on it is probed for sooner.
+            let second = flight <= u32::from(self.mss);
+            let due = second || self.wait == Wait::Retransmission as u8;
+            if due && self.may_probe_tail() {
                 self.watch(now);
             }
         }

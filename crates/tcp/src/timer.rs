@@ -205,8 +205,8 @@ impl Tcb {
     #[inline]
     pub(crate) fn watch(&mut self, now: Nanos) {
         let at = self.retransmit_at(now);
-        let probe = now + self.rtt.probe_after();
-        if probe < at && self.may_probe_tail() {
+        let probe = now + self.probe_after();
+        if probe <= at && self.may_probe_tail() {
             self.wait_until(Wait::TailProbe, probe);
         } else {
             self.wait_until(Wait::Retransmission, at);

@@ -4,7 +4,11 @@
 use super::{Acked, Phase};
 use crate::tcb::{Env, Marks, Tcb};
 use crate::timer::Wait;
+use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
+
+/// How long a peer may wait before it acknowledges a segment (RFC 8985 7.2: WCDelAckT).
+const DELAYED_ACK_MAX: Nanos = Nanos::from_millis(200);
 
 /// What the probe that is on its way was.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,14 +23,23 @@ pub(super) enum Kind {
 }
 
 impl Tcb {
-    /// Whether the timer is that of a probe: data of more than a segment is in flight and nothing is amiss. (A single
-    /// segment may wait for a delayed acknowledgement; the allowance for that is the retransmission timeout.)
+    /// Whether the timer is that of a probe: something is in flight, and nothing is amiss.
     #[inline]
     pub(crate) const fn may_probe_tail(&self) -> bool {
-        self.flight_bytes() > self.mss as u32
-            && self.phase == Phase::Open as u8
+        self.phase == Phase::Open as u8
             && self.dup_acks == 0
             && self.marks.contains(Marks::SACK_PERMITTED)
+    }
+
+    /// How long to wait for acknowledgements before the tail is probed (RFC 8985 7.2): no longer than before it is
+    /// repeated. A single segment may wait for a delayed acknowledgement.
+    #[inline]
+    pub(crate) fn probe_after(&self) -> Nanos {
+        let mut after = self.rtt.probe_after();
+        if self.flight_bytes() <= u32::from(self.mss) {
+            after = after + DELAYED_ACK_MAX;
+        }
+        after.min(self.rtt.rto(self.backoff))
     }
 
     /// The probe's time has come.

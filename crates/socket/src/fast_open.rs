@@ -2,7 +2,8 @@
 //! with which connect(2) leaves it to the first bytes to open the connection; and listening sockets that take part.
 
 use crate::process::{Process, Shared};
-use crate::stream::{Begin, skip_parts};
+use crate::room::skip_parts;
+use crate::stream::Begin;
 use crate::verdict::SendFlags;
 use crate::{Endpoint, Errno, Foreign, Nanos, Verdict, sys, sysctl};
 use sidestep_stack::{ConnectState, Fast, FastKeys, FastRules, SocketRef};

@@ -27,6 +27,7 @@ mod poll;
 mod ports;
 mod process;
 mod rehearsal;
+mod room;
 mod session;
 mod signals;
 mod stream;

@@ -4,6 +4,7 @@ use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::networks::Wanted;
 use crate::process::{Process, Shared, with_fd};
+use crate::room::{send_if_worth_while, send_some, skip_parts};
 use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
@@ -11,7 +12,7 @@ use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{
-    ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, Stack, WaitFor,
+    ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, WaitFor,
 };
 use smallvec::SmallVec;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -662,44 +663,6 @@ impl Process {
     }
 }
 
-/// Sends what there is room for, in the way that the flags say.
-fn send_some(
-    stack: &mut Stack<'static>,
-    now: Nanos,
-    r: SocketRef,
-    parts: &[Foreign<'_>],
-    flags: SendFlags,
-) -> sidestep_stack::Result<usize> {
-    if flags.contains(SendFlags::URGENT) {
-        stack.send_urgent(now, r, parts)
-    } else if flags.contains(SendFlags::RECORD) {
-        stack.send_record(now, r, parts)
-    } else {
-        stack.send(now, r, parts, flags.contains(SendFlags::MORE))
-    }
-}
-
-/// The same for a thread that has found no room: as on Linux, not for every bit of it.
-fn send_if_worth_while(
-    stack: &mut Stack<'static>,
-    now: Nanos,
-    r: SocketRef,
-    parts: &[Foreign<'_>],
-    flags: SendFlags,
-) -> Option<sidestep_stack::Result<usize>> {
-    let worth_while = Ready::OUT | Ready::ERR | Ready::HUP;
-    if stack
-        .ready(r)
-        .is_ok_and(|ready| !ready.intersects(worth_while))
-    {
-        return None;
-    }
-    match send_some(stack, now, r, parts, flags) {
-        Err(Error::WouldBlock) => None,
-        other => Some(other),
-    }
-}
-
 pub(crate) enum Begin {
     Handover(Handover),
     Failed(Errno),
@@ -712,21 +675,6 @@ pub(crate) const fn stream_bytes(n: usize) -> Received {
         source: None,
         arrival: None,
     }
-}
-
-pub(crate) fn skip_parts<'a>(
-    parts: &[Foreign<'a>],
-    mut skip: usize,
-) -> SmallVec<[Foreign<'a>; 16]> {
-    let mut rest = SmallVec::with_capacity(parts.len());
-    for part in parts {
-        let left = part.skip(skip);
-        skip = skip.saturating_sub(part.len());
-        if !left.is_empty() {
-            rest.push(left);
-        }
-    }
-    rest
 }
 
 /// Calls `f` with what lies behind the first `skip` bytes.

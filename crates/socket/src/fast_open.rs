@@ -133,13 +133,10 @@ impl Process {
         !flags.contains(SendFlags::DONTWAIT) && !self.nonblocking(fd).unwrap_or(true)
     }
 
-    /// connect(2): how the connection is opened fast, where the program asks for that.
-    pub(crate) fn deferred(&self, shared: &Shared, r: SocketRef) -> Option<Fast<'static, 'static>> {
-        let asked = self.with_stack(shared, |stack| stack.tcb(r).is_ok_and(|t| t.fast_connect()));
-        asked.unwrap_or(false).then(|| {
-            self.take_fast_rules(shared);
-            Fast::Defer
-        })
+    /// How connect(2) opens a connection fast: by its first bytes.
+    pub(crate) fn defer(&self, shared: &Shared) -> Fast<'static, 'static> {
+        self.take_fast_rules(shared);
+        Fast::Defer
     }
 
     /// The kernel listens on `fd`, or has taken an option about this: connections that come with data are taken as it

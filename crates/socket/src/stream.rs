@@ -148,19 +148,23 @@ impl Process {
         if !is_tcp {
             return self.connect_datagram(shared, fd, r, remote);
         }
-        match self.with_stack(shared, |stack| stack.connect_state(r)) {
-            Ok(Ok(ConnectState::Idle)) => {}
-            Ok(Ok(ConnectState::Connecting)) if self.is_held(shared, r) => {
-                return Verdict::fail(Errno::ISCONN);
-            }
-            Ok(Ok(ConnectState::Connecting)) => return self.await_connection(shared, fd, r, true),
-            Ok(Ok(ConnectState::Connected)) => return self.connected_once(fd),
-            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
-            Err(Retired) => return Verdict::fail(Errno::CONNRESET),
+        let found = self.with_stack(shared, |stack| {
+            let defers = stack.tcb(r).is_ok_and(|tcb| tcb.fast_connect());
+            (stack.connect_state(r), defers, stack.is_held(r))
+        });
+        let Ok((state, defers, held)) = found else {
+            return Verdict::fail(Errno::CONNRESET);
+        };
+        match state {
+            Ok(ConnectState::Idle) => {}
+            Ok(ConnectState::Connecting) if held => return Verdict::fail(Errno::ISCONN),
+            Ok(ConnectState::Connecting) => return self.await_connection(shared, fd, r, true),
+            Ok(ConnectState::Connected) => return self.connected_once(fd),
+            Err(error) => return Verdict::fail(from_stack(error)),
         }
-        let fast = self.deferred(shared, r);
+        let fast = defers.then(|| self.defer(shared));
         match self.begin_connection(shared, fd, r, remote, fast) {
-            Ok(_) if fast.is_some() && self.is_held(shared, r) => Verdict::Done(Ok(())),
+            Ok(_) if defers && self.is_held(shared, r) => Verdict::Done(Ok(())),
             Ok(_) => self.await_connection(shared, fd, r, false),
             Err(Begin::Handover(why)) => {
                 self.hand_over(shared, fd, r, "connect", Some(remote), why);

@@ -36,7 +36,8 @@ pub(crate) fn tcp_info(info: &Info, header_bytes: u16, now: Nanos) -> [u8; TCP_I
             | bit(info.syn_data, SYN_DATA),
         // What the peer scales by, then we.
         rcv_scale & 0xf | snd_scale << 4,
-        0,
+        // Behind a bit for what is not known here.
+        info.fast_failure.map_or(0, |why| why as u8) << 1,
     ]);
     segments_and_times(&mut out, info, header_bytes, now);
     sums(&mut out, info);

@@ -117,6 +117,18 @@ pub enum Greeting {
     Data(Option<FastOpen>),
 }
 
+/// Why a connection was not opened fast (`enum tcp_fastopen_client_fail` of linux/tcp.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FastFailure {
+    /// No cookie of the server was known.
+    NoCookie = 1,
+    /// The server has not acknowledged the data.
+    NotAcknowledged = 2,
+    /// The SYN was repeated, and the data were not acknowledged.
+    Repeated = 3,
+}
+
 /// What came of it on the client's side, for connections to the same server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastAnswer {
@@ -277,6 +289,24 @@ impl Tcb {
             cookie,
             unknown: (silent && !repeated && !data).then_some(opening.experimental != 0),
             lost: silent && repeated && data && !opening.data_taken(),
+        })
+    }
+
+    pub(crate) fn fast_failure(&self) -> Option<FastFailure> {
+        let opening = &self.opening;
+        let sent = opening.is(Part::Sends) || opening.is(Part::Trusts);
+        if opening.is(Part::Asks) {
+            return Some(FastFailure::NoCookie);
+        }
+        let opens = matches!(self.state(), State::SynSent | State::SynReceived);
+        let answered = !opens && self.rcv_nxt != Seq(0);
+        if !sent || opening.text == 0 || opening.data_taken() || !answered {
+            return None;
+        }
+        Some(if opening.repeats > 0 {
+            FastFailure::Repeated
+        } else {
+            FastFailure::NotAcknowledged
         })
     }
 

@@ -1,6 +1,7 @@
 //! What can be seen of a connection: TCP_INFO, statistics.
 
 use crate::congestion::Algorithm;
+use crate::fast_open::FastFailure;
 use crate::recovery::Phase;
 use crate::state::State;
 use crate::tcb::{Marks, Tcb};
@@ -79,6 +80,8 @@ pub struct Info {
     pub sack: bool,
     /// The peer took the data of our SYN, or we that of its (RFC 7413).
     pub syn_data: bool,
+    /// Why our SYN had no data that the peer took, where it was to have some.
+    pub fast_failure: Option<FastFailure>,
     /// How often our SYN or SYN-ACK was repeated.
     pub syn_repeats: u8,
     /// Our SYN arrived, and not as one with data that arrived with it.
@@ -171,6 +174,7 @@ impl Tcb {
         Info {
             state: self.told_state(),
             syn_data: self.opening.data_taken(),
+            fast_failure: self.fast_failure(),
             syn_repeats: self.opening.repeats,
             syn_delivered: self.is_syn_delivered(),
             phase: self.phase(),

@@ -74,7 +74,7 @@ mod window;
 pub use close::Reuse;
 pub use congestion::Algorithm;
 pub use ecn::Ecn;
-pub use fast_open::{FastAnswer, Greeting};
+pub use fast_open::{FastAnswer, FastFailure, Greeting};
 pub use info::{Counters, Info};
 pub use listen::reset_for;
 pub use options::{IcmpError, KeepAlive};

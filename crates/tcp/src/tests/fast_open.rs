@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, OUR_ISS, OURS, PEER_ISS, PEERS};
 use super::{ms, pattern, settings, with_env};
-use crate::{Events, FastAnswer, Greeting, IcmpError, Settings, State};
+use crate::{Events, FastAnswer, FastFailure, Greeting, IcmpError, Settings, State};
 use sidestep_shm::{Foreign, Nanos};
 use sidestep_wire::tcp::{FastOpen, Flags, Options, Repr, Timestamps};
 
@@ -54,6 +54,7 @@ fn what_the_server_takes_of_the_syn_is_not_sent_again() {
     );
     assert_eq!(sent[0].payload, pattern(960, 540));
     assert!(bench.tcb.info().syn_data);
+    assert_eq!(bench.tcb.info().fast_failure, None);
     bench.ack(PEERS + 2, OURS + 1500, &[]);
     assert_eq!(bench.tcb.next_timeout(), Nanos::NEVER);
     assert_eq!(bench.recv(10), b"hi");
@@ -108,6 +109,8 @@ fn a_cookie_is_asked_for_and_learned() {
         lost: false,
     };
     assert_eq!(bench.tcb.fast_answer(), Some(learned));
+    let info = bench.tcb.info();
+    assert_eq!(info.fast_failure, Some(FastFailure::NoCookie));
     bench.finish();
 }
 
@@ -195,6 +198,7 @@ fn what_the_server_takes_in_part_goes_again_as_a_retransmission() {
     bench.feed(&answer, &[]);
     let info = bench.tcb.info();
     assert!(!info.syn_data && info.syn_delivered);
+    assert_eq!(info.fast_failure, Some(FastFailure::NotAcknowledged));
     assert_eq!(info.unacked_bytes, 860);
     let sent = bench.out();
     let ends: Vec<_> = sent.iter().map(|s| (s.repr.seq, s.payload.len())).collect();
@@ -292,6 +296,8 @@ fn timeouts_in_a_row_make_suspicious() {
     let answer = syn_ack(&bench, 0);
     bench.feed(&answer, &[]);
     assert!(bench.tcb.fast_answer().unwrap().lost);
+    let info = bench.tcb.info();
+    assert_eq!(info.fast_failure, Some(FastFailure::Repeated));
     bench.out();
     bench.finish();
 }

@@ -308,6 +308,7 @@ fn accepted(bytes: &[u8]) -> Bench {
     let syn = Repr {
         options: Options {
             mss: Some(1000),
+            window_scale: Some(0),
             ..Options::default()
         },
         ..bench.repr(PEER_ISS, OURS, Flags::SYN)

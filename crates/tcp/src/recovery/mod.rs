@@ -196,13 +196,23 @@ impl Tcb {
         if self.has_model() {
             self.model_on_episode(env, false);
         } else {
-            let flight = self.flight_bytes();
+            let (window, flight) = (self.congestion.cwnd, self.flight_at_loss());
             self.congestion
                 .on_loss(env.now, flight, u32::from(self.mss));
-            prr::begin(self, acked);
+            prr::begin(self, acked, window);
         }
         self.marks.insert(Marks::RETRANSMIT);
         self.counters.fast_retransmits += 1;
+    }
+
+    /// What was in flight, by which the window goes down. Acknowledgements that come together are all taken before
+    /// anything is sent, so that at the last of them little is outstanding of a window that was full.
+    fn flight_at_loss(&self) -> u32 {
+        if self.is(Marks::CWND_LIMITED) {
+            self.congestion.cwnd
+        } else {
+            self.flight_bytes()
+        }
     }
 
     /// What both ways of finding a loss begin with.
@@ -290,8 +300,7 @@ impl Tcb {
             self.model_on_congestion(env);
             return;
         }
-        let now = env.now;
-        let flight = self.flight_bytes();
+        let (now, flight) = (env.now, self.flight_at_loss());
         self.congestion.on_loss(now, flight, u32::from(self.mss));
         self.congestion.cwnd = self.congestion.ssthresh;
         self.recovery.can_undo = 0;

@@ -2,7 +2,7 @@
 //! it SSTHRESH is in the network.
 
 use super::Acked;
-use crate::tcb::Tcb;
+use crate::tcb::{Marks, Tcb};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What it counts since the loss was noticed, in bytes.
@@ -21,16 +21,23 @@ impl Prr {
     }
 }
 
-/// A loss was noticed by an acknowledgement.
-pub(super) fn begin(tcb: &mut Tcb, acked: &Acked) {
+/// A loss was noticed by an acknowledgement, in a window of that many bytes.
+pub(super) fn begin(tcb: &mut Tcb, acked: &Acked, window: u32) {
     let flight = tcb
         .flight_bytes()
         .saturating_sub(tcb.scoreboard.sacked_bytes())
         .saturating_add(acked.delivered.bytes);
+    // What acknowledgements before this one made room for, without a chance yet to send it, counts as it would have if
+    // they had come one by one.
+    let room = if tcb.is(Marks::CWND_LIMITED) {
+        window.saturating_sub(acked.pipe_before)
+    } else {
+        0
+    };
     tcb.recovery.prr = Prr {
-        delivered: 0,
+        delivered: room,
         sent: 0,
-        flight: flight.max(1),
+        flight: flight.saturating_add(room).max(1),
     };
     if acked.delivered.bytes == 0 {
         // By the clock alone: what goes again at once is all there is to send for.

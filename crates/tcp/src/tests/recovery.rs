@@ -291,3 +291,39 @@ fn the_fin_is_sent_again_with_the_last_text() {
     assert_eq!(again[0].payload.len(), 999);
     bench.finish();
 }
+
+/// A batch of acknowledgements, the last of which tell of a loss, reduces the window by as much as they do one by one,
+/// and what they make room for goes out then.
+#[test]
+fn acknowledgements_that_come_together_say_what_they_say_one_by_one() {
+    let after = |together: bool| {
+        let mut bench = Bench::established_sacking(&plain());
+        bench.tcb.set_snd_buf(200_000);
+        bench.send(&pattern(0, 100_000));
+        assert_eq!(bench.out().len(), 10);
+        bench.now = bench.now + ms(20);
+        let mut sent = Vec::new();
+        for acked in 1..=6 {
+            bench.sack(1000 * acked, &[]);
+            if !together {
+                sent.extend(bench.out());
+            }
+        }
+        for behind in 8..=10 {
+            bench.sack(6000, &[(7000, 1000 * behind)]);
+            if !together {
+                sent.extend(bench.out());
+            }
+        }
+        sent.extend(bench.out());
+        let info = bench.tcb.info();
+        assert_eq!(info.phase, Phase::Recovery);
+        assert!(offsets(&sent).contains(&6000), "{:?}", offsets(&sent));
+        bench.finish();
+        (info.snd_ssthresh_bytes, sent.len(), info.unacked_bytes)
+    };
+    let (one_by_one, together) = (after(false), after(true));
+    assert_eq!(one_by_one.0, together.0);
+    // One by one a window of 16 was sent of which then only half may be: together only that half is, and no less.
+    assert!(together.1 >= 6, "{together:?}, one by one {one_by_one:?}");
+}

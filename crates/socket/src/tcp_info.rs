@@ -55,7 +55,11 @@ fn segments_and_times(out: &mut Writer, info: &Info, header_bytes: u16, now: Nan
         u32::from(info.rcv_mss),
         segments(info.unacked_bytes),
         segments(info.sacked_bytes),
-        segments(info.lost_bytes),
+        // Linux counts as lost what was sent again for it, until that has arrived.
+        segments(info.lost_bytes.saturating_add(match info.phase {
+            Phase::Open => 0,
+            _ => info.repeated_bytes,
+        })),
         segments(info.repeated_bytes),
         0,
         ago(info.last_data_sent),
@@ -72,7 +76,7 @@ fn segments_and_times(out: &mut Writer, info: &Info, header_bytes: u16, now: Nan
         },
         info.snd_cwnd_bytes / u32::from(info.snd_mss.max(1)),
         u32::from(info.adv_mss),
-        REORDERING,
+        u32::from(info.reordering).max(REORDERING),
         microseconds(info.rtt),
         info.rcv_space_bytes,
         info.counters.retransmits,

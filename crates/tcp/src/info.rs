@@ -120,6 +120,8 @@ pub struct Info {
     pub lost_bytes: u32,
     /// Of these, bytes sent again.
     pub repeated_bytes: u32,
+    /// By how many segments others were seen to be overtaken; 0 for none.
+    pub reordering: u8,
     /// Bytes queued and not sent.
     pub unsent_bytes: u32,
     /// Bytes received that wait for the reader.
@@ -208,6 +210,7 @@ impl Tcb {
             sacked_bytes: self.scoreboard.sacked_bytes(),
             lost_bytes: self.scoreboard.lost_bytes(),
             repeated_bytes: self.scoreboard.repeated_bytes(),
+            reordering: self.reordering_segments(),
             unsent_bytes: self.unsent_bytes(),
             unread_bytes: self.rcv.len(),
             ahead_bytes: self.rcv.ahead_bytes(),

@@ -231,8 +231,11 @@ impl Tcb {
             return Events::empty();
         }
         if self.is(Marks::ORPHANED) && !payload.is_empty() && end.gt(self.rcv_nxt) {
-            // Nobody will read it, and the peer must know (RFC 9293 3.6.1, RFC 2525 2.17).
-            return self.abort(env);
+            // Nobody will read it, and the peer must know (RFC 9293 3.6.1, RFC 2525 2.17): by a reset where the peer is, who
+            // may not have had our FIN.
+            let events = self.abort(env);
+            self.reset_with(self.snd_una);
+            return events;
         }
         let mut events = Events::empty();
         if !payload.is_empty() {

@@ -170,6 +170,10 @@ impl Tcb {
         }
         match self.phase() {
             _ if self.has_model() => self.model_on_disturbed_ack(env, acked, lost),
+            // The end of slow start after a timeout is part of it.
+            Phase::Open if before == Phase::Loss => {
+                self.grow_window(env.now, acked.delivered.bytes, None);
+            }
             Phase::Open if before != Phase::Open => {}
             Phase::Open => {
                 // For what the peer had told of before new segments have left already (RFC 3042).
@@ -213,6 +217,11 @@ impl Tcb {
         } else {
             self.flight_bytes()
         }
+    }
+
+    /// By how many segments others were seen to be overtaken; 0 for none.
+    pub(crate) const fn reordering_segments(&self) -> u8 {
+        self.recovery.rack.reordering
     }
 
     /// What both ways of finding a loss begin with.

@@ -26,8 +26,8 @@ pub(super) struct Rack {
     highest: Seq,
     /// SND.NXT when a repetition was last taken as a sign of too little patience.
     round: Seq,
-    /// Whether segments were seen to overtake each other.
-    reordering: u8,
+    /// By how many segments at most others were seen to be overtaken; 0 for none.
+    pub(super) reordering: u8,
     /// Patience in quarters of the least round trip, less one.
     patience: u8,
     /// Recoveries until it is forgotten.
@@ -63,12 +63,13 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
         rack.highest = una;
         rack.known = 1;
     }
-    if acked
-        .delivered
-        .lowest_original
-        .is_some_and(|lowest| lowest.lt(rack.highest))
+    if let Some(lowest) = acked.delivered.lowest_original
+        && lowest.lt(rack.highest)
     {
-        rack.reordering = 1;
+        let behind = rack.highest.0.wrapping_sub(lowest.0);
+        let segments = 1 + behind.div_ceil(u32::from(tcb.mss.max(1)));
+        let segments = u8::try_from(segments).unwrap_or(u8::MAX);
+        rack.reordering = rack.reordering.max(segments);
         tcb.counters.reorderings += 1;
     }
     let rack = &mut tcb.recovery.rack;

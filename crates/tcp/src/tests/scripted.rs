@@ -139,3 +139,28 @@ fn an_overtaken_acknowledgement_still_tells_of_holes() {
     assert_eq!(again[0].repr.seq, OURS + 2000);
     bench.finish();
 }
+
+#[test]
+fn text_for_nobody_is_reset_where_the_peer_is() {
+    let mut bench = Bench::established();
+    bench.close();
+    assert!(bench.one().repr.flags.contains(Flags::FIN));
+    // The peer has not had the FIN: a reset behind it would not be believed.
+    bench.ack(PEERS, OURS, b"late");
+    let reset = bench.one().repr;
+    assert_eq!((reset.flags, reset.seq), (Flags::RST, OURS));
+    bench.finish();
+}
+
+#[test]
+fn how_far_segments_overtake_each_other_is_told() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 10_000));
+    bench.out();
+    bench.now = bench.now + ms(20);
+    bench.sack(0, &[(7000, 8000)]);
+    assert_eq!(bench.tcb.info().reordering, 0);
+    bench.sack(0, &[(3000, 4000), (7000, 8000)]);
+    assert_eq!(bench.tcb.info().reordering, 5);
+    bench.finish();
+}

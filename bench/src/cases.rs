@@ -2,6 +2,7 @@
 
 mod call_cost;
 mod flow_lookup;
+mod goodput;
 mod idle_memory;
 mod nginx;
 mod raw_memif;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Box<dyn Case>> {
         Box::new(nginx::Nginx::keepalive(Place::Network)),
         Box::new(nginx::Nginx::connections(Place::Network)),
         Box::new(stream::Stream(Place::Network)),
+        Box::new(goodput::Goodput::default()),
     ]
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// Gigabits in a second.
     Gbps,
+    /// Megabits in a second.
+    Mbps,
     /// Bytes.
     Bytes,
     /// Processor instructions.
@@ -76,6 +78,7 @@ impl Unit {
             Self::PerSecond if x >= 1e3 => format!("{:.1} k/s", x / 1e3),
             Self::PerSecond => format!("{x:.0} /s"),
             Self::Gbps => format!("{x:.1} Gbit/s"),
+            Self::Mbps => format!("{x:.2} Mbit/s"),
             Self::Bytes if x >= 10_240.0 => format!("{:.1} KiB", x / 1024.0),
             Self::Bytes => format!("{x:.0} B"),
             Self::Instructions => format!("{x:.0} instr."),

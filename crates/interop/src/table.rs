@@ -156,6 +156,53 @@ fn run_wave(
     })
 }
 
+/// Bits a second that one of the two makes of each cell, as many cells at once as this machine has time for.
+///
+/// # Errors
+/// As [`Trial::stream`], and where Linux may not use CUBIC.
+pub fn goodput_of(
+    client: Tcp,
+    cells: &[(u64, u32)],
+    span: Nanos,
+    seed: u64,
+) -> anyhow::Result<Vec<f64>> {
+    ensure_cubic()?;
+    let mut found = vec![0.0; cells.len()];
+    let mut left: Vec<usize> = (0..cells.len()).collect();
+    while !left.is_empty() {
+        let mut load = 0.0;
+        let (wave, rest): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|cell| {
+            let more = expected_bps(cells[*cell]);
+            let fits = load == 0.0 || load + more <= LOAD_MAX_BPS;
+            load += if fits { more } else { 0.0 };
+            fits
+        });
+        left = rest;
+        let flows: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = wave
+                .iter()
+                .map(|cell| {
+                    let (delay_ms, loss_ppm) = cells[*cell];
+                    let trial = Trial {
+                        client,
+                        server: Tcp::Linux,
+                        links: links(loss_ppm, delay_ms),
+                        seed,
+                    };
+                    scope.spawn(move || trial.stream(span))
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join()).collect()
+        });
+        for (cell, joined) in wave.into_iter().zip(flows) {
+            found[cell] = joined
+                .map_err(|_| anyhow::anyhow!("a trial panicked"))??
+                .bps;
+        }
+    }
+    Ok(found)
+}
+
 /// Goodput of ours and of Linux over loss and delay.
 ///
 /// # Errors

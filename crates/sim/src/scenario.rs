@@ -250,7 +250,7 @@ fn random_settings(rng: &mut Rng) -> Settings {
         timestamps: rng.u32(..4) != 0,
         window_scale: rng.u32(..4) != 0,
         sack: rng.u32(..4) != 0,
-        ecn: [Ecn::Off, Ecn::Accept, Ecn::Ask][rng.usize(..3)],
+        ecn: Ecn::from_number(rng.u32(..6)),
         congestion: [Algorithm::Reno, Algorithm::Cubic, Algorithm::Bbr][rng.usize(..3)],
         // One loss in six gives no guarantee within the usual bounds.
         syn_retries: 30,

@@ -15,11 +15,6 @@ pub(crate) fn of_kernel() -> Offers {
         unsent_low: number("net/ipv4/tcp_notsent_lowat")
             .filter(|low| *low != u32::MAX)
             .unwrap_or(0),
-        ecn: match number("net/ipv4/tcp_ecn") {
-            Some(0) => Ecn::Off,
-            // 3 and 4 are for AccECN, and ask for ECN where the peer knows no more.
-            Some(1 | 3 | 4) => Ecn::Ask,
-            _ => Ecn::Accept,
-        },
+        ecn: number("net/ipv4/tcp_ecn").map_or(Ecn::Accept, Ecn::from_number),
     }
 }

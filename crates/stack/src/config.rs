@@ -30,8 +30,7 @@ impl Offers {
         u32::from(!self.timestamps)
             | u32::from(!self.window_scale) << 1
             | u32::from(!self.sack) << 2
-            | u32::from(self.ecn == Ecn::Ask) << 3
-            | u32::from(self.ecn == Ecn::Off) << 4
+            | (self.ecn as u32 ^ Ecn::Accept as u32) << 3
     }
 
     pub(crate) const fn from_bits(bits: u32, unsent_low: u32) -> Self {
@@ -40,11 +39,7 @@ impl Offers {
             window_scale: bits & 2 == 0,
             sack: bits & 4 == 0,
             unsent_low,
-            ecn: match bits >> 3 & 3 {
-                0 => Ecn::Accept,
-                1 => Ecn::Ask,
-                _ => Ecn::Off,
-            },
+            ecn: Ecn::from_number(bits >> 3 & 7 ^ Ecn::Accept as u32),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::Endpoint;
 use crate::memory::Core;
 use crate::networks::mss;
 use sidestep_shm::{Foreign, Nanos};
-use sidestep_tcp::{Env, Settings, cookies};
+use sidestep_tcp::{Env, Settings, cookies, ecn_field};
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::Repr;
 use std::hash::{DefaultHasher, Hasher};
@@ -79,7 +79,7 @@ impl Core<'_> {
         tcb.accept_by_cookie(env, &settings, (&syn, segment.ack - 1), ts_offset);
         self.link_child(listener, index, false);
         self.counters.tcp_cookies_redeemed += 1;
-        self.on_segment(index, segment, payload, false);
+        self.on_segment(index, segment, payload, ecn_field::NOT_ECT);
         true
     }
 

@@ -7,12 +7,10 @@ use crate::memory::Core;
 use crate::output::back;
 use crate::socket::Kind;
 use sidestep_shm::{Foreign, NONE};
-use sidestep_tcp::{listen, reset_for};
+use sidestep_tcp::{ecn_field, listen, reset_for};
 use sidestep_wire::checksum::{self, Check};
 use sidestep_wire::{EtherType, Malformed, Protocol, ethernet, ip, tcp, udp, vlan};
 
-/// Both bits of ECN: congestion was experienced (RFC 3168 section 5).
-const CONGESTION: u8 = 3;
 /// What is copied of every frame before anything is believed: longest Ethernet, IP and TCP headers together.
 const HEAD_BYTES: usize = 160;
 
@@ -158,8 +156,7 @@ impl Core<'_> {
                     if self.at(index).hop != NONE && self.at(index).heard != self.back.other() {
                         self.on_other_station(index, &segment, payload.len());
                     }
-                    let marked = packet.ip.tos & CONGESTION == CONGESTION;
-                    self.on_segment(index, &segment, payload, marked);
+                    self.on_segment(index, &segment, payload, packet.ip.tos & ecn_field::CE);
                     return Ok(());
                 }
             }
@@ -183,13 +180,17 @@ impl Core<'_> {
                 listen::Disposition::Ignore => None,
                 listen::Disposition::Reset(reset) => Some(reset),
                 listen::Disposition::Syn => {
-                    self.on_syn(
+                    let child = self.on_syn(
                         listener,
                         packet.wire,
                         (local, remote),
                         (&segment, payload),
                         iss_min,
                     );
+                    if let Some(child) = child {
+                        let field = packet.ip.tos & ecn_field::CE;
+                        self.at(child).tcb.on_first_field(field);
+                    }
                     None
                 }
             },

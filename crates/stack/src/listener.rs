@@ -103,7 +103,7 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
-    /// A SYN for a listener: a new child, unless its queue is full.
+    /// A SYN for a listener: a new child, which is returned, unless its queue is full.
     pub(crate) fn on_syn(
         &mut self,
         listener: u32,
@@ -111,7 +111,7 @@ impl Core<'_> {
         ends: (Endpoint, Endpoint),
         (syn, payload): (&Repr, Foreign<'_>),
         iss_min: Option<Seq>,
-    ) {
+    ) -> Option<u32> {
         let now = self.now();
         let parent = &self.sockets[listener as usize];
         if parent.children > parent.backlog {
@@ -120,12 +120,10 @@ impl Core<'_> {
             } else {
                 self.counters.tcp_backlog_full += 1;
             }
-            return;
+            return None;
         }
         let opening = self.fast_opening(listener, &ends, syn, payload);
-        let Some(index) = self.new_child(listener, wire, ends) else {
-            return;
-        };
+        let index = self.new_child(listener, wire, ends)?;
         let (iss, ts_offset) = self.secrets(&ends.0, &ends.1);
         let iss = iss_min.map_or(iss, |least| iss.max(least));
         let settings = self.settings(index);
@@ -160,6 +158,7 @@ impl Core<'_> {
         }
         self.queue_output(index);
         self.on_events(index, events);
+        Some(index)
     }
 
     /// A socket for a connection that a listener accepts, in the flow table, on no list yet. None where a table is full.

@@ -9,7 +9,7 @@ use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Offers, Ready, Result};
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
-use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb};
+use sidestep_tcp::{self as tcp, Env, Events, Settings, State, Tcb, ecn_field};
 use sidestep_wire::{Seq, tcp::Repr};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -450,18 +450,18 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
-    /// A segment for a connection; `marked` if congestion was experienced on its way.
+    /// A segment for a connection; `field` is what its IP header says of congestion ([`ecn_field`]).
     #[inline]
     pub(crate) fn on_segment(
         &mut self,
         index: u32,
         segment: &Repr,
         payload: Foreign<'_>,
-        marked: bool,
+        field: u8,
     ) {
         let now = self.now();
         let socket = &mut self.sockets[index as usize];
-        if marked {
+        if field == ecn_field::CE {
             socket.tcb.on_congestion_experienced(segment.seq);
         }
         let events = socket.tcb.on_segment(
@@ -472,6 +472,9 @@ impl Core<'_> {
             segment,
             payload,
         );
+        if segment.flags.contains(sidestep_wire::tcp::Flags::SYN) {
+            socket.tcb.on_first_field(field);
+        }
         let due = socket.tcb.next_timeout();
         if due < socket.timer_at {
             self.schedule(index, due);

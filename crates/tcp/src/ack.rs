@@ -51,9 +51,8 @@ impl Tcb {
         if acked.bytes > 0 {
             self.rearm_retransmit(env.now);
         }
-        if seg.flags.contains(Flags::ECE) && !seg.flags.contains(Flags::SYN) {
-            self.on_echo_of_congestion(env);
-        }
+        let news = acked.bytes > 0 || acked.delivered.bytes > 0;
+        self.on_echo(env, seg.flags, news);
         let undisturbed = self.phase == Phase::Open as u8
             && self.dup_acks == 0
             && !acked.duplicate

@@ -30,7 +30,7 @@
 //! | `timer`, `rtt`, `keepalive` | deadlines; RFC 6298; 3.8.4 |
 //! | `recovery/`, `congestion/` | what was lost, and how much may be in flight |
 //! | `sack_blocks` | what we tell the peer that we have (RFC 2018, RFC 2883) |
-//! | `ecn` | congestion that routers mark (RFC 3168) |
+//! | `ecn` | congestion that routers mark (RFC 3168, RFC 9768) |
 //! | `close` | shutdown, close, abort, TIME-WAIT, RFC 6191 |
 //! | `path` | what the path carries (RFC 1191, RFC 8201), and who may speak of it (RFC 5927) |
 //! | `search` | what the path carries, where nobody says so (RFC 8899) |
@@ -73,7 +73,7 @@ mod window;
 
 pub use close::Reuse;
 pub use congestion::Algorithm;
-pub use ecn::Ecn;
+pub use ecn::{Ecn, field as ecn_field};
 pub use fast_open::{FastAnswer, FastFailure, Greeting};
 pub use info::{Counters, Info};
 pub use listen::reset_for;

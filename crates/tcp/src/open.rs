@@ -2,7 +2,7 @@
 
 use crate::choices::Fixed;
 use crate::congestion::Congestion;
-use crate::ecn::Ecn;
+use crate::ecn::{Accurate, Ecn};
 use crate::recovery::scoreboard::Scoreboard;
 use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
@@ -39,7 +39,8 @@ impl Tcb {
         (self.local_port, self.remote_port) = (local_port, remote_port);
         self.set_state(State::SynSent);
         self.marks.insert(Marks::SYN_DUE);
-        self.ecn.ask(settings.ecn == Ecn::Ask);
+        self.ecn.ask(settings.ecn);
+        self.accurate = Accurate::new(true);
     }
 
     /// Opens passively, by a SYN that [`listen::on_segment`](crate::listen::on_segment) let through: to SYN-RECEIVED,
@@ -57,9 +58,8 @@ impl Tcb {
         self.set_state(State::SynReceived);
         self.marks.insert(Marks::SYN_DUE);
         self.rare.insert(Rare::PASSIVE);
-        if settings.ecn != Ecn::Off {
-            self.ecn.on_syn(syn.flags);
-        }
+        self.ecn.on_syn(settings.ecn, syn.flags);
+        self.accurate = Accurate::new(false);
         self.last_rx = env.now;
         self.synchronize(syn);
     }
@@ -217,7 +217,7 @@ impl Tcb {
         }
         if !acks {
             // Both ends open at once (RFC 9293 3.5, figure 8).
-            self.ecn.ask(false);
+            self.ecn.ask(Ecn::Off);
             self.set_state(State::SynReceived);
             self.marks.insert(Marks::SYN_DUE);
             self.retries = 0;

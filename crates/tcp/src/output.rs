@@ -203,7 +203,7 @@ impl Tcb {
         Some(Transmit {
             repr: self.header(segment, env.now),
             payload_len: segment.len as usize,
-            ect: segment.len > 0 && segment.fresh && self.ecn.is_on(),
+            ect: segment.len > 0 && segment.fresh && self.ecn.marks_welcome(),
             place: segment.place,
         })
     }
@@ -624,7 +624,7 @@ impl Tcb {
         } else {
             Flags::SYN
         };
-        let ecn = self.ecn.syn_flags(acks, self.retries > 0);
+        let ecn = self.ecn_syn_flags(acks);
         Some(Outgoing {
             len,
             place: if len > 0 {
@@ -656,7 +656,7 @@ impl Tcb {
         if segment.len == 0 && self.blocks.any() {
             repr.options.sack = self.blocks.take();
         }
-        repr.flags |= self.ecn.data_flags(segment.fresh);
+        repr.flags |= self.ecn_flags(segment.fresh, segment.len);
         if self.is(Marks::URGENT) {
             self.put_urgent(&mut repr);
         }

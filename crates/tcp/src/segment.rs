@@ -184,12 +184,14 @@ impl Tcb {
                 return events;
             }
             events |= self.open_from_both_ends(env, seg);
+            self.on_third_segment(seg.flags, payload.len());
         }
         if self.is_half_open() {
+            self.on_third_segment(seg.flags, payload.len());
             events |= self.complete_fast_open(env, seg);
         }
         self.note_alive(env);
-        self.ecn.on_flags(seg.flags);
+        self.note_marks(seg.flags);
         let Some(more) = self.on_ack(env, seg, payload.len()) else {
             return events;
         };

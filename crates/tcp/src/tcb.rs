@@ -12,7 +12,7 @@
 use crate::autotune::Round;
 use crate::choices::Choices;
 use crate::congestion::{Algorithm, Congestion};
-use crate::ecn::{Ecn, EcnBits};
+use crate::ecn::{Accurate, Ecn, EcnBits};
 use crate::fast_open::Opening;
 use crate::info::Counters;
 use crate::limited::Limited;
@@ -311,7 +311,8 @@ pub struct Tcb {
     pub(crate) burst: u8,
     pub(crate) burst_max: u8,
     pub(crate) rare: Rare,
-    pub(crate) _reserved2: [u8; 5],
+    pub(crate) accurate: Accurate,
+    pub(crate) _reserved2: [u8; 2],
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

@@ -60,8 +60,8 @@ const PROTOCOL_TCP: u8 = 6;
 const VLAN: u16 = 0x8100;
 const VLAN_ID_BITS: u16 = 0x0fff;
 /// Eight words, and the flags.
-const OFFSET_ACK: u16 = 0x8000 | Flags::ACK.bits() as u16;
-const PSH: u16 = Flags::PSH.bits() as u16;
+const OFFSET_ACK: u16 = 0x8000 | Flags::ACK.bits();
+const PSH: u16 = Flags::PSH.bits();
 const TIMESTAMPS: u32 = u32::from_be_bytes([1, 1, 8, 10]);
 
 /// What such a segment says.

@@ -16,7 +16,6 @@ mod field {
     pub(super) const SEQ: usize = 4;
     pub(super) const ACK: usize = 8;
     pub(super) const DATA_OFFSET: usize = 12;
-    pub(super) const FLAGS: usize = 13;
     pub(super) const WINDOW: usize = 14;
     pub(super) const CHECKSUM: usize = super::CHECKSUM_OFFSET;
     pub(super) const URGENT: usize = 18;
@@ -44,7 +43,7 @@ const ALIGNED_TIMESTAMPS: [u8; 4] = [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]
 bitflags! {
     /// Control bits of a segment.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub struct Flags: u8 {
+    pub struct Flags: u16 {
         /// No more data from the sender.
         const FIN = 1;
         /// Synchronise sequence numbers.
@@ -61,6 +60,10 @@ bitflags! {
         const ECE = 64;
         /// Congestion window reduced (RFC 3168).
         const CWR = 128;
+        /// The highest bit of the counter of accurate ECN (RFC 9768); once that of ECN nonces.
+        const AE = 256;
+        /// All bits of the counter of accurate ECN.
+        const ACE = 64 | 128 | 256;
     }
 }
 
@@ -400,7 +403,7 @@ impl Repr {
             dst_port: u16_at(fixed, field::DST_PORT),
             seq: Seq(u32_at(fixed, field::SEQ)),
             ack: Seq(u32_at(fixed, field::ACK)),
-            flags: Flags::from_bits_retain(fixed[field::FLAGS]),
+            flags: Flags::from_bits_retain(u16_at(fixed, field::DATA_OFFSET) & Flags::all().bits()),
             window: u16_at(fixed, field::WINDOW),
             urgent: u16_at(fixed, field::URGENT),
             options,
@@ -432,8 +435,8 @@ impl Repr {
             reason = "at most 60 bytes, 15 words"
         )]
         let data_offset = (len / 4) as u8;
-        fixed[field::DATA_OFFSET] = data_offset << 4;
-        fixed[field::FLAGS] = self.flags.bits();
+        let offset_flags = u16::from(data_offset) << 12 | self.flags.bits() & Flags::all().bits();
+        put(fixed, field::DATA_OFFSET, offset_flags.to_be_bytes());
         put(fixed, field::WINDOW, self.window.to_be_bytes());
         put(fixed, field::CHECKSUM, [0, 0]);
         put(fixed, field::URGENT, self.urgent.to_be_bytes());

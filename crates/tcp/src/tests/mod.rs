@@ -5,6 +5,7 @@ mod pair;
 
 mod ecn;
 
+mod accurate_ecn;
 mod bbr;
 mod choices;
 mod closing;

@@ -143,9 +143,11 @@ fn arbitrary_segments_do_no_harm() {
             };
             let (seq, ack) = (near(&mut rng, PEERS), near(&mut rng, OURS));
             let flags = if rng.chance(900) {
-                Flags::ACK | (Flags::PSH & Flags::from_bits_truncate(rng.next().to_le_bytes()[0]))
+                Flags::ACK
+                    | (Flags::PSH
+                        & Flags::from_bits_truncate(u16::from(rng.next().to_le_bytes()[0])))
             } else {
-                Flags::from_bits_truncate(rng.next().to_le_bytes()[0])
+                Flags::from_bits_truncate(u16::from(rng.next().to_le_bytes()[0]))
             };
             let mut repr = bench.repr(seq, ack, flags);
             repr.window = rng.next().to_le_bytes()[0].into();

@@ -14,7 +14,7 @@ const CHECK_HOLDER: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
-/// How long where the kernel has no barrier for us, so that a wake-up may have been missed.
+/// How long where no barrier was raised, so that a wake-up may have been missed.
 const CHECK_OFTEN: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 1_000_000,
@@ -95,10 +95,15 @@ impl LockWord {
                 return Ok(());
             }
         }
+        let mut slept_before = false;
         loop {
             self.sleepers.fetch_add(1, Ordering::SeqCst);
-            // SYNC POINT: pairs with the barrier in `unlock`.
-            let raised = barrier::raise();
+            // SYNC POINT: pairs with the barrier in `unlock`. Most sleeps are short, and not worth an interrupt of the others.
+            let raised = slept_before && barrier::raise();
+            if !raised {
+                barrier::settle();
+            }
+            slept_before = true;
             let word = self.word.load(Ordering::SeqCst);
             let taken = self.try_lock(owner);
             if taken == Ok(false) && word != 0 {

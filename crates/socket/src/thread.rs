@@ -7,6 +7,22 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use sidestep_shm::{Fd, Nanos};
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// What a thread waits for. Experience with one says little about the others: a connection is made within microseconds
+/// by a peer that then takes its time to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What a peer says.
+    Input,
+    /// A connection, or room.
+    Output,
+    /// Anything of several sockets.
+    Many,
+}
+
+impl Kind {
+    const COUNT: usize = 3;
+}
+
 /// The shortest spin: some work comes at once, whatever experience says.
 const SPIN_LEAST: Nanos = Nanos::from_micros(4);
 /// Calls in a row without sleep after which a thread no longer has itself woken by networks.
@@ -36,8 +52,8 @@ pub(crate) struct ThreadState {
     awake: u8,
     /// The one more: a descriptor of the kernel's side.
     kernel_fd: i32,
-    /// How long the next spin may take.
-    spin: Nanos,
+    /// How long the next spin may take, for each kind of wait.
+    spin: [Nanos; Kind::COUNT],
     /// A wait spins, or did when a signal handler took the thread out of it (by siglongjmp, say).
     spins: bool,
     /// The wait that has announced sleep to the stack, by number; 0 for none. It may have been left likewise.
@@ -58,7 +74,7 @@ impl ThreadState {
         watches: false,
         awake: 0,
         kernel_fd: -1,
-        spin: Nanos::NEVER,
+        spin: [Nanos::NEVER; Kind::COUNT],
         spins: false,
         announced: 0,
         waits: 0,
@@ -66,10 +82,10 @@ impl ThreadState {
 
     /// A wait begins: its number, the time that it may spin, and whether there is an earlier one of this thread, which a
     /// signal handler left or has interrupted.
-    pub(crate) fn begin_wait(&mut self, process: &Process) -> (u32, Nanos, bool) {
+    pub(crate) fn begin_wait(&mut self, process: &Process, kind: Kind) -> (u32, Nanos, bool) {
         let unfinished = self.spins || self.announced != 0;
         self.announced = 0;
-        let budget = self.spin.min(process.config().spin);
+        let budget = self.spin[kind as usize].min(process.config().spin);
         self.spins = budget > Nanos::ZERO;
         self.waits = self.waits.wrapping_add(1).max(1);
         (self.waits, budget, unfinished)
@@ -90,10 +106,10 @@ impl ThreadState {
     }
 
     /// Learns from a wait: one that was short, or was ended soon after falling asleep, is worth spinning for next time.
-    pub(crate) fn end_wait(&mut self, process: &Process, waited: Nanos) {
+    pub(crate) fn end_wait(&mut self, process: &Process, kind: Kind, waited: Nanos) {
         self.spins = false;
         let config = process.config();
-        self.spin = if config.spin_fixed || waited <= config.spin + config.spin {
+        self.spin[kind as usize] = if config.spin_fixed || waited <= config.spin + config.spin {
             config.spin
         } else {
             SPIN_LEAST

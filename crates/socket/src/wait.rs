@@ -6,7 +6,7 @@ use crate::Errno;
 use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
 use crate::signals::{Handled, quietly};
 use crate::sys::ppoll;
-use crate::thread::{DOORBELL, WAITER, with_thread};
+use crate::thread::{DOORBELL, Kind, WAITER, with_thread};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use sidestep_shm::{EventFd, Nanos, barrier};
@@ -17,7 +17,8 @@ use std::os::fd::{AsFd, AsRawFd};
 /// How often a spinning thread offers its processor to others.
 const YIELD: Nanos = Nanos::from_micros(3);
 /// How long a thread sleeps at most that may not be told of everything: one without a waiter of its own is told of frames
-/// only, and one for which the kernel raised no barrier may have missed one.
+/// only, and one for which the kernel raised no barrier may have missed one. Most waits of programs that do some work
+/// between are shorter, so it is only for what comes after that the barrier is raised.
 const NAP: Nanos = Nanos::from_millis(1);
 
 /// Signals that are blocked while a call sleeps, as its caller asked (ppoll, pselect, epoll_pwait).
@@ -31,6 +32,16 @@ pub(crate) enum Target<'a> {
     One(WaitFor),
     /// Several sockets, and the epoll sets that the function names when it is asked.
     Many(&'a [(SocketRef, Ready)], &'a EachSet<'a>),
+}
+
+impl Target<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::One(WaitFor::Socket(_, events)) if events.intersects(Ready::OUT) => Kind::Output,
+            Self::One(WaitFor::Socket(..)) => Kind::Input,
+            Self::One(WaitFor::Set(_)) | Self::Many(..) => Kind::Many,
+        }
+    }
 }
 
 /// Calls a function with each set.
@@ -83,7 +94,8 @@ impl Process {
         let started = self.now();
         let handled = Handled::now();
         self.keep_agent(shared, started);
-        let begun = with_thread(self, |t| t.begin_wait(self));
+        let kind = waiting.target.kind();
+        let begun = with_thread(self, |t| t.begin_wait(self, kind));
         let (number, budget, unfinished) = begun.unwrap_or((0, Nanos::ZERO, false));
         if unfinished {
             self.end_unfinished(shared);
@@ -97,7 +109,7 @@ impl Process {
             None => self.sleep(shared, waiting, (number, handled), &mut attempt),
         };
         let waited = self.now() - started;
-        with_thread(self, |t| t.end_wait(self, waited));
+        with_thread(self, |t| t.end_wait(self, kind, waited));
         woken
     }
 
@@ -180,6 +192,7 @@ impl Process {
         attempt: &mut impl FnMut(&mut Stack<'static>, Nanos) -> Option<R>,
     ) -> Woken<R> {
         let (number, handled) = begun;
+        let mut napped = false;
         loop {
             let waiter = with_thread(self, |t| {
                 t.waiter(|| {
@@ -190,6 +203,7 @@ impl Process {
             })
             .flatten();
             let before = Handled::now();
+            let lay_down = self.now();
             let prepared = quietly(|| {
                 with_thread(self, |t| t.announce(number));
                 self.with_stack(shared, |stack| {
@@ -199,7 +213,7 @@ impl Process {
                         with_thread(self, |t| t.take_announcement(number));
                         return Err(got);
                     }
-                    Ok(prepare(stack, waiting, (self.slot(), waiter), now))
+                    Ok(prepare(stack, waiting, (self.slot(), waiter, napped), now))
                 })
             });
             let (until, stay_awake) = match prepared {
@@ -234,6 +248,7 @@ impl Process {
                 (_, Err(Errno::INTR)) if handled.may_restart(waiting.restarts) => {}
                 (_, Err(Errno::INTR)) => return Woken::Interrupted,
                 (Ok((now, None)), _) => {
+                    napped = now - lay_down >= NAP;
                     if self.kernel_has(waiting, now, true) {
                         return Woken::Kernel;
                     }
@@ -295,11 +310,12 @@ impl Process {
     }
 }
 
-/// Announces sleep. Returns until when, and whether there is a reason not to sleep.
+/// Announces sleep: `surely` if it may be a long one, so that nothing must be missed. Returns until when, and whether
+/// there is a reason not to sleep.
 fn prepare(
     stack: &mut Stack<'static>,
     waiting: &Waiting<'_>,
-    (slot, waiter): (u32, Option<u32>),
+    (slot, waiter, surely): (u32, Option<u32>, bool),
     now: Nanos,
 ) -> (Nanos, bool) {
     let mut until = waiting.deadline;
@@ -320,7 +336,13 @@ fn prepare(
         }
     }
     let mut raised = false;
-    let pending = stack.arm(slot, || raised = barrier::raise());
+    let pending = stack.arm(slot, || {
+        if surely {
+            raised = barrier::raise();
+        } else {
+            barrier::settle();
+        }
+    });
     if !told || !raised {
         until = until.min(now + NAP);
     }

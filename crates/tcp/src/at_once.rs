@@ -25,6 +25,7 @@ impl Tcb {
             | Marks::MORE
             | Marks::SPECIAL
             | Marks::UNCORKED
+            | Marks::NO_SPACE
             | Marks::FIN_QUEUED
             | Marks::PACED
             | Marks::URGENT;

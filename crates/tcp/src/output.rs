@@ -81,7 +81,8 @@ impl Tcb {
             return 0;
         }
         let room = self.snd_buf_bytes.saturating_sub(self.snd.len()) as usize;
-        let bytes = if self.unsent_low == 0 && src.len() <= room {
+        // Who found no room is not let in by a smaller piece: full is full until there is room again.
+        let bytes = if self.unsent_low == 0 && src.len() <= room && !self.is(Marks::NO_SPACE) {
             self.snd.append(env.pool, src)
         } else {
             self.snd.append(env.pool, src.first(self.send_space()))

@@ -135,6 +135,23 @@ fn room_is_told_to_one_who_waits_without_a_failed_write() {
 }
 
 #[test]
+fn what_is_full_for_much_is_full_for_little() {
+    let mut bench = Bench::established_with(&Settings {
+        timestamps: false,
+        window_scale: false,
+        snd_buf_bytes: 1_000_000,
+        ..settings()
+    });
+    let block = pattern(0, 65_536);
+    while bench.send(&block) > 0 {
+        bench.out();
+    }
+    assert!(bench.tcb.send_len() < 1_000_000, "what pieces cost counts");
+    assert_eq!(bench.send(&[1]), 0);
+    bench.finish();
+}
+
+#[test]
 fn options_of_a_closed_connection_ask_for_no_output() {
     let mut bench = Bench::new();
     bench.tcb.set_cork(true);

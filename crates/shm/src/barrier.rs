@@ -9,7 +9,8 @@
 //!   looks whether something came           looks whether somebody sleeps
 //! ```
 //! A store is seen late while the peer has its cache line, and an ordinary barrier waits for that; so who publishes, on
-//! the fast path, has none. Who is about to sleep makes the kernel run one on every processor that needs it.
+//! the fast path, has none. Who is about to sleep makes the kernel run one on every processor that needs it; or, where it
+//! will look again soon anyway, only lets things [settle].
 
 use crate::atomic::{AtomicBool, Ordering, compiler_fence, fence};
 use rustix::thread::{MembarrierCommand, membarrier};

@@ -45,7 +45,8 @@ impl std::error::Error for Retired {}
 ///
 /// Giving it back is a plain store, not an atomic exchange, which would have to wait until all that was written before
 /// has reached memory: the frames just sent, whose lines the peer has. A plain store may be seen later than the look for
-/// sleepers that follows it, so who is about to sleep raises a [`barrier`] between announcing that and its last attempt.
+/// sleepers that follows it, so who is about to sleep lets it [settle](barrier::settle) between
+/// announcing that and its last attempt, sleeps briefly, and [raises](barrier::raise) a barrier before it sleeps longer.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct LockWord {

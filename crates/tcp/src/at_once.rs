@@ -36,7 +36,7 @@ impl Tcb {
         let window = self.snd_wnd.min(self.congestion.cwnd);
         let whole = bytes >= u32::from(self.mss);
         let nagle = !whole && !self.is(Marks::NODELAY) && self.snd_sml.gt(self.snd_una);
-        let room = bytes <= self.snd_buf_bytes.saturating_sub(flight)
+        let room = bytes <= self.buffer_room()
             && flight + bytes <= window
             && bytes <= u32::from(self.mss)
             && env.pool.has_free(Use::Send);

@@ -80,7 +80,7 @@ impl Tcb {
         if !self.can_send() {
             return 0;
         }
-        let room = self.snd_buf_bytes.saturating_sub(self.snd.len()) as usize;
+        let room = self.buffer_room() as usize;
         // Who found no room is not let in by a smaller piece: full is full until there is room again.
         let bytes = if self.unsent_low == 0 && src.len() <= room && !self.is(Marks::NO_SPACE) {
             self.snd.append(env.pool, src)
@@ -100,6 +100,12 @@ impl Tcb {
     #[inline]
     pub fn can_send(&self) -> bool {
         self.state().can_send() && !self.is(Marks::FIN_QUEUED)
+    }
+
+    /// Bytes until as much is queued as the buffer is told to have.
+    #[inline]
+    pub(crate) const fn buffer_room(&self) -> u32 {
+        self.snd_buf_bytes.saturating_sub(self.snd.len())
     }
 
     /// Bytes that [`send`](Self::send) would take, if the pool has them.
@@ -159,7 +165,7 @@ impl Tcb {
     /// what TCP_NOTSENT_LOWAT allows is unsent.
     #[inline]
     pub const fn writable(&self) -> bool {
-        let room = self.snd_buf_bytes.saturating_sub(self.snd.len());
+        let room = self.buffer_room();
         room >= self.snd.len() / 2 && room > 0 && (self.unsent_low == 0 || self.is_below_low())
     }
 

@@ -157,13 +157,14 @@ impl Ring {
         self.header().flags.store(flags, Ordering::Relaxed);
         if wanted {
             // SYNC POINT: pairs with the fence of a stranger's sender: either it sees that we want the wake-up, or we see
-            // its index when we look once more. For a sender of ours the receiver raises a barrier besides.
+            // its index when we look once more. For a sender of ours the receiver raises a barrier besides, or looks
+            // again soon.
             fence(Ordering::SeqCst);
         }
     }
 
     /// As sender, after `publish`: whether the receiver sleeps, or may be about to. `raises`: the receiver raises a
-    /// barrier before it does.
+    /// barrier before it does, or looks again soon.
     #[inline]
     pub(super) fn peer_wants_wakeup(&self, raises: bool) -> bool {
         // SYNC POINT: pairs with the barrier of `rx_wakeups`' caller, or with the fence in `set_wakeups`.

@@ -32,4 +32,5 @@ mod wires;
 pub use lifetime::{Copying, LinkSpec, Options, Wanted, run};
 pub use sidestep_control::start;
 pub use sidestep_netlink as netlink;
+pub use sidestep_stack::layout;
 pub use sidestep_steering::{IS_BUILT as STEERS, Mode, hides_tags};

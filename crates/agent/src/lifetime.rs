@@ -3,16 +3,18 @@
 use crate::log::Log;
 use crate::server::Server;
 use anyhow::Context;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode as Access, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 use sidestep_control::RuntimeDir;
 pub use sidestep_nic::xdp::Copying;
+use sidestep_steering::Mode;
 pub use sidestep_steering::Wanted;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// An interface that the agent is to serve.
@@ -28,6 +30,50 @@ pub struct LinkSpec {
     pub queues: Option<usize>,
     /// All of it, as it was said.
     pub said: String,
+}
+
+impl FromStr for LinkSpec {
+    type Err = String;
+
+    /// From `xdp:NAME` or `packet:NAME`, and options after commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(',');
+        let (kind, interface) = words
+            .next()
+            .and_then(|word| word.split_once(':'))
+            .filter(|(kind, name)| matches!(*kind, "xdp" | "packet") && !name.is_empty())
+            .ok_or("not of the form xdp:NAME or packet:NAME, as in xdp:eth0")?;
+        let is_packet = kind == "packet";
+        let mut spec = Self {
+            interface: interface.to_owned(),
+            mode: match is_packet {
+                true => Wanted::Only(Mode::TrafficControl),
+                false => Wanted::Auto,
+            },
+            copying: Copying::Auto,
+            queues: None,
+            said: text.to_owned(),
+        };
+        for word in words {
+            if is_packet {
+                return Err(format!("{word}: packet:NAME takes no options"));
+            }
+            match word {
+                "native" => spec.mode = Wanted::Only(Mode::Native),
+                "generic" => spec.mode = Wanted::Only(Mode::Generic),
+                "copy" => spec.copying = Copying::Copy,
+                "zerocopy" => spec.copying = Copying::ZeroCopy,
+                other => {
+                    let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
+                    let wrong = || {
+                        format!("{other}: not one of native, generic, copy, zerocopy and queues=N")
+                    };
+                    spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);
+                }
+            }
+        }
+        Ok(spec)
+    }
 }
 
 /// How the agent runs.
@@ -93,7 +139,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         stand_alone();
         log.panics();
     }
-    let mut server = Server::listen(dir, log, options)?;
+    let remembered = remembered(&dir, options);
+    let mut server = Server::listen(dir, log, options, &remembered)?;
     server.run()?;
     // Let go only after the socket is gone, so that the next agent's is not removed.
     drop(server);
@@ -101,11 +148,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The interfaces of an agent that was killed, where this one is started by need.
+fn remembered(dir: &RuntimeDir, options: &Options) -> Vec<LinkSpec> {
+    if !options.links.is_empty() {
+        return Vec::new();
+    }
+    let lines = dir.links();
+    lines.iter().filter_map(|line| line.parse().ok()).collect()
+}
+
 /// The lock that makes this agent the only one of its directory; none where another holds it.
 fn take_lock(dir: &RuntimeDir) -> anyhow::Result<Option<OwnedFd>> {
     let path = dir.lock();
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = Mode::RUSR | Mode::WUSR;
+    let mode = Access::RUSR | Access::WUSR;
     let file = rustix::fs::openat(CWD, &path, flags, mode)
         .with_context(|| format!("opening {}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

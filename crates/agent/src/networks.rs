@@ -8,6 +8,7 @@
 //! - `hop`: the cable of a stack that shares a queue.
 //! - `members`: a stack joins the networks, and leaves them.
 //! - `claims`: which ports are whose.
+//! - `kernels`: connections at such ports that are the kernel's.
 //! - `carriers`: VLANs, bonds, bridges and macvlans upon interfaces.
 //! - `ways`: how packets of a stack reach a host.
 //! - `last_words`: what becomes of the connections of a stack that was given up.
@@ -20,6 +21,7 @@ mod claims;
 mod follow;
 mod hop;
 pub(crate) mod interface;
+mod kernels;
 mod last_words;
 mod members;
 mod show;
@@ -37,8 +39,8 @@ use sidestep_control::{StackId, namespace};
 use sidestep_netlink::{Cables, Config, LinkKind, Neighbours, Options, Routes};
 use sidestep_shm::Nanos;
 use sidestep_wire::Address;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// All of it, of one network namespace: the agent's own.
@@ -56,6 +58,8 @@ pub(crate) struct Networks {
     hidden: Option<Hidden>,
     /// The identity of the network that the ports of a bond are, by the bond's index.
     bonds: BTreeMap<u32, u64>,
+    /// Connections of the kernel at ports that are stacks'.
+    kernels: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Links upon interfaces that are left to the kernel, and why.
     left: BTreeMap<u32, String>,
     /// Changes with the configuration; never 0.
@@ -65,12 +69,12 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    /// Attaches to the interfaces. Nothing is steered yet.
-    pub(crate) fn open(links: &[LinkSpec], epoll: &OwnedFd) -> anyhow::Result<Self> {
+    /// Attaches to no interface yet.
+    fn open(epoll: &OwnedFd) -> anyhow::Result<Self> {
         let config = Config::open(&Options::default()).context("the kernel's configuration")?;
         epoll::add(epoll, &config, Token::Netlink.data(), EventFlags::IN)
             .context("watching the kernel's configuration")?;
-        let mut networks = Self {
+        Ok(Self {
             netns: namespace::network().context("the network namespace")?,
             interfaces: Vec::new(),
             members: BTreeMap::new(),
@@ -80,14 +84,11 @@ impl Networks {
             cables: Cables::open().context("the kernel's links")?,
             hidden: None,
             bonds: BTreeMap::new(),
+            kernels: BTreeSet::new(),
             left: BTreeMap::new(),
             number: 1,
             refresh_at: Nanos::ZERO,
-        };
-        for link in links {
-            networks.serve(link)?;
-        }
-        Ok(networks)
+        })
     }
 
     /// Attaches to an interface, or to all ports of a bond.
@@ -128,7 +129,35 @@ impl Registry {
         if links.is_empty() {
             return Ok(());
         }
-        let networks = Networks::open(links, &self.epoll)?;
+        let mut networks = Networks::open(&self.epoll)?;
+        for link in links {
+            networks.serve(link)?;
+        }
+        self.begin_networks(networks);
+        Ok(())
+    }
+
+    /// The same in place of an agent that was killed: interfaces that cannot be had any more are done without.
+    pub(crate) fn open_networks_again(&mut self, links: &[LinkSpec]) -> anyhow::Result<()> {
+        let mut networks = Networks::open(&self.epoll)?;
+        for link in links {
+            let said = &link.said;
+            match networks.serve(link) {
+                Ok(()) => self.log.line(format_args!(
+                    "{said} is served again: the agent before this one was killed"
+                )),
+                Err(error) => self
+                    .log
+                    .line(format_args!("{said} is not served again: {error:#}")),
+            }
+        }
+        if !networks.interfaces.is_empty() {
+            self.begin_networks(networks);
+        }
+        Ok(())
+    }
+
+    fn begin_networks(&mut self, networks: Networks) {
         for interface in &networks.interfaces {
             let name = match &interface.bond {
                 Some(bond) => format!("{}, of bond {bond}", interface.name),
@@ -151,6 +180,5 @@ impl Registry {
         self.directory.set_networks(networks.number);
         self.networks = Some(networks);
         self.settle_networks();
-        Ok(())
     }
 }

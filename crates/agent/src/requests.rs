@@ -55,7 +55,11 @@ impl Registry {
     ) -> Result<Answer, Fault> {
         let pid = asker.pid;
         match *request {
-            Request::Hello { version, name } => self.hello(pid, version, name),
+            Request::Hello {
+                version,
+                layout,
+                name,
+            } => self.hello(pid, (version, layout), name),
             _ if !asker.introduced => Err(Fault::NoHello),
             Request::Addresses { netns, first, list } => self.addresses(netns, first, list),
             Request::RegisterStack { stack, netns, slot } => {
@@ -112,8 +116,13 @@ impl Registry {
         }
     }
 
-    fn hello(&mut self, pid: u32, version: u16, name: &str) -> Result<Answer, Fault> {
-        if version != VERSION {
+    fn hello(
+        &mut self,
+        pid: u32,
+        (version, layout): (u16, u32),
+        name: &str,
+    ) -> Result<Answer, Fault> {
+        if version != VERSION || (layout != 0 && layout != sidestep_stack::layout()) {
             return Err(Fault::Version);
         }
         if let Some(process) = self.processes.get_mut(&pid) {

@@ -1,7 +1,7 @@
 //! The event loop: who connects, what they say, who ended, and what time it is.
 
 use crate::caretaker::Caretaker;
-use crate::lifetime::{Options, spare};
+use crate::lifetime::{LinkSpec, Options, spare};
 use crate::log::Log;
 use crate::registry::{Counts, Registry, Token, timespec};
 use crate::requests::{Answer, Asker};
@@ -64,8 +64,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens in `dir`, of which the caller holds the lock.
-    pub(crate) fn listen(dir: RuntimeDir, log: Log, options: &Options) -> anyhow::Result<Self> {
+    /// Listens in `dir`, of which the caller holds the lock. `remembered` are the interfaces of an agent that was killed,
+    /// with which this one goes on where they are still there.
+    pub(crate) fn listen(
+        dir: RuntimeDir,
+        log: Log,
+        options: &Options,
+        remembered: &[LinkSpec],
+    ) -> anyhow::Result<Self> {
         let generation = random().context("random numbers")?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("an epoll set")?;
         let mut registry = Registry {
@@ -88,12 +94,16 @@ impl Server {
                 registry.takeover.on_process_end(pid);
             }
         }
-        registry.open_networks(&options.links)?;
-        if !options.links.is_empty() {
-            dir.set_users(options.users.iter().copied())
-                .context("writing down who is served")?;
+        let mut users = options.users.clone();
+        if remembered.is_empty() {
+            registry.open_networks(&options.links)?;
+            write_down(&dir, options)?;
+        } else {
+            registry.open_networks_again(remembered)?;
+            users = dir.users_served();
         }
-        let listener = bind(&dir, !options.links.is_empty())?;
+        let is_of_host = !options.links.is_empty() || !remembered.is_empty();
+        let listener = bind(&dir, is_of_host)?;
         epoll::add(
             &registry.epoll,
             &listener,
@@ -111,7 +121,7 @@ impl Server {
             registry,
             caretaker: Caretaker::default(),
             linger: Nanos(u64::try_from(options.linger.as_nanos()).unwrap_or(u64::MAX)),
-            users: options.users.clone(),
+            users,
             idle_since: None,
             generation,
             spare: spare(),
@@ -287,7 +297,10 @@ impl Server {
                 .log
                 .line(format_args!("refused process {}: {fault}", asker.pid));
         }
-        self.stopping |= matches!(answer, Ok(Answer::Stop));
+        if matches!(answer, Ok(Answer::Stop)) {
+            self.stopping = true;
+            self.dir.forget_links();
+        }
         connection.introduced |= matches!(answer, Ok(Answer::Welcome(_)));
         respond(connection, answer, self.generation)
     }
@@ -372,6 +385,23 @@ fn reply(connection: &Connection, message: &Reply<'_>, fds: &[BorrowedFd<'_>]) -
         Ok(()) => Then::GoOn,
         Err(_) => Then::Close,
     }
+}
+
+/// For the agent after this one, and for programs that look which agent is theirs.
+fn write_down(dir: &RuntimeDir, options: &Options) -> anyhow::Result<()> {
+    dir.forget_links();
+    if options.links.is_empty() {
+        return Ok(());
+    }
+    dir.set_users(options.users.iter().copied())
+        .context("writing down who is served")?;
+    // Whoever has one in the foreground starts it again himself.
+    if !options.foreground {
+        let said = options.links.iter().map(|link| link.said.as_str());
+        dir.remember_links(said)
+            .context("writing down what is served")?;
+    }
+    Ok(())
 }
 
 /// The socket, listening before anybody can find it.

@@ -138,10 +138,19 @@ fn requests_without_introduction_or_of_another_version_are_refused() {
         &socket,
         &Request::Hello {
             version: VERSION + 1,
+            layout: 0,
             name: "future",
         },
     );
     assert_eq!(refusal(&socket), Fault::Version);
+    // Stacks of other builds lie in memory otherwise.
+    let layout = sidestep_stack::layout();
+    let introduced = |layout| Client::introduce(&place.socket(), "other", layout).err();
+    assert_eq!(introduced(layout), None);
+    assert_eq!(
+        introduced(layout ^ 2),
+        Some(ClientError::Refused(Fault::Version))
+    );
 }
 
 #[test]
@@ -207,6 +216,7 @@ fn a_storm_of_half_sensible_requests_is_survived() {
         &socket,
         &Request::Hello {
             version: VERSION,
+            layout: 0,
             name: "storm",
         },
     );
@@ -230,6 +240,7 @@ fn a_storm_of_half_sensible_requests_is_survived() {
                 &socket,
                 &Request::Hello {
                     version: VERSION,
+                    layout: 0,
                     name: "storm",
                 },
             );

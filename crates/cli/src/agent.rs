@@ -4,8 +4,9 @@ use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use rustix::fs::MemfdFlags;
-use sidestep_agent::{Copying, LinkSpec, Mode, Wanted};
-use sidestep_control::{Client, ClientError, RuntimeDir, start};
+use rustix::process::Signal;
+use sidestep_agent::{LinkSpec, layout};
+use sidestep_control::{Client, ClientError, Fault, RuntimeDir, start};
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,8 @@ programs of this host.
 With --link, which needs root, it also steers what arrives at a network interface for accelerated sockets to their
 programs; all else on the interface stays the kernel's. Such an agent serves the whole host until it is stopped: root's
 programs, and those of the users named by --user. When it ends, in whatever way, the kernel has all frames again, and
-connections over the interface are reset.
+connections over the interface are reset. If it is killed, root's next program starts it again with the same interfaces,
+unless it ran with --foreground.
 
 Its directory is $SIDESTEP_RUNTIME_DIR, else /run/sidestep with --link or where such an agent listens, else
 $XDG_RUNTIME_DIR/sidestep, else /tmp/sidestep-UID; its log is agent.log therein.
@@ -87,6 +89,9 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
     let directory = directory()?;
     let (mut client, welcome) = match Client::connect(&directory.socket(), "sidestep agent") {
         Ok(connected) => connected,
+        Err(ClientError::Refused(Fault::Version)) if matches!(task, Task::Stop) => {
+            return stop_another_build(&directory);
+        }
         Err(ClientError::NoAgent) => {
             output::print(&format!(
                 "no agent runs in {}\n",
@@ -107,43 +112,21 @@ pub(crate) fn main(args: &Agent) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Ends an agent that does not understand requests of this build.
+fn stop_another_build(directory: &RuntimeDir) -> anyhow::Result<ExitCode> {
+    let pid = Client::listener(&directory.socket()).context("cannot reach the agent")?;
+    directory.forget_links();
+    rustix::process::kill_process(pid, Signal::TERM).context("the agent does not stop")?;
+    let pid = pid.as_raw_pid();
+    output::print(&format!(
+        "the agent, process {pid} of another build, ends\n"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// An interface to serve, as it is named on the command line.
 pub(crate) fn link_spec(text: &str) -> Result<LinkSpec, String> {
-    let mut words = text.split(',');
-    let (kind, interface) = words
-        .next()
-        .and_then(|word| word.split_once(':'))
-        .filter(|(kind, name)| matches!(*kind, "xdp" | "packet") && !name.is_empty())
-        .ok_or("not of the form xdp:NAME or packet:NAME, as in xdp:eth0")?;
-    let is_packet = kind == "packet";
-    let mut spec = LinkSpec {
-        interface: interface.to_owned(),
-        mode: match is_packet {
-            true => Wanted::Only(Mode::TrafficControl),
-            false => Wanted::Auto,
-        },
-        copying: Copying::Auto,
-        queues: None,
-        said: text.to_owned(),
-    };
-    for word in words {
-        if is_packet {
-            return Err(format!("{word}: packet:NAME takes no options"));
-        }
-        match word {
-            "native" => spec.mode = Wanted::Only(Mode::Native),
-            "generic" => spec.mode = Wanted::Only(Mode::Generic),
-            "copy" => spec.copying = Copying::Copy,
-            "zerocopy" => spec.copying = Copying::ZeroCopy,
-            other => {
-                let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
-                let wrong =
-                    || format!("{other}: not one of native, generic, copy, zerocopy and queues=N");
-                spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);
-            }
-        }
-    }
-    Ok(spec)
+    text.parse()
 }
 
 /// A user's number, from that or his name.
@@ -210,14 +193,18 @@ pub(crate) fn ensure_serving(exe: &Path, links: &[LinkSpec]) -> anyhow::Result<(
 /// Connects to this user's agent, starts it where none runs, and returns its directory.
 pub(crate) fn ensure_running(exe: &Path) -> anyhow::Result<PathBuf> {
     let directory = directory()?;
-    start::ensure_running_in(&directory, exe, "sidestep run").with_context(|| {
+    let started = start::ensure_running_in(&directory, exe, "sidestep run", layout());
+    if let Err(error @ ClientError::Refused(Fault::Version)) = started {
+        return Err(error).context(directory.path().display().to_string());
+    }
+    started.with_context(|| {
         let place = directory.path().display();
         if directory.may_start() {
             return format!("the agent does not start (see {place}/agent.log)");
         }
         let user = rustix::process::geteuid().as_raw();
         format!(
-            "the agent of this host in {place} does not run, or does not serve user {user} (`sidestep agent --user`)"
+            "the agent of this host in {place} does not run (root starts it: `sidestep agent --link xdp:NAME`), or does not serve user {user} (`sidestep agent --user`)"
         )
     })?;
     Ok(directory.path().to_owned())

@@ -194,7 +194,7 @@ fn prepare(command: &mut Command, args: &Run, found: &Program) -> anyhow::Result
             command.env("SIDESTEP_RUNTIME_DIR", runtime_dir);
         }
         Err(error) => {
-            eprintln!("sidestep: {error:#}; sockets stay in the kernel until an agent runs");
+            eprintln!("sidestep: {error:#}; until then sockets stay in the kernel");
         }
     }
     command.env("SIDESTEP_EXE", exe);

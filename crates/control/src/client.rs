@@ -150,34 +150,31 @@ enum Answer {
 }
 
 impl Client {
-    /// Connects to the agent that listens at `socket` and introduces the program as `name`.
+    /// Connects to the agent that listens at `socket` and introduces the program, which has no stack, as `name`.
     ///
     /// # Errors
     /// [`ClientError::NoAgent`] where nobody listens.
     pub fn connect(socket: &Path, name: &str) -> Result<(Self, Welcome), ClientError> {
-        let address = SocketAddrUnix::new(socket).map_err(ClientError::Errno)?;
-        let fd = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(ClientError::Errno)?;
-        for side in [Timeout::Send, Timeout::Recv] {
-            sockopt::set_socket_timeout(&fd, side, Some(TIMEOUT)).map_err(ClientError::Errno)?;
-        }
-        rustix::io::retry_on_intr(|| rustix::net::connect(&fd, &address)).map_err(|e| match e {
-            Errno::NOENT | Errno::CONNREFUSED => ClientError::NoAgent,
-            Errno::AGAIN => ClientError::Lost,
-            other => ClientError::Errno(other),
-        })?;
-        let fd = Fd::adopt(fd).map_err(|_| ClientError::Errno(Errno::MFILE))?;
+        Self::introduce(socket, name, 0)
+    }
+
+    /// The same for a program whose stack lies in memory as `layout` names it.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); [`Fault::Version`] where the agent's are otherwise.
+    pub fn introduce(
+        socket: &Path,
+        name: &str,
+        layout: u32,
+    ) -> Result<(Self, Welcome), ClientError> {
+        let fd = Fd::adopt(reach(socket)?).map_err(|_| ClientError::Errno(Errno::MFILE))?;
         let mut client = Self {
             socket: Some(fd),
             pid: rustix::process::getpid(),
         };
         let hello = Request::Hello {
             version: VERSION,
+            layout,
             name: shorten(name),
         };
         match client.ask(&hello, &[])? {
@@ -194,6 +191,16 @@ impl Client {
             }
             _ => Err(ClientError::Garbage),
         }
+    }
+
+    /// The process that listens at `socket`, whatever it speaks.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn listener(socket: &Path) -> Result<Pid, ClientError> {
+        let fd = reach(socket)?;
+        let peer = sockopt::socket_peercred(&fd).map_err(ClientError::Errno)?;
+        Ok(peer.pid)
     }
 
     /// Whether the agent still holds the other end. One system call.
@@ -529,4 +536,25 @@ fn shorten(name: &str) -> &str {
         end -= 1;
     }
     name.get(..end).unwrap_or("")
+}
+
+/// A connection to whoever listens there.
+fn reach(socket: &Path) -> Result<OwnedFd, ClientError> {
+    let address = SocketAddrUnix::new(socket).map_err(ClientError::Errno)?;
+    let fd = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(ClientError::Errno)?;
+    for side in [Timeout::Send, Timeout::Recv] {
+        sockopt::set_socket_timeout(&fd, side, Some(TIMEOUT)).map_err(ClientError::Errno)?;
+    }
+    rustix::io::retry_on_intr(|| rustix::net::connect(&fd, &address)).map_err(|e| match e {
+        Errno::NOENT | Errno::CONNREFUSED => ClientError::NoAgent,
+        Errno::AGAIN => ClientError::Lost,
+        other => ClientError::Errno(other),
+    })?;
+    Ok(fd)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sidestep_wire::{Address, Endpoint};
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -61,6 +61,8 @@ pub enum Request<'a> {
     Hello {
         /// [`VERSION`].
         version: u16,
+        /// How the sender's stacks lie in memory, as the stack's crate names it; 0 from who has none.
+        layout: u32,
         /// The program's name, for people to read.
         name: &'a str,
     },
@@ -231,8 +233,8 @@ pub enum Reply<'a> {
 /// Why a request was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Fault {
-    /// Other [`VERSION`].
-    #[error("the agent is of another version; stop it with `sidestep agent stop`")]
+    /// Other [`VERSION`], or stacks that lie in memory in another way.
+    #[error("the agent is of another build; end it with `sidestep agent stop`")]
     Version,
     /// Not a message of this protocol, or without the descriptors that belong to it. The connection is closed.
     #[error("the agent did not understand the message")]

@@ -1,6 +1,9 @@
 //! The private directory in which a user's agent listens.
 
+use crate::namespace;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::thread::CapabilitySet;
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +23,7 @@ pub struct RuntimeDir {
     path: PathBuf,
     dir: OwnedFd,
     private: bool,
+    owned: bool,
 }
 
 impl RuntimeDir {
@@ -90,6 +94,7 @@ impl RuntimeDir {
             path: path.to_path_buf(),
             dir,
             private: owned && private,
+            owned,
         })
     }
 
@@ -99,9 +104,48 @@ impl RuntimeDir {
     }
 
     /// Whether programs may start an agent in it: that of a host is for its administrator to start, who says with which
-    /// interfaces.
-    pub const fn may_start(&self) -> bool {
-        self.private
+    /// interfaces. Where that one was killed, a program that could have started it may start it again.
+    pub fn may_start(&self) -> bool {
+        let can_serve = || {
+            rustix::thread::capabilities(None)
+                .is_ok_and(|has| has.effective.contains(CapabilitySet::NET_ADMIN))
+        };
+        self.private || (self.owned && can_serve() && !self.links().is_empty())
+    }
+
+    /// Writes down what the agent was told of interfaces, for the agent after it if it is killed.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn remember_links<'l>(&self, links: impl IntoIterator<Item = &'l str>) -> io::Result<()> {
+        let mut text = format!("{}\n", namespace::network()?);
+        for link in links {
+            text.push_str(link);
+            text.push('\n');
+        }
+        let new = self.path.join("agent.links.new");
+        std::fs::write(&new, text)?;
+        std::fs::rename(&new, self.remembered())
+    }
+
+    /// The agent ends in good order: the next one serves what it is told.
+    pub fn forget_links(&self) {
+        let _ = std::fs::remove_file(self.remembered());
+    }
+
+    /// What an agent that was killed served in this network namespace; nothing where none was.
+    pub fn links(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.remembered()).unwrap_or_default();
+        let mut lines = text.lines();
+        let of = lines.next().and_then(|line| line.parse::<u64>().ok());
+        match (of, namespace::network()) {
+            (Some(of), Ok(here)) if of == here => lines.map(str::to_owned).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn remembered(&self) -> PathBuf {
+        self.path.join("agent.links")
     }
 
     /// Writes down which users the agent of the host serves, beside root.
@@ -113,10 +157,17 @@ impl RuntimeDir {
         std::fs::write(self.users(), text)
     }
 
-    /// Whether the agent of the host serves this user, as it wrote down.
-    fn serves(&self, user: u32) -> bool {
+    /// Which users the agent of the host serves beside root, as it wrote down.
+    pub fn users_served(&self) -> BTreeSet<u32> {
         let listed = std::fs::read_to_string(self.users()).unwrap_or_default();
-        user == 0 || listed.lines().any(|line| line.parse() == Ok(user))
+        listed
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect()
+    }
+
+    fn serves(&self, user: u32) -> bool {
+        user == 0 || self.users_served().contains(&user)
     }
 
     fn users(&self) -> PathBuf {

@@ -18,13 +18,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A starting agent may lose to one that is ending: try again from time to time.
 const ATTEMPTS_A_START: u32 = 100;
 
-/// Connects to the agent of this user, as the environment names its place; starts `exe agent` where none runs.
+/// Connects to the agent of this user, as the environment names its place; starts `exe agent` where none runs. `layout` is
+/// that of the program's stack.
 ///
 /// # Errors
 /// [`ClientError::NoAgent`] where it cannot be started or does not listen within three seconds.
-pub fn ensure_running(exe: &Path, name: &str) -> Result<(Client, Welcome), ClientError> {
+pub fn ensure_running(
+    exe: &Path,
+    name: &str,
+    layout: u32,
+) -> Result<(Client, Welcome), ClientError> {
     let dir = RuntimeDir::from_env().map_err(|_| ClientError::NoAgent)?;
-    ensure_running_in(&dir, exe, name)
+    ensure_running_in(&dir, exe, name, layout)
 }
 
 /// Connects to the agent of `dir`; starts `exe agent` where none runs. `exe` finds `dir` in `SIDESTEP_RUNTIME_DIR`.
@@ -35,10 +40,11 @@ pub fn ensure_running_in(
     dir: &RuntimeDir,
     exe: &Path,
     name: &str,
+    layout: u32,
 ) -> Result<(Client, Welcome), ClientError> {
     let socket = dir.socket();
     for attempt in 0..ATTEMPTS {
-        match Client::connect(&socket, name) {
+        match Client::introduce(&socket, name, layout) {
             Err(ClientError::NoAgent | ClientError::Lost) => {}
             result => return result,
         }

@@ -1,6 +1,8 @@
 //! The connection to the agent: registering what this process has, and finding what others serve.
 
 use crate::Address;
+use crate::explain::Decision;
+use crate::fdtable::Entry;
 use crate::networks::{Networks, Reached, Wanted};
 use crate::process::{Process, Shared, with_fd};
 use crate::stream::source_for;
@@ -30,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) networks: Option<Networks>,
     /// What this process published, to say it again to another agent.
     published: Vec<Publication>,
+    /// The agent that it was published to, by generation; 0 before there was one.
+    published_to: u64,
     /// Memory of attached wires by their identity, to give it to another agent.
     regions: Option<HashMap<u64, Arc<Region>>>,
 }
@@ -42,6 +46,7 @@ impl Session {
             generation: 0,
             networks: None,
             published: Vec::new(),
+            published_to: 0,
             regions: None,
         }
     }
@@ -57,8 +62,9 @@ impl Session {
             return Err(ClientError::NoAgent);
         }
         let config = process.config();
-        let (mut client, welcome) = ensure_running(&config.exe, &config.name)
-            .inspect_err(|_| self.on_other_agent(process, shared, 0))?;
+        let (mut client, welcome) =
+            ensure_running(&config.exe, &config.name, sidestep_stack::layout())
+                .inspect_err(|_| self.on_other_agent(process, shared, 0))?;
         self.on_other_agent(process, shared, welcome.generation);
         let directory = Directory::attach(welcome.directory).map_err(|_| ClientError::Garbage)?;
         let mut addresses = [Address::UNSPECIFIED_V6; 1024];
@@ -73,13 +79,61 @@ impl Session {
             }
             other => other?,
         }
-        for what in &self.published {
+        let is_other = self.published_to != 0 && self.published_to != welcome.generation;
+        let shown = if is_other && directory.networks().is_some() {
+            self.show_again(process, shared, &mut client)
+        } else {
+            Vec::new()
+        };
+        self.published_to = welcome.generation;
+        for what in self.published.iter().filter(|what| !shown.contains(what)) {
             // Taken by somebody else meanwhile: then the kernel's reservation was lost too, and it is theirs.
             let _ = client.publish(shared.id, *what);
         }
         self.restore_wires(process, shared, &mut client);
         (self.client, self.directory) = (Some(client), Some(directory));
         Ok(())
+    }
+
+    /// Another agent than before has networks: it wants to see the sockets that are served there. Returns what it took.
+    fn show_again(
+        &self,
+        process: &Process,
+        shared: &Shared,
+        client: &mut Client,
+    ) -> Vec<Publication> {
+        let mut shown = Vec::new();
+        let mut seen: Vec<u32> = Vec::new();
+        for (fd, entry) in process.fds.iter() {
+            let Entry::Socket(r, _) = entry else { continue };
+            let served = process.with_stack(shared, |stack| stack.served(r));
+            let Ok(Some(served)) = served else { continue };
+            if seen.contains(&r.index) || served.local.port == 0 {
+                continue;
+            }
+            seen.push(r.index);
+            let what = publication(&served);
+            let accepted = if served.device != 0 {
+                with_fd(fd, |fd| client.claim(shared.id, false, &[fd]))
+            } else if self.published.contains(&what) {
+                let published = with_fd(fd, |fd| client.publish_everywhere(shared.id, what, fd));
+                if published.is_ok() {
+                    shown.push(what);
+                }
+                published
+            } else {
+                continue;
+            };
+            process.explain(&Decision {
+                fd,
+                is_tcp: served.is_tcp,
+                event: if served.is_tcp { "listen" } else { "bind" },
+                local: Some(served.local),
+                remote: None,
+                handover: accepted.err().map(|_| Handover::NoQueue),
+            });
+        }
+        shown
     }
 
     /// Another agent than before: the one that steered frames to us steers no more.
@@ -130,7 +184,9 @@ impl Session {
     pub(crate) fn check(&mut self, process: &Process, shared: &Shared) {
         if !self.client.as_ref().is_some_and(Client::is_connected) {
             self.client = None;
-            let _ = self.register(process, shared, process.slot());
+            if self.register(process, shared, process.slot()).is_ok() {
+                self.attach_wires(process, shared);
+            }
         }
     }
 

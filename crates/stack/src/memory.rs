@@ -297,6 +297,31 @@ const fn held_max(config: &Config) -> usize {
     }
 }
 
+/// Names how stacks of this build lie in memory; never 0. An agent whose stacks lie otherwise can serve none of them.
+pub fn layout() -> u32 {
+    // What has another size or place shows in the places of what comes behind it.
+    let tables = tables(64, 64, 1);
+    let places = [
+        tables.counters.offset(),
+        tables.networks.offset(),
+        tables.flows.offset(),
+        tables.sockets.offset(),
+        tables.pool_head.offset(),
+        tables.chunks.offset(),
+        tables.held.offset(),
+        tables.bytes,
+    ];
+    let sum = places.iter().fold(VERSION, |sum, place| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the rest would tell nothing more"
+        )]
+        let place = *place as u32;
+        (sum ^ place).wrapping_mul(0x0100_0193)
+    });
+    sum | 1
+}
+
 /// A new stack in shared memory.
 pub fn create(config: &Config) -> io::Result<SharedStack> {
     let bytes = tables_of(config).bytes;

@@ -73,7 +73,7 @@ struct {
     TYPE(value, struct group);
 } flows SEC(".maps");
 
-/* What goes elsewhere than its flow. */
+/* What goes elsewhere than its flow: the stack, or for the kernel the highest number. */
 struct {
     NUMBER(type, MAP_HASH);
     NUMBER(max_entries, CONNECTIONS);

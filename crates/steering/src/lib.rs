@@ -61,6 +61,9 @@ pub const STACKS_MAX: u32 = 64;
 /// Stacks that can share a flow.
 pub const GROUP_MAX: usize = 16;
 
+/// In the place of a stack, in the table of connections: the program adds one, and 0 is the kernel.
+const KERNEL: u32 = u32::MAX;
+
 /// The program, or nothing where the build had no clang.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.o"));
 
@@ -242,13 +245,26 @@ impl Steering {
         stack: u32,
     ) -> Result<(), SteeringError> {
         member(stack)?;
+        self.enter_connection(connection, stack)
+    }
+
+    /// Leaves a connection to the kernel, whoever serves its flow.
+    pub fn add_kernels(&mut self, connection: &Connection) -> Result<(), SteeringError> {
+        self.enter_connection(connection, KERNEL)
+    }
+
+    fn enter_connection(
+        &mut self,
+        connection: &Connection,
+        whose: u32,
+    ) -> Result<(), SteeringError> {
         let key = connection.key();
         let is_new = match self.connections.get(&key, 0) {
             Ok(_) => false,
             Err(MapError::KeyNotFound) => true,
             Err(error) => return Err(error.into()),
         };
-        self.connections.insert(key, stack, 0)?;
+        self.connections.insert(key, whose, 0)?;
         self.connections_count += u32::from(is_new);
         self.store_settings()
     }

@@ -174,6 +174,11 @@ impl Registry {
     ) -> Result<(), Fault> {
         let since = self.now();
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let port = flow.port;
+        let may_be_kernels = matches!(kind, ClaimKind::Served) && flow.protocol == Protocol::Tcp;
+        if may_be_kernels {
+            networks.leave_to_kernel(port);
+        }
         let member = networks.members.get_mut(&id).ok_or(Fault::NoNetwork)?;
         let is_known = |claim: &&mut Claim| claim.flow == flow && claim.device == device;
         if let Some(known) = member.claims.iter_mut().find(is_known) {
@@ -208,15 +213,20 @@ impl Registry {
             })?;
         }
         member.claims.push(claim);
+        if may_be_kernels {
+            // Once more, for those that it accepted until now.
+            networks.leave_to_kernel(port);
+        }
         Ok(())
     }
 
     /// Ends claims of all stacks to ports that no socket has any more.
     pub(crate) fn check_claims(&mut self) {
         let now = self.now();
-        let Some(networks) = &self.networks else {
+        let Some(networks) = &mut self.networks else {
             return;
         };
+        networks.check_kernels();
         let members: Vec<StackId> = networks.members.keys().copied().collect();
         for id in members {
             self.settle_claims(id, |claim| {

@@ -178,7 +178,8 @@ impl Interface {
             steering,
             fallback,
             queues: Vec::new(),
-            released: BTreeSet::new(),
+            // Those of an agent before this one.
+            released: (0..QUEUES_MAX).collect(),
             copying: spec.copying,
             queues_max: spec.queues.unwrap_or(usize::MAX),
         })

@@ -16,6 +16,7 @@ fn requests_survive_encoding() {
     assert_eq!(what.endpoint(), endpoint);
     round_trip(&Request::Hello {
         version: VERSION,
+        layout: 7,
         name: "redis-server",
     });
     round_trip(&Request::Addresses {

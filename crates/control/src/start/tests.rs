@@ -37,7 +37,7 @@ fn the_new_process_is_no_child_and_holds_no_descriptor() {
 fn a_missing_executable_is_no_agent() {
     let path = std::env::temp_dir().join(format!("sidestep-start-{}", std::process::id()));
     let dir = RuntimeDir::open(&path).unwrap();
-    let failed = ensure_running_in(&dir, Path::new("/nonexistent/sidestep"), "test");
+    let failed = ensure_running_in(&dir, Path::new("/nonexistent/sidestep"), "test", 0);
     assert_eq!(failed.err(), Some(ClientError::NoAgent));
     std::fs::remove_dir_all(&path).unwrap();
 }

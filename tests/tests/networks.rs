@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sidestep_tests::differential::compare_over;
+use sidestep_tests::netns::Netns;
 use sidestep_tests::{Host, Mode, Network, Process, Program, in_modes, pattern, wait_until};
 
 const SHORT: Duration = Duration::from_secs(20);
@@ -497,6 +498,30 @@ fn devices(mode: Mode) {
 in_modes!("needs root, ip, ethtool, sysctl and python3", devices: both);
 
 // Scripts whose every call must return what it returns over the kernel
+
+/// Has a kernel answer everything that it has an ICMP error for.
+fn report_all(netns: &Netns) {
+    netns.run("sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0");
+}
+
+/// What became of packets on their way, with IP_RECVERR.
+fn error_queues(mode: Mode) {
+    let network = Network::new(mode);
+    report_all(&network.server.netns);
+    compare_over(&network, "errqueue");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", error_queues: both);
+
+/// The same with a router between, beyond which packets are shorter.
+fn error_queues_of_routers(mode: Mode) {
+    let network = Network::routed(mode);
+    report_all(&network.server.netns);
+    let router = network.router.as_ref().expect("a router");
+    report_all(router);
+    router.run("ip link set to-near0 mtu 1400");
+    compare_over(&network, "errqueue");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", error_queues_of_routers: client_only);
 
 fn scripts(mode: Mode) {
     let network = Network::new(mode);

@@ -16,9 +16,9 @@ use smallvec::SmallVec;
 
 /// Address families as addresses have them.
 #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
-const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+pub(crate) const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
-const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+pub(crate) const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 /// Most buffers in one call, as the kernel has it (UIO_MAXIOV).
 pub(crate) const IOV_MAX: usize = 1024;
 

@@ -11,7 +11,9 @@
 use crate::c;
 use core::ffi::c_int;
 use libc::{cmsghdr, in_pktinfo, in6_pktinfo, msghdr, sockaddr_in, sockaddr_in6, timespec};
-use sidestep_socket::{Address, Arrival, Asked, Departure, Leaving, Notice, process};
+use sidestep_socket::{
+    Address, Arrival, Asked, Complaint, Departure, Errno, Leaving, Notice, process,
+};
 
 /// Bytes of a message's header; messages begin at multiples of 8.
 const HEAD: usize = size_of::<cmsghdr>();
@@ -95,12 +97,68 @@ pub(crate) unsafe fn put_notice(header: &mut msghdr, notice: &Notice, is_v6: boo
     } else {
         0
     };
-    // `struct sock_extended_err`, and the address of nobody.
+    let what = [notice.origin, 0, notice.code, 0];
+    put_error(
+        &mut room,
+        errno,
+        what,
+        (notice.info, notice.data),
+        None,
+        is_v6,
+    );
+    finish(header, &room);
+}
+
+/// Tells what became of a packet, behind what was `asked` for of datagrams: that is told of the message about it.
+pub(crate) unsafe fn put_complaint(
+    header: &mut msghdr,
+    told: &Complaint,
+    errno: Errno,
+    (asked, is_v6): (Asked, bool),
+) {
+    let mut room = room_of(header);
+    if told.offender.is_some() {
+        let arrival = Arrival {
+            asked,
+            target: told.target,
+            device: told.device,
+            tos: told.tos,
+            hop_limit: told.hop_limit,
+        };
+        put_all(&mut room, &arrival, is_v6);
+    }
+    let what = [told.origin, told.kind, told.code, 0];
+    let errno = errno.raw_os_error();
+    put_error(&mut room, errno, what, (told.info, 0), told.offender, is_v6);
+    finish(header, &room);
+}
+
+/// `struct sock_extended_err`, and whose word it is.
+fn put_error(
+    room: &mut Room,
+    errno: c_int,
+    what: [u8; 4],
+    (info, data): (u32, u32),
+    offender: Option<Address>,
+    is_v6: bool,
+) {
     let mut error = [0; 16 + size_of::<sockaddr_in6>()];
     error[..4].copy_from_slice(&errno.to_ne_bytes());
-    (error[4], error[6]) = (notice.origin, notice.code);
-    error[8..12].copy_from_slice(&notice.info.to_ne_bytes());
-    error[12..16].copy_from_slice(&notice.data.to_ne_bytes());
+    error[4..8].copy_from_slice(&what);
+    error[8..12].copy_from_slice(&info.to_ne_bytes());
+    error[12..16].copy_from_slice(&data.to_ne_bytes());
+    let name = &mut error[16..];
+    match offender {
+        Some(offender) if is_v6 => {
+            name[..2].copy_from_slice(&c::INET6.to_ne_bytes());
+            name[8..24].copy_from_slice(&offender.0);
+        }
+        Some(offender) => {
+            name[..2].copy_from_slice(&c::INET.to_ne_bytes());
+            name[4..8].copy_from_slice(&offender.v4_octets());
+        }
+        None => {}
+    }
     let (level, kind, len) = if is_v6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, error.len())
     } else {
@@ -108,7 +166,6 @@ pub(crate) unsafe fn put_notice(header: &mut msghdr, notice: &Notice, is_v6: boo
         (libc::IPPROTO_IP, libc::IP_RECVERR, len)
     };
     room.put(level, kind, &error[..len]);
-    finish(header, &room);
 }
 
 /// What TCP_INQ asks for.

@@ -5,12 +5,14 @@ use crate::explain::Decision;
 use crate::networks::Wanted;
 use crate::process::{Process, Shared};
 use crate::stream::{kernel_name, reachable, reserve, source_for};
+use crate::sys::set_number;
 use crate::verdict::{Arrival, Departure, Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
 use sidestep_shm::{NONE, Nanos, Retired};
 use sidestep_stack::{
-    Asked, Datagram, Error, Handover, HopState, Ready, SocketFlags, SocketRef, WaitFor, Way,
+    Asked, Datagram, Discover, Error, Handover, HopState, Ready, SocketFlags, SocketRef, WaitFor,
+    Way,
 };
 
 impl Process {
@@ -69,7 +71,11 @@ impl Process {
                 }) {
                     Ok(Ok(n)) => Verdict::Done(Ok(n)),
                     // The way is lost, or too narrow: the kernel's loopback takes what IP can carry.
-                    Ok(Err(Error::Unreachable | Error::MessageSize)) => Verdict::Kernel,
+                    Ok(Err(Error::NoWay)) => Verdict::Kernel,
+                    Ok(Err(Error::TooLong)) => {
+                        self.have_cut(shared, fd, r, remote, way);
+                        Verdict::Kernel
+                    }
                     Ok(Err(error)) => Verdict::fail(from_stack(error)),
                     Err(Retired) => Verdict::Kernel,
                 }
@@ -242,6 +248,20 @@ impl Process {
             None => local,
         };
         Ok((local, remote, way))
+    }
+
+    /// The kernel is to cut a datagram, and knows nothing of what we know of its path: it sends it whole, and routers cut it.
+    /// Those of IPv6 cut nothing.
+    #[cold]
+    fn have_cut(&self, shared: &Shared, fd: i32, r: SocketRef, remote: Endpoint, way: Way) {
+        let cut = self.with_stack(shared, |stack| {
+            let is_known = stack.path_limit(&way, &remote.addr).is_some() && remote.addr.is_v4();
+            is_known && stack.discover(r, true) == Ok(Discover::Want)
+        });
+        if cut == Ok(true) {
+            let dont = Discover::Dont as u32;
+            set_number(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, dont);
+        }
     }
 
     /// The way of a datagram, and the source address that goes with it.

@@ -16,9 +16,16 @@ pub(crate) const fn from_stack(error: Error) -> Errno {
         Error::Reset => Errno::CONNRESET,
         Error::Refused => Errno::CONNREFUSED,
         Error::TimedOut => Errno::TIMEDOUT,
-        Error::MessageSize => Errno::MSGSIZE,
-        Error::Unreachable => Errno::HOSTUNREACH,
+        Error::MessageSize | Error::TooLong => Errno::MSGSIZE,
+        Error::Unreachable | Error::NoWay => Errno::HOSTUNREACH,
         Error::Aborted => Errno::CONNABORTED,
         Error::WrongKind => Errno::INVAL,
+        Error::NetUnreachable => Errno::NETUNREACH,
+        Error::NoProtocol => Errno::NOPROTOOPT,
+        Error::HostDown => Errno::HOSTDOWN,
+        Error::HostIsolated => Errno::NONET,
+        Error::Protocol => Errno::PROTO,
+        Error::Prohibited => Errno::ACCESS,
+        Error::NoSourceRoute => Errno::OPNOTSUPP,
     }
 }

@@ -41,12 +41,13 @@ mod wait;
 
 pub use epoll::{EpollChange, Event};
 pub use errno::Errno;
+pub use notices::Told;
 pub use options::{CONGESTION_NAME_BYTES, OptionAnswer, OptionValue};
 pub use poll::PollEntry;
 pub use process::{Process, process};
 pub use rehearsal::Stage;
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
-pub use sidestep_stack::{Address, Asked, Endpoint, Leaving, Notice};
+pub use sidestep_stack::{Address, Asked, Complaint, Endpoint, Leaving, Notice};
 pub use signals::{note_signal, puts_signal_off, quietly, set_signal_delivery};
 pub use stream::{AcceptedFd, Listening};
 pub use tcp_info::TCP_INFO_BYTES;

@@ -1,20 +1,34 @@
 //! What programs are told beside data: by MSG_ERRQUEUE, and with what they read (TCP_INQ).
 
+use crate::errno::from_stack;
 use crate::process::{Process, Shared};
-use crate::{Errno, Nanos, Verdict};
-use sidestep_stack::{Error, Notice, SocketFlags, SocketRef};
+use crate::{Errno, ForeignMut, Nanos, Verdict};
+use sidestep_stack::{Complaint, Error, Notice, SocketFlags, SocketRef};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// What MSG_ERRQUEUE tells.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// Of bytes that were written.
+    Notice(Notice),
+    /// Of a packet, whose error number is this.
+    Complaint(Complaint, Errno),
+}
+
 impl Process {
-    /// recvmsg(2) with MSG_ERRQUEUE on a connection. It never waits.
-    pub fn take_notice(&self, fd: i32, peek: bool) -> Verdict<Notice> {
+    /// recvmsg(2) with MSG_ERRQUEUE, `parts` for what came back of a packet. It never waits.
+    pub fn take_told(&self, fd: i32, parts: &mut [ForeignMut<'_>]) -> Verdict<Told> {
         let now = self.now();
         let got = self.on_socket(fd, |stack, r| {
             stack.poll(now);
-            Ok((stack.is_connected_stream(r), stack.take_notice(r, peek)))
+            let told = match stack.take_complaint(r, parts) {
+                Err(Error::WouldBlock) => stack.take_notice(r).map(Told::Notice),
+                other => other.map(|told| Told::Complaint(told, from_stack(told.error))),
+            };
+            Ok((stack.is_connected_stream(r), told))
         });
         match got {
-            Some(Ok((true, Ok(notice)))) => Verdict::Done(Ok(notice)),
+            Some(Ok((_, Ok(told)))) => Verdict::Done(Ok(told)),
             Some(Ok((true, Err(Error::WouldBlock)))) => Verdict::fail(Errno::AGAIN),
             // What comes by the kernel is told by the kernel.
             _ => Verdict::Kernel,

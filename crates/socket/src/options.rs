@@ -7,7 +7,8 @@
 use crate::process::Process;
 use crate::tcp_info::{TCP_INFO_BYTES, tcp_info};
 use crate::{Errno, Nanos};
-use sidestep_stack::{Asked, Handover, SocketFlags, SocketRef, Stack, Stamping};
+use sidestep_shm::NONE;
+use sidestep_stack::{Asked, Discover, Handover, SocketFlags, SocketRef, Stack, Stamping};
 use sidestep_tcp::{Algorithm, KeepAlive, Tcb};
 
 /// Longest name of a congestion control (`TCP_CA_NAME_MAX`).
@@ -203,8 +204,11 @@ const fn known(level: i32, name: i32) -> bool {
                 | libc::TCP_FASTOPEN_NO_COOKIE
                 | TCP_INQ
         ),
-        libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL),
-        libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS),
+        libc::IPPROTO_IP => matches!(name, libc::IP_TOS | libc::IP_TTL | libc::IP_RECVERR),
+        libc::IPPROTO_IPV6 => matches!(
+            name,
+            libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS | libc::IPV6_RECVERR
+        ),
         _ => false,
     }
 }
@@ -330,6 +334,14 @@ fn apply_number(
             // What was made for the short way says nothing of that.
             stack.set_ip(r, None, None)
         }
+        (libc::IPPROTO_IP, libc::IP_RECVERR) => stack.set_recverr(r, true, on),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => stack.set_recverr(r, false, on),
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => {
+            Discover::of(n).map_or(Ok(()), |mode| stack.set_discover(r, true, mode))
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) => {
+            Discover::of(n).map_or(Ok(()), |mode| stack.set_discover(r, false, mode))
+        }
         _ if asks(level, name).is_some() => {
             stack.ask(r, asks(level, name).unwrap_or(Asked::empty()), on)
         }
@@ -392,6 +404,9 @@ fn answer(
 ) -> Option<OptionAnswer> {
     let congestion = (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
     let ours = congestion && stack.is_stream(r);
+    if !stack.is_stream(r) {
+        return answer_datagram(stack, r, level, name);
+    }
     if !stack.is_connected_stream(r) {
         // The kernel need not know what was chosen.
         let chosen = ours.then(|| stack.tcb(r).ok()?.chosen_congestion());
@@ -431,6 +446,10 @@ fn answer(
             let most = stack.tcb(r).ok()?.pacing_max();
             Some(OptionAnswer::Long(if most == 0 { u64::MAX } else { most }))
         }
+        (libc::IPPROTO_IP, libc::IP_RECVERR) => number(u32::from(stack.recverr(r, true).ok()?)),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+            number(u32::from(stack.recverr(r, false).ok()?))
+        }
         (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
             number(u32::from(stack.ip(r).ok()?.0))
         }
@@ -447,6 +466,29 @@ fn answer(
             Some(OptionAnswer::Info(Box::new(tcp_info(&info, headers, now))))
         }
         (libc::IPPROTO_TCP, _) => answer_tcp(stack.tcb(r).ok()?, name),
+        _ => None,
+    }
+}
+
+/// What the kernel's socket behind one of datagrams does not know.
+fn answer_datagram(
+    stack: &mut Stack<'static>,
+    r: SocketRef,
+    level: i32,
+    name: i32,
+) -> Option<OptionAnswer> {
+    let is_v6 = stack.flags(r).ok()?.contains(SocketFlags::INET6);
+    let number = |n: u32| Some(OptionAnswer::Int(i32::try_from(n).unwrap_or(i32::MAX)));
+    match (level, name) {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => number(stack.discover(r, true).ok()? as u32),
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) if is_v6 => {
+            number(stack.discover(r, false).ok()? as u32)
+        }
+        (libc::IPPROTO_IP, libc::IP_MTU) | (libc::IPPROTO_IPV6, libc::IPV6_MTU) => {
+            let (remote, way) = stack.datagram_peer(r).ok()??;
+            let is_known = way.hop != NONE && remote.addr.is_v4() == (level == libc::IPPROTO_IP);
+            number(stack.path_mtu(r).ok().filter(|_| is_known)?)
+        }
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use core::ops::{Deref, DerefMut};
 use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
 use sidestep_shm::{Ahead, CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
 use sidestep_stack::{
-    self as stack, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS,
+    self as stack, Asked, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS,
 };
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -549,6 +549,12 @@ impl Process {
     /// Whether the socket is an IPv6 one.
     pub fn is_v6(&self, fd: i32) -> bool {
         matches!(self.on_socket(fd, |stack, r| stack.flags(r)), Some(Ok(flags)) if flags.contains(SocketFlags::INET6))
+    }
+
+    /// What the program wants to be told with each datagram.
+    pub fn asked(&self, fd: i32) -> Asked {
+        let asked = self.on_socket(fd, |stack, r| stack.asked(r));
+        asked.and_then(Result::ok).unwrap_or(Asked::empty())
     }
 
     /// Whether the socket is a TCP connection that the stack serves.

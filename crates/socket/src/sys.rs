@@ -1,4 +1,4 @@
-//! poll(2) itself, on the program's own descriptors, which may be negative or closed; and an option that no safe function
+//! poll(2) itself, on the program's own descriptors, which may be negative or closed; and options that no safe function
 //! knows.
 #![expect(unsafe_code, reason = "makes a system call")]
 
@@ -56,4 +56,19 @@ pub(crate) fn fast_open_keys(fd: c_int, keys: &mut [u8]) -> usize {
     } else {
         0
     }
+}
+
+/// Sets an option that is a number of the kernel's socket, past what the program has of it.
+pub(crate) fn set_number(fd: c_int, level: c_int, name: c_int, value: u32) {
+    // SAFETY: the pointer is to a value that outlives the call, and the length is its own.
+    unsafe {
+        libc::syscall(
+            libc::SYS_setsockopt,
+            fd,
+            level,
+            name,
+            &raw const value,
+            size_of::<u32>(),
+        )
+    };
 }

@@ -1,21 +1,23 @@
 //! ICMP of both families: echo, port unreachable, and errors for our sockets.
 
+use crate::complaints::{Discover, Report, judged};
 use crate::input::Packet;
 use crate::memory::Core;
 use crate::networks::mss;
 use crate::output::{Path, REPLY_BYTES, put_checksum};
 use crate::paths::believable;
 use crate::socket::{Kind, SocketFlags};
-use crate::{Error, Ready};
+use crate::{Endpoint, Error, Ready};
 use sidestep_shm::NONE;
-use sidestep_tcp::{Env, IcmpError};
-use sidestep_wire::icmp::{CHECKSUM_OFFSET, ErrorKind, Offending, Repr};
-use sidestep_wire::{Malformed, Protocol, checksum, icmp4, icmp6};
+use sidestep_tcp::{Env, IcmpError, State};
+use sidestep_wire::icmp::{self, CHECKSUM_OFFSET, ErrorKind, Offending, Repr};
+use sidestep_wire::{Malformed, Protocol, checksum, icmp4, icmp6, udp};
 
 /// Longest message that is looked at; echo requests up to this length are answered.
-const MESSAGE_BYTES: usize = 512;
-/// How much of an offending packet an error quotes.
-const QUOTED_BYTES: usize = 128;
+const MESSAGE_BYTES: usize = 1280;
+/// `IPTOS_TOS_MASK` and `IPTOS_PREC_INTERNETCONTROL`: Linux's type of service for errors over IPv4.
+const KEPT_OF_TOS: u8 = 0x1e;
+const CONTROL: u8 = 0xc0;
 
 impl Core<'_> {
     pub(crate) fn on_icmp(&mut self, packet: &Packet<'_>) -> Result<(), Malformed> {
@@ -23,12 +25,12 @@ impl Core<'_> {
         let len = packet.body.copy_to(&mut bytes);
         let message = &bytes[..len];
         let is_v4 = packet.ip.protocol == Protocol::ICMP;
-        if packet.verify && len == packet.body.len() {
-            let length = u32::try_from(len).map_err(|_| Malformed::Length)?;
+        if packet.verify {
+            let length = u32::try_from(packet.body.len()).map_err(|_| Malformed::Length)?;
             let pseudo =
                 checksum::pseudo_header(packet.ip.src, packet.ip.dst, packet.ip.protocol.0, length);
             let first = if is_v4 { 0 } else { pseudo };
-            if checksum::finish(checksum::sum(first, message)) != 0 {
+            if checksum::finish(packet.body.fold(first, checksum::sum)) != 0 {
                 return Err(Malformed::Checksum);
             }
         }
@@ -38,12 +40,7 @@ impl Core<'_> {
             icmp6::parse(message)?
         } {
             Repr::EchoRequest { ident, seq } if len == packet.body.len() => {
-                self.answer_echo(
-                    packet,
-                    ident,
-                    seq,
-                    &message[sidestep_wire::icmp::HEADER_BYTES..],
-                );
+                self.answer_echo(packet, ident, seq, &message[icmp::HEADER_BYTES..]);
             }
             Repr::EchoRequest { .. } | Repr::EchoReply { .. } => {}
             Repr::Error {
@@ -51,7 +48,7 @@ impl Core<'_> {
                 packet: offending,
             } => {
                 self.counters.icmp_rx_errors += 1;
-                self.on_icmp_error(packet.wire, kind, &Offending::parse(offending)?, is_v4);
+                self.on_icmp_error(packet, kind, &Offending::parse(offending)?);
             }
         }
         Ok(())
@@ -69,7 +66,7 @@ impl Core<'_> {
         let len = head + data.len();
         out[head..len].copy_from_slice(data);
         self.counters.icmp_echo_replies += 1;
-        self.send_icmp(packet, &mut out[..len]);
+        self.send_icmp(packet, 0, &mut out[..len]);
     }
 
     /// Tells the sender of a datagram that nobody takes it (RFC 1122 section 4.1.3.1).
@@ -77,10 +74,18 @@ impl Core<'_> {
         if packet.ip.dst.is_multicast() || packet.ip.dst.is_broadcast() {
             return;
         }
-        let mut quoted = [0; QUOTED_BYTES];
+        let mut quoted = [0; MESSAGE_BYTES];
         let head = packet.ip.emit(&mut quoted);
         let n = packet.body.copy_to(&mut quoted[head..]);
         let is_v4 = packet.ip.dst.is_v4();
+        let (most, tos) = if is_v4 {
+            (
+                icmp4::PACKET_BYTES_MAX,
+                packet.ip.tos & KEPT_OF_TOS | CONTROL,
+            )
+        } else {
+            (icmp6::PACKET_BYTES_MAX, 0)
+        };
         let code = if is_v4 {
             icmp4::unreachable::PORT
         } else {
@@ -88,7 +93,7 @@ impl Core<'_> {
         };
         let error = Repr::Error {
             kind: ErrorKind::Unreachable { code },
-            packet: &quoted[..head + n],
+            packet: &quoted[..(head + n).min(most)],
         };
         let mut out = [0; MESSAGE_BYTES];
         let len = if is_v4 {
@@ -96,16 +101,17 @@ impl Core<'_> {
         } else {
             icmp6::emit(&error, &mut out)
         };
-        self.send_icmp(packet, &mut out[..len]);
+        self.send_icmp(packet, tos, &mut out[..len]);
     }
 
-    fn send_icmp(&mut self, cause: &Packet<'_>, message: &mut [u8]) {
+    fn send_icmp(&mut self, cause: &Packet<'_>, tos: u8, message: &mut [u8]) {
         debug_assert!(message.len() < REPLY_BYTES, "bounded by MESSAGE_BYTES");
         let path = Path {
             src: cause.ip.dst,
             dst: cause.ip.src,
             hop_limit: 64,
-            tos: 0,
+            tos,
+            ident: 0,
         };
         if cause.ip.dst.is_v4() {
             let sum = checksum::finish(checksum::sum(0, message));
@@ -118,7 +124,7 @@ impl Core<'_> {
     }
 
     /// An error about a packet that we are said to have sent: it must belong to a socket of ours on the same wire.
-    fn on_icmp_error(&mut self, wire: u32, kind: ErrorKind, offending: &Offending, is_v4: bool) {
+    fn on_icmp_error(&mut self, packet: &Packet<'_>, kind: ErrorKind, offending: &Offending) {
         let limit = match kind {
             ErrorKind::PacketTooBig { mtu } => {
                 let believed = believable(&offending.dst.addr, mtu, offending.packet_len);
@@ -129,30 +135,69 @@ impl Core<'_> {
             }
             _ => None,
         };
+        let quoted = packet.body.skip(icmp::HEADER_BYTES + offending.header_len);
+        let report = Report {
+            kind,
+            about: offending.dst,
+            offender: packet.ip.src,
+            target: packet.ip.dst,
+            device: self.device_of(packet.wire),
+            tos: packet.ip.tos,
+            hop_limit: packet.ip.hop_limit,
+            payload: quoted,
+        };
         match offending.protocol {
-            Protocol::TCP => self.on_segment_error(wire, kind, offending, limit),
+            Protocol::TCP => self.on_segment_error(packet.wire, &report, offending, limit),
             Protocol::UDP => {
-                if limit.is_none() {
-                    self.forget_route(&offending.dst);
-                }
-                let (kind_of, local, remote) = (Kind::Datagram, offending.src, offending.dst);
-                let Some(index) = self.find_port(kind_of, wire, &local, &remote) else {
-                    return;
+                let report = Report {
+                    payload: quoted.skip(udp::HEADER_BYTES),
+                    ..report
                 };
-                let own = self.at(index).wire;
-                let is_peer = self.is_same_side(own, wire);
-                if let Some(mtu) = limit.filter(|_| self.group(wire) != 0) {
-                    self.limit_path(offending.dst.addr, mtu);
-                }
-                let socket = self.at(index);
-                // As in Linux, only a connected socket hears of it.
-                if socket.has(SocketFlags::CONNECTED) && is_peer {
-                    socket.fail(udp_error(kind, is_v4));
-                    self.notify(index, Ready::ERR | Ready::IN | Ready::OUT);
-                }
+                self.on_datagram_error(packet.wire, &report, offending.src, limit);
             }
             _ => {}
         }
+    }
+
+    /// An error about a datagram from `local`.
+    fn on_datagram_error(
+        &mut self,
+        wire: u32,
+        report: &Report<'_>,
+        local: Endpoint,
+        limit: Option<u32>,
+    ) {
+        let remote = report.about;
+        if limit.is_none() {
+            self.forget_route(&remote);
+        }
+        let Some(index) = self.find_port(Kind::Datagram, wire, &local, &remote) else {
+            return;
+        };
+        if let Some(mtu) = limit.filter(|_| self.group(wire) != 0) {
+            self.limit_path(remote.addr, mtu);
+        }
+        let is_v4 = remote.addr.is_v4();
+        let Some((error, is_fatal)) = judged(report.kind, is_v4) else {
+            return;
+        };
+        let own = self.at(index).wire;
+        let is_peer = self.is_same_side(own, wire);
+        let socket = self.at(index);
+        if limit.is_some() && socket.discover(is_v4) == Discover::Dont {
+            return;
+        }
+        if socket.has(SocketFlags::CONNECTED) && !is_peer {
+            return;
+        }
+        if self.hears_errors(index, is_v4) {
+            self.complain(index, error, report);
+        } else if !is_fatal || !self.at(index).has(SocketFlags::CONNECTED) {
+            return;
+        }
+        // As in Linux, the last word counts.
+        self.at(index).error = error as u32 + 1;
+        self.notify(index, Ready::ERR | Ready::IN | Ready::OUT);
     }
 
     /// An error about a segment, which a connection of ours must have in flight (RFC 5927 section 4.1); `limit` is what
@@ -160,7 +205,7 @@ impl Core<'_> {
     fn on_segment_error(
         &mut self,
         wire: u32,
-        kind: ErrorKind,
+        report: &Report<'_>,
         offending: &Offending,
         limit: Option<u32>,
     ) {
@@ -182,7 +227,7 @@ impl Core<'_> {
                     mss: mss(&remote, mtu as usize),
                 })
             }
-            None => tcp_error(kind, remote.is_v4()),
+            None => self.tell_of_segment(index, report),
         };
         let Some(error) = error else { return };
         let now = self.now();
@@ -194,28 +239,27 @@ impl Core<'_> {
         let events = socket.tcb.on_icmp(&mut env, error, seq);
         self.on_events(index, events);
     }
-}
 
-fn tcp_error(kind: ErrorKind, is_v4: bool) -> Option<IcmpError> {
-    match kind {
-        ErrorKind::Unreachable { code } if is_port(code, is_v4) => Some(IcmpError::PortUnreachable),
-        ErrorKind::Unreachable { .. } => Some(IcmpError::HostUnreachable),
-        _ => None,
-    }
-}
-
-fn udp_error(kind: ErrorKind, is_v4: bool) -> Error {
-    match kind {
-        ErrorKind::Unreachable { code } if is_port(code, is_v4) => Error::Refused,
-        ErrorKind::PacketTooBig { .. } => Error::MessageSize,
-        _ => Error::Unreachable,
-    }
-}
-
-const fn is_port(code: u8, is_v4: bool) -> bool {
-    if is_v4 {
-        code == icmp4::unreachable::PORT
-    } else {
-        code == icmp6::unreachable::PORT
+    /// Tells the program what became of a segment, if it wants to know, and says what TCP is to make of it.
+    fn tell_of_segment(&mut self, index: u32, report: &Report<'_>) -> Option<IcmpError> {
+        let is_v4 = report.about.addr.is_v4();
+        let (error, _) = judged(report.kind, is_v4)?;
+        let asked = self.hears_errors(index, is_v4);
+        match self.at(index).tcb.state() {
+            // In Linux everybody hears of it in IPv4.
+            State::SynSent if asked || is_v4 => self.complain(index, error, report),
+            State::SynSent | State::SynReceived => {}
+            _ if asked => {
+                self.at(index).error = error as u32 + 1;
+                self.notify(index, Ready::ERR);
+            }
+            _ => {}
+        }
+        Some(match error {
+            Error::Refused => IcmpError::PortUnreachable,
+            Error::NoProtocol => IcmpError::ProtocolUnreachable,
+            Error::NetUnreachable => IcmpError::NetUnreachable,
+            _ => IcmpError::HostUnreachable,
+        })
     }
 }

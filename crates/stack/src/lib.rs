@@ -6,6 +6,7 @@
 //! and frames come in, frames and wake-ups go out. It runs on the thread that holds the stack's lock.
 #![forbid(unsafe_code)]
 
+mod complaints;
 mod config;
 mod cookies;
 mod counters;
@@ -36,6 +37,7 @@ mod udp;
 mod urgent;
 mod wires;
 
+pub use complaints::{Complaint, Discover};
 pub use config::{Config, Offers};
 pub use counters::{Counters, Handover};
 pub use fast_keys::FastKeys;
@@ -81,7 +83,7 @@ pub enum Error {
     TimedOut,
     /// A message longer than the protocol allows.
     MessageSize,
-    /// The host, or its network, cannot be reached.
+    /// The host cannot be reached.
     Unreachable,
     /// The connection was given up on our side.
     Aborted,
@@ -89,6 +91,24 @@ pub enum Error {
     WrongKind,
     /// The connection is to be opened by its first bytes, see [`Stack::open_held`].
     Unopened,
+    /// The way is lost: another is to be found.
+    NoWay,
+    /// Too long for a packet of that way: whoever cuts datagrams is to send it.
+    TooLong,
+    /// No route leads to the network.
+    NetUnreachable,
+    /// The host does not speak the protocol.
+    NoProtocol,
+    /// The host is not there.
+    HostDown,
+    /// The host is cut off.
+    HostIsolated,
+    /// A header was not understood.
+    Protocol,
+    /// Somebody forbids it.
+    Prohibited,
+    /// The route that the packet asked for leads nowhere.
+    NoSourceRoute,
 }
 
 /// What calls on the stack return.

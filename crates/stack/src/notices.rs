@@ -1,4 +1,4 @@
-//! What a socket has to tell its program beside data: the queue that recv(2) with MSG_ERRQUEUE reads. So far when bytes
+//! What a socket has to tell its program beside data: the queue that recv(2) with MSG_ERRQUEUE reads. When bytes
 //! left and were acknowledged (SO_TIMESTAMPING), and that those lent with MSG_ZEROCOPY may be used again.
 //!
 //! Few sockets have any: all of it lies in a chunk that is taken when a program asks, and its queues in others.
@@ -103,9 +103,11 @@ struct Stamp {
 /// What a socket has that has notices.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Extra {
+pub(crate) struct Extra {
     notices: ChunkQueue,
     stamps: ChunkQueue,
+    /// See [`complaints`](crate::complaints).
+    pub(crate) complaints: ChunkQueue,
     /// How many writes with MSG_ZEROCOPY there were.
     zerocopy: u32,
     stamping: u32,
@@ -210,11 +212,11 @@ impl Stack<'_> {
         Ok(())
     }
 
-    /// The next notice; stays there with `peek`.
+    /// The next notice.
     ///
     /// # Errors
     /// `WouldBlock` where there is none.
-    pub fn take_notice(&mut self, r: SocketRef, peek: bool) -> Result<Notice> {
+    pub fn take_notice(&mut self, r: SocketRef) -> Result<Notice> {
         let place = self.core.socket(r)?.extra;
         let core = &mut self.core;
         let mut extra = Extra::of(&core.pool, place).ok_or(Error::WouldBlock)?;
@@ -223,19 +225,17 @@ impl Stack<'_> {
         if extra.notices.copy_out(&core.pool, 0, &mut into) < size_of::<Notice>() {
             return Err(Error::WouldBlock);
         }
-        if !peek {
-            extra.notices.consume(&mut core.pool, bytes.len());
-            extra.store(&mut core.pool, place);
-            let any = !extra.notices.is_empty();
-            core.at(r.index).set(SocketFlags::NOTICES, any);
-        }
+        extra.notices.consume(&mut core.pool, bytes.len());
+        extra.store(&mut core.pool, place);
+        let any = !extra.notices.is_empty() || !extra.complaints.is_empty();
+        core.at(r.index).set(SocketFlags::NOTICES, any);
         Notice::read_from_bytes(&bytes).map_err(|_| Error::WouldBlock)
     }
 }
 
 impl Core<'_> {
     /// Works on what a socket has for notices, which it has from now on.
-    fn change_extra(
+    pub(crate) fn change_extra(
         &mut self,
         index: u32,
         change: impl FnOnce(&mut Extra, &mut ChunkPool<'_>),
@@ -247,6 +247,7 @@ impl Core<'_> {
             let extra = Extra {
                 notices: ChunkQueue::EMPTY,
                 stamps: ChunkQueue::EMPTY,
+                complaints: ChunkQueue::EMPTY,
                 ..Extra::new_zeroed()
             };
             extra.store(&mut self.pool, place);
@@ -256,7 +257,7 @@ impl Core<'_> {
         if let Some(mut extra) = Extra::of(&self.pool, place) {
             change(&mut extra, &mut self.pool);
             extra.store(&mut self.pool, place);
-            let any = !extra.notices.is_empty();
+            let any = !extra.notices.is_empty() || !extra.complaints.is_empty();
             self.at(index).set(SocketFlags::NOTICES, any);
         }
         Ok(())
@@ -317,6 +318,7 @@ impl Core<'_> {
         if let Some(mut extra) = Extra::of(&self.pool, place) {
             extra.notices.clear(&mut self.pool);
             extra.stamps.clear(&mut self.pool);
+            extra.complaints.clear(&mut self.pool);
             self.pool.free(place - 1);
         }
     }

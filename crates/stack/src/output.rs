@@ -32,7 +32,7 @@ pub(crate) struct Reply {
 }
 
 /// Longest reply: headers and what an ICMP message quotes.
-pub(crate) const REPLY_BYTES: usize = 640;
+pub(crate) const REPLY_BYTES: usize = 1280 + HEADERS_MAX;
 /// Replies kept in one round; more are dropped, as any router would.
 const REPLIES_MAX: usize = 64;
 
@@ -43,6 +43,8 @@ pub(crate) struct Path {
     pub(crate) dst: Address,
     pub(crate) hop_limit: u8,
     pub(crate) tos: u8,
+    /// Identifies fragments of IPv4 where routers may cut the packet; 0 where they must not (RFC 6864).
+    pub(crate) ident: u16,
 }
 
 /// Writes the Ethernet header, and a VLAN tag where there is one. Returns their length.
@@ -93,8 +95,8 @@ pub(crate) fn emit_ip(
         protocol,
         hop_limit: path.hop_limit,
         tos: path.tos,
-        ident: 0,
-        dont_fragment: true,
+        ident: u32::from(path.ident),
+        dont_fragment: path.ident == 0,
         fragment: None,
         payload_len,
     };
@@ -275,6 +277,7 @@ impl Core<'_> {
                 } else {
                     s.tos
                 },
+                ident: 0,
             };
             let header_len = segment.repr.header_len();
             let mut headers = [0; HEADERS_MAX];
@@ -431,5 +434,6 @@ pub(crate) const fn back(local: &Endpoint, remote: &Endpoint) -> Path {
         dst: remote.addr,
         hop_limit: 64,
         tos: 0,
+        ident: 0,
     }
 }

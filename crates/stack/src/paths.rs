@@ -1,6 +1,7 @@
 //! What paths through networks carry, where that is less than the first link does: learned from ICMP (RFC 1191,
 //! RFC 8201), believed for ten minutes as in Linux (`mtu_expires`), and then tried anew.
 
+use crate::hops::Way;
 use crate::memory::{Core, Stack};
 use crate::networks::{mss, shorter};
 use crate::socket::Kind;
@@ -110,6 +111,18 @@ impl Core<'_> {
 }
 
 impl Stack<'_> {
+    /// The longest packet in bytes that is known to get to a host, where its first link carries longer ones.
+    pub fn path_limit(&self, way: &Way, remote: &Address) -> Option<u32> {
+        let link = self
+            .core
+            .packet_bytes_max(way.wire, self.core.vlan(way.hop));
+        let path = self
+            .core
+            .longest_packet((way.wire, way.hop, way.mtu), remote);
+        let limit = (way.hop != NONE && path < link).then_some(path)?;
+        u32::try_from(limit).ok()
+    }
+
     /// Longest IP packet in bytes that a connected socket can send: IP_MTU. Over a wire between stacks what the kernel
     /// says of its own: there whatever is longer than a frame goes another way, or in pieces.
     pub fn path_mtu(&mut self, r: crate::SocketRef) -> crate::Result<u32> {

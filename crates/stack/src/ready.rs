@@ -451,7 +451,7 @@ impl Core<'_> {
         }
         let read_closed = s.has(SocketFlags::SHUT_READ) || s.tcb.at_eof() || s.tcb.peer_closed();
         let closed = state == State::Closed;
-        if closed || read_closed || s.error != 0 || s.tcb.recv_len() >= s.rcv_low.max(1) as usize {
+        if closed || read_closed || s.tcb.recv_len() >= s.rcv_low.max(1) as usize {
             ready |= Ready::IN | Ready::RDNORM;
         }
         if s.tcb.has_urgent() {

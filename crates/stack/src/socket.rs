@@ -1,5 +1,6 @@
 //! The entry of a socket in the stack's table.
 
+use crate::complaints::Discover;
 use crate::express::Aim;
 use crate::memory::{Core, Stack};
 use crate::udp::{LastWay, UdpQueue};
@@ -78,6 +79,10 @@ bitflags! {
         const NOTICES = 1 << 23;
         /// TCP_INQ: the program wants to be told how many bytes are left to read.
         const INQ = 1 << 24;
+        /// IP_RECVERR and IPV6_RECVERR: the program is told what becomes of packets.
+        const RECVERR = 1 << 25;
+        /// See `RECVERR`.
+        const RECVERR6 = 1 << 26;
     }
 }
 
@@ -128,7 +133,9 @@ pub struct SocketRef {
 pub(crate) struct Socket {
     // What a received segment looks at.
     pub(crate) kind: u8,
-    _reserved: [u8; 3],
+    /// [`Discover`] for IPv6 and IPv4.
+    pub(crate) discover: [u8; 2],
+    _reserved: u8,
     pub(crate) flags: u32,
     pub(crate) generation: u32,
     pub(crate) wire: u32,
@@ -284,11 +291,16 @@ impl Socket {
         self.rcv_low = 1;
         self.hop_limit = 64;
         self.udp = UdpQueue::EMPTY;
+        self.discover = [Discover::Want as u8; 2];
+    }
+
+    pub(crate) fn discover(&self, is_v4: bool) -> Discover {
+        Discover::of(i32::from(self.discover[usize::from(is_v4)])).unwrap_or(Discover::Want)
     }
 }
 
-fn decode_error(code: u32) -> Option<Error> {
-    const SOME: [Error; 7] = [
+pub(crate) fn decode_error(code: u32) -> Option<Error> {
+    const SOME: [Error; 14] = [
         Error::Pipe,
         Error::Reset,
         Error::Refused,
@@ -296,6 +308,13 @@ fn decode_error(code: u32) -> Option<Error> {
         Error::MessageSize,
         Error::Unreachable,
         Error::Aborted,
+        Error::NetUnreachable,
+        Error::NoProtocol,
+        Error::HostDown,
+        Error::HostIsolated,
+        Error::Protocol,
+        Error::Prohibited,
+        Error::NoSourceRoute,
     ];
     SOME.into_iter().find(|e| *e as u32 + 1 == code)
 }

@@ -713,6 +713,8 @@ fn from_tcp(error: tcp::Error) -> Error {
         tcp::Error::Refused => Error::Refused,
         tcp::Error::TimedOut => Error::TimedOut,
         tcp::Error::BrokenPipe => Error::Pipe,
+        tcp::Error::NetUnreachable => Error::NetUnreachable,
+        tcp::Error::ProtocolUnreachable => Error::NoProtocol,
         _ => Error::Unreachable,
     }
 }

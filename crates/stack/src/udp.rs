@@ -3,6 +3,7 @@
 //! A queued datagram lies in a chain of chunks. The first begins with a [`Preamble`]; its `tag` links to the next
 //! datagram's first chunk, its `aux` is the payload's length.
 
+use crate::complaints::Discover;
 use crate::hops::Way;
 use crate::input::Packet;
 use crate::memory::{Core, ROUTE_HINTS, Stack};
@@ -354,26 +355,33 @@ impl Stack<'_> {
         }
         let (source, target) = addresses;
         let other = leaving.unwrap_or_default();
-        let path = Path {
+        let mut path = Path {
             src: source.addr,
             dst: target.addr,
             hop_limit: other.hop_limit.unwrap_or(s.hop_limit),
             tos: other.tos.unwrap_or(s.tos),
+            ident: 0,
         };
+        let discover = s.discover(target.addr.is_v4());
         let len: usize = payload.iter().map(Foreign::len).sum();
         let entry = self
             .wires
             .get_mut(wire as usize)
             .filter(|w| w.is_open())
-            .ok_or(Error::Unreachable)?;
+            .ok_or(Error::NoWay)?;
         let Some(mut port) = self.links.port(wire, entry, &mut self.faults, now) else {
-            return Err(Error::Unreachable);
+            return Err(Error::NoWay);
         };
         let headers = ip_header_bytes(&target.addr) + udp::HEADER_BYTES;
         let route = (wire, way.hop, way.mtu);
         let packet_max = self.core.longest_packet(route, &target.addr);
-        if len > PAYLOAD_BYTES_MAX || len + headers > packet_max {
-            return Err(Error::MessageSize);
+        if len > PAYLOAD_BYTES_MAX {
+            return Err(Error::TooLong);
+        }
+        let is_long = len + headers > packet_max;
+        if discover != Discover::Want || is_long {
+            let rule = (discover, way, packet_max);
+            path.ident = self.core.fit(r.index, &target, rule, len + headers)?;
         }
         let ports = (source.port, target.port);
         let sent = self.core.stations(way.hop).is_some_and(|stations| {

@@ -74,6 +74,8 @@ pub struct Offending {
     pub dst: Endpoint,
     /// Sequence number of a TCP segment. An error about one that is not in flight is forged (RFC 5927 section 4.1).
     pub seq: Option<Seq>,
+    /// Bytes of its IP header.
+    pub header_len: usize,
     /// Bytes of the whole packet, by its own header.
     pub packet_len: usize,
     /// Identifier and sequence number of an ICMP echo request.
@@ -116,6 +118,7 @@ impl Offending {
             src,
             dst,
             seq,
+            header_len,
             packet_len: header_len + ip.payload_len,
             echo,
         })

@@ -9,7 +9,7 @@ use crate::{c, control, real};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use sidestep_socket::{
-    Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Verdict,
+    Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Told, Verdict,
     process,
 };
 
@@ -69,10 +69,16 @@ pub(super) fn recv_parts(
     mut kernel: impl FnMut(c_int) -> ssize_t,
 ) -> Result<Received, ssize_t> {
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return match process().take_notice(fd, flags & libc::MSG_PEEK != 0) {
+        return match process().take_told(fd, parts) {
             Verdict::Kernel | Verdict::KernelNow => Err(kernel(0)),
             // Read by a call without room for what it says.
-            Verdict::Done(Ok(_)) => Ok(nothing()),
+            Verdict::Done(Ok(Told::Complaint(told, _))) => Ok(Received {
+                copied: told.copied,
+                len: told.copied,
+                source: Some(told.about),
+                ..nothing()
+            }),
+            Verdict::Done(Ok(Told::Notice(_))) => Ok(nothing()),
             Verdict::Done(Err(errno)) => Err(c::fail_long(errno)),
         };
     }
@@ -252,7 +258,7 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
         return c::fail_long(Errno::FAULT);
     };
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return recv_notice(fd, header, flags, || kernel(0));
+        return recv_notice(fd, header, || kernel(0));
     }
     let (iov, count) = (header.msg_iov, header.msg_iovlen);
     let room = header.msg_controllen;
@@ -299,15 +305,35 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
 
 /// recvmsg(2) with MSG_ERRQUEUE.
 #[cold]
-fn recv_notice(
-    fd: c_int,
-    header: &mut msghdr,
-    flags: c_int,
-    kernel: impl FnOnce() -> ssize_t,
-) -> ssize_t {
-    match process().take_notice(fd, flags & libc::MSG_PEEK != 0) {
+fn recv_notice(fd: c_int, header: &mut msghdr, kernel: impl FnOnce() -> ssize_t) -> ssize_t {
+    let (iov, count) = (header.msg_iov, header.msg_iovlen);
+    // SAFETY: the caller's own vectors.
+    let told =
+        match unsafe { c::with_parts_mut(iov, count, |parts| process().take_told(fd, parts)) } {
+            Ok(told) => told,
+            Err(errno) => return c::fail_long(errno),
+        };
+    match told {
         Verdict::Kernel | Verdict::KernelNow => kernel(),
-        Verdict::Done(Ok(notice)) => {
+        Verdict::Done(Ok(Told::Complaint(told, errno))) => {
+            header.msg_flags = libc::MSG_ERRQUEUE;
+            if told.len > told.copied {
+                header.msg_flags |= libc::MSG_TRUNC;
+            }
+            let is_v6 = process().is_v6(fd);
+            // SAFETY: the caller's own room for control messages, and for a name.
+            unsafe {
+                control::put_complaint(header, &told, errno, (process().asked(fd), is_v6));
+                c::put_endpoint(
+                    told.about,
+                    is_v6,
+                    header.msg_name.cast(),
+                    &raw mut header.msg_namelen,
+                );
+            }
+            told.copied.cast_signed()
+        }
+        Verdict::Done(Ok(Told::Notice(notice))) => {
             header.msg_namelen = 0;
             header.msg_flags = libc::MSG_ERRQUEUE;
             if notice.is_cut() {

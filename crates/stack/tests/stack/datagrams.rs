@@ -164,11 +164,11 @@ fn limits_of_a_datagram_socket() {
     let long = vec![0; 65_508];
     assert_eq!(
         net.a.send_to(here, ends, net.wire_a, &long),
-        Err(Error::MessageSize)
+        Err(Error::TooLong)
     );
     assert_eq!(
         net.a.send_to(here, ends, net.wire_a + 1, b"x"),
-        Err(Error::Unreachable)
+        Err(Error::NoWay)
     );
 
     // The queue holds what the buffer allows; the rest is dropped and counted.

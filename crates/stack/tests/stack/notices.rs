@@ -25,7 +25,7 @@ impl Told {
     }
 
     fn notice(&self) -> Result<Notice, Error> {
-        self.net.a.with(|s| s.take_notice(self.client, false))
+        self.net.a.with(|s| s.take_notice(self.client))
     }
 
     /// All that there are: what, and which byte or writes.
@@ -86,10 +86,9 @@ fn bytes_lent_were_copied_and_writes_are_told_together() {
     assert_eq!(a.collect(set, 4), []);
     t.lend();
     assert_eq!(a.collect(set, 4), [(Ready::OUT | Ready::ERR, 7)]);
-    let peeked = a.with(|s| s.take_notice(t.client, true)).unwrap();
-    assert_eq!((peeked.info, peeked.data), (0, 2));
-    assert_eq!(t.notice(), Ok(peeked));
-    assert!(!peeked.is_timestamp() && !peeked.tells_time());
+    let told = t.notice().unwrap();
+    assert_eq!((told.info, told.data), (0, 2));
+    assert!(!told.is_timestamp() && !told.tells_time());
     assert!(!t.has_error());
     assert_eq!(t.notice(), Err(Error::WouldBlock));
     t.lend();

@@ -147,7 +147,7 @@ fn datagrams_that_are_too_long_for_the_path_are_refused() {
         lan.a
             .with(|s| s.send_to(lan.a.now, from, ends, way, &[bytes[..].into()]))
     };
-    assert_eq!(send(&lan, connected, 1000, 1473), Err(Error::MessageSize));
+    assert_eq!(send(&lan, connected, 1000, 1473), Err(Error::TooLong));
     assert_eq!(send(&lan, connected, 1000, 1472), Ok(1472), "a full packet");
     let mut told = 0;
     lan.carry(router(1400, 1400, &mut told));
@@ -155,7 +155,7 @@ fn datagrams_that_are_too_long_for_the_path_are_refused() {
     // As in Linux the connected socket is told once, and what is too long for a packet is not for us to cut.
     assert_eq!(send(&lan, connected, 1000, 10), Err(Error::MessageSize));
     for (socket, port) in [(connected, 1000), (other, 1001)] {
-        assert_eq!(send(&lan, socket, port, 1373), Err(Error::MessageSize));
+        assert_eq!(send(&lan, socket, port, 1373), Err(Error::TooLong));
         assert_eq!(send(&lan, socket, port, 1372), Ok(1372));
     }
     lan.carry(router(1400, 1400, &mut told));
@@ -196,7 +196,7 @@ fn a_route_says_what_it_carries() {
             )
         })
     };
-    assert_eq!(datagram(1273), Err(Error::MessageSize));
+    assert_eq!(datagram(1273), Err(Error::TooLong));
     assert_eq!(datagram(1272), Ok(1272));
     lan.carry(Some);
     lan.end(&[ends.0, socket], &[ends.1, listener]);

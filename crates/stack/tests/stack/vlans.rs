@@ -90,7 +90,7 @@ fn a_tag_takes_of_what_the_port_has_room_for() {
             lan.a
                 .with(|s| s.send_to(lan.a.now, socket, ends, way, &[bytes.into()]))
         };
-        assert_eq!(send(&bytes), Err(Error::MessageSize));
+        assert_eq!(send(&bytes), Err(Error::TooLong));
         assert_eq!(send(&bytes[1..]), Ok(bytes.len() - 1));
         assert_eq!(lan.queues_a[0].0.take()[0].len(), frame);
         lan.end(&[ends.0, socket], &[ends.1, listener]);

@@ -35,6 +35,7 @@ fn of_either_family() {
             src: Endpoint::new(src, 0x0800),
             dst: Endpoint::new(dst, 8080),
             seq: Some(Seq(0xdead_beef)),
+            header_len: if src.is_v4() { 20 } else { 40 },
             packet_len: if src.is_v4() { 20 } else { 40 } + 1200,
             echo: None,
         };
@@ -61,6 +62,7 @@ fn of_either_family() {
         assert_eq!(
             Offending::parse(&packet(src, dst, Protocol::UDP, first)),
             Ok(Offending {
+                header_len: udp.header_len + if src.is_v4() { 0 } else { 8 },
                 packet_len: udp.packet_len + if src.is_v4() { 0 } else { 8 },
                 ..udp
             }),

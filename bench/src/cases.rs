@@ -9,6 +9,7 @@ mod raw_memif;
 mod raw_xdp;
 mod redis;
 mod rtt;
+mod segment_instructions;
 mod smoltcp_rtt;
 mod stream;
 
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Box<dyn Case>> {
         Box::new(raw_xdp::RawXdpRate::default()),
         Box::new(call_cost::CallCost),
         Box::new(call_cost::CallInstructions),
+        Box::new(segment_instructions::SegmentInstructions::default()),
         Box::new(redis::Redis::new(Place::Host, 1)),
         Box::new(redis::Redis::new(Place::Host, 50)),
         Box::new(nginx::Nginx::keepalive(Place::Host)),

@@ -7,6 +7,7 @@ mod case;
 mod cases;
 mod clock;
 mod ends;
+mod far;
 mod lab;
 mod load;
 mod machine;
@@ -17,6 +18,7 @@ mod process;
 mod raw_memif;
 mod raw_xdp;
 mod report;
+mod segments;
 mod smoltcp;
 mod stats;
 mod targets;
@@ -77,12 +79,19 @@ enum Command {
     /// Be one of the programs that are measured.
     #[command(subcommand, hide = true)]
     Load(load::Load),
+    /// Be the stack whose work on segments is counted.
+    #[command(hide = true)]
+    Segments(segments::Segments),
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if let Some(Command::Load(load)) = args.command {
-        return Ok(load::run(load)?);
+    match args.command {
+        Some(Command::Load(load)) => return Ok(load::run(load)?),
+        Some(Command::Segments(segments)) => {
+            return segments::run(&segments).map_err(|problem| anyhow::anyhow!(problem.show()));
+        }
+        None => {}
     }
     let mut cases = chosen(&args.only)?;
     if args.list {

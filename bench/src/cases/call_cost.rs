@@ -188,7 +188,7 @@ fn calls_made(json: &str, function: &str) -> Option<f64> {
 }
 
 /// The sum that a callgrind output file ends with; none if it is zero.
-fn total_instructions(text: &str) -> Option<f64> {
+pub(super) fn total_instructions(text: &str) -> Option<f64> {
     let line = text.lines().rev().find_map(|l| {
         l.strip_prefix("totals:")
             .or_else(|| l.strip_prefix("summary:"))

@@ -43,6 +43,19 @@ const fn bare_frames(what: &'static str, case: &'static str) -> Target {
     }
 }
 
+/// A row on the instructions that a segment costs.
+const fn segment(what: &'static str, metric: &'static str, at_least: Option<f64>) -> Target {
+    Target {
+        what,
+        unit: Unit::Instructions,
+        subject: of("segment_instructions", Contender::Sidestep, metric),
+        reference: None,
+        relation: Relation::Bound,
+        at_least,
+        aim: None,
+    }
+}
+
 /// Every row of one host, in the order of the report.
 pub(super) const TARGETS: &[Target] = &[
     beside_kernel(
@@ -175,6 +188,18 @@ pub(super) const TARGETS: &[Target] = &[
         Relation::Share,
         0.2,
         Some(0.1),
+    ),
+    segment(
+        "a segment with 32 B in and its acknowledgement out, 8 in a poll, 10 connections",
+        "at_10",
+        Some(600.0),
+    ),
+    segment("the same among 100 k connections", "at_100k", Some(600.0)),
+    segment("the same, one in a poll", "alone_at_10", None),
+    segment(
+        "the same, 8 in a poll over a network, checksums verified and computed",
+        "network_at_10",
+        None,
     ),
     beside_kernel(
         "redis GET, 1 connection, requests/s: ours ÷ kernel",

@@ -232,6 +232,9 @@ impl ChunkQueue {
     /// there are when the pool is exhausted.
     #[inline]
     pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
+        if self.tail == NONE && src.len() <= CHUNK_BYTES && !src.is_empty() {
+            return self.begin(pool, src, purpose);
+        }
         let mut rest = src;
         if self.tail != NONE {
             let n = pool.fill(self.tail, rest);
@@ -248,6 +251,22 @@ impl ChunkQueue {
             rest = rest.skip(n);
         }
         src.len() - rest.len()
+    }
+
+    /// Puts what one chunk holds into an empty queue, or nothing where the pool has none. Returns how many bytes.
+    #[inline]
+    fn begin(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
+        let Some(id) = pool.alloc(purpose) else {
+            return 0;
+        };
+        let n = src.copy_to(&mut pool.data[id as usize]);
+        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
+        {
+            pool.meta[id as usize].len = n as u16;
+            self.bytes = n as u32;
+        }
+        (self.head, self.tail, self.chunks) = (id, id, 1);
+        n
     }
 
     /// Appends a chunk with what it holds; the queue owns it from here on.

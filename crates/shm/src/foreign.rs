@@ -105,6 +105,9 @@ impl<'a> Foreign<'a> {
 
     /// Folds `f` over private copies of the bytes, in blocks of an even length (but for the last).
     pub fn fold<A>(&self, first: A, mut f: impl FnMut(A, &[u8]) -> A) -> A {
+        if self.is_empty() {
+            return first;
+        }
         let mut block = [0; FOLD_BLOCK];
         let (mut rest, mut acc) = (*self, first);
         while !rest.is_empty() {

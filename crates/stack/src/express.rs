@@ -124,25 +124,7 @@ impl Core<'_> {
             pool: &mut self.pool,
         };
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
-        let template = &socket.template;
-        let finish = !unneeded || template.is_tagged();
-        let bytes = template.len() + message.len();
-        let sent = if finish {
-            port.tx(bytes, |mut frame| {
-                put_finished(template, &segment, &mut frame, message);
-            })
-        } else {
-            port.tx(bytes, |mut frame| {
-                let mut headers = [0; BYTES_MAX];
-                template.write(&mut headers, &segment, message.len());
-                if template.len() == V4_BYTES {
-                    frame.copy_array(headers.first_chunk::<V4_BYTES>());
-                } else {
-                    frame.copy_array(headers.first_chunk::<V6_BYTES>());
-                }
-                frame.skip(template.len()).copy_from_foreign(message);
-            })
-        };
+        let sent = put_plain(port, &socket.template, &segment, message, unneeded);
         debug_assert!(sent, "room was checked");
         port.tx_flush();
         socket.tcb.queue_sent(&mut env, message);
@@ -154,6 +136,27 @@ impl Core<'_> {
             self.schedule(index, due);
         }
         Some(())
+    }
+
+    /// Sends the acknowledgement that a connection owes, where that is all it has to send. Else false, and nothing has
+    /// changed: [`transmit`](Self::transmit) is the way. No deadline is nearer for it, and nothing else has come of it.
+    #[inline]
+    pub(crate) fn acknowledge_over(&mut self, port: &mut impl Port, index: u32) -> bool {
+        let now = self.now();
+        let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
+        let socket = &mut self.sockets[index as usize];
+        if socket.template.is_empty() || port.tx_room() == 0 {
+            return false;
+        }
+        let Some(segment) = socket.tcb.acknowledge_at_once(now) else {
+            return false;
+        };
+        let nothing = Foreign::from(&[][..]);
+        let sent = put_plain(port, &socket.template, &segment, nothing, unneeded);
+        debug_assert!(sent, "room was checked");
+        self.counters.tx_frames += 1;
+        self.counters.tcp_tx_segments += 1;
+        true
     }
 
     /// Works a frame from a wire between stacks in, if a short way is for it. Else false, and nothing has changed.
@@ -246,7 +249,7 @@ impl Core<'_> {
         };
         self.counters.tcp_rx_segments += 1;
         self.counters.tcp_rx_bytes += arrived.payload_len as u64;
-        let due = socket.tcb.next_timeout();
+        let due = socket.tcb.plain_timeout();
         if due < socket.timer_at {
             self.schedule(index, due);
         }
@@ -349,6 +352,33 @@ fn put(
     if n < message.len() {
         frame.skip(START_BYTES).copy_from_foreign(message.skip(n));
     }
+}
+
+/// Sends a plain segment: headers from the connection's last ones, and the message. False where there is no room.
+#[inline]
+fn put_plain(
+    port: &mut impl Port,
+    template: &Template,
+    segment: &Plain,
+    message: Foreign<'_>,
+    unneeded: bool,
+) -> bool {
+    let bytes = template.len() + message.len();
+    if !unneeded || template.is_tagged() {
+        return port.tx(bytes, |mut frame| {
+            put_finished(template, segment, &mut frame, message);
+        });
+    }
+    port.tx(bytes, |mut frame| {
+        let mut headers = [0; BYTES_MAX];
+        template.write(&mut headers, segment, message.len());
+        if template.len() == V4_BYTES {
+            frame.copy_array(headers.first_chunk::<V4_BYTES>());
+        } else {
+            frame.copy_array(headers.first_chunk::<V6_BYTES>());
+        }
+        frame.skip(template.len()).copy_from_foreign(message);
+    })
 }
 
 /// Writes a frame whose checksum is finished, or that has a VLAN tag. Apart from the other, which is so kept short.

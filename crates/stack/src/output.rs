@@ -121,16 +121,17 @@ impl Stack<'_> {
         if !wire.is_open() {
             return;
         }
-        let Some(mut port) = self.links.port(index, wire, &mut self.faults, now) else {
+        let Some(port) = self.links.port(index, wire, &mut self.faults, now) else {
             return;
         };
+        let core = &mut self.core;
         if port.tx_unheard() < UNHEARD_MAX {
-            return self.core.flush_port(index, &mut port);
+            return on_port!(port, port => core.flush_port(index, &mut port));
         }
         self.listen_to(index);
-        let wire = &mut self.wires[index as usize];
-        if let Some(mut port) = self.links.port(index, wire, &mut self.faults, now) {
-            self.core.flush_port(index, &mut port);
+        let (core, wire) = (&mut self.core, &mut self.wires[index as usize]);
+        if let Some(port) = self.links.port(index, wire, &mut self.faults, now) {
+            on_port!(port, port => core.flush_port(index, &mut port));
         }
     }
 
@@ -152,6 +153,10 @@ impl Stack<'_> {
         }
         let core = &mut self.core;
         let more = on_port!(port, port => {
+            if core.acknowledge_over(&mut port, socket) {
+                port.tx_flush();
+                return;
+            }
             let more = core.transmit(socket, &mut port);
             port.tx_flush();
             more
@@ -174,6 +179,9 @@ impl Core<'_> {
             let Some(socket) = self.pop_pending(wire) else {
                 break;
             };
+            if self.acknowledge_over(port, socket) {
+                continue;
+            }
             if self.transmit(socket, port) {
                 self.queue_output(socket);
             }

@@ -482,6 +482,7 @@ impl Core<'_> {
         }
     }
 
+    #[inline(never)]
     fn notify_watches(&mut self, first: u32, events: Ready) {
         let mut exclusive_told = false;
         let mut at = first;

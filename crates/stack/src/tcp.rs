@@ -485,10 +485,20 @@ impl Core<'_> {
     }
 
     /// What a connection's change means for tables and watchers.
+    #[inline]
     pub(crate) fn on_events(&mut self, index: u32, events: Events) {
         if events.contains(Events::OUTPUT) {
             self.queue_output(index);
         }
+        let more = events.difference(Events::OUTPUT);
+        if more == Events::READABLE && !self.at(index).has(SocketFlags::DEFERRED) {
+            self.notify(index, Ready::IN | Ready::RDNORM);
+        } else if !more.is_empty() {
+            self.on_more_events(index, more);
+        }
+    }
+
+    fn on_more_events(&mut self, index: u32, events: Events) {
         if events.contains(Events::CONNECTED) {
             self.on_connected(index);
         }

@@ -1,10 +1,10 @@
-//! The short way out: a message that makes one segment and that nothing stands in the way of. It leaves from the
-//! program's own memory, and is queued for retransmission when it is on its way.
+//! The short ways out: a message that makes one segment and that nothing stands in the way of, which leaves from the
+//! program's own memory and is queued for retransmission when it is on its way; and an acknowledgement by itself.
 
 use crate::recovery::Phase;
 use crate::state::State;
 use crate::tcb::{Env, Marks, Tcb};
-use sidestep_shm::{CHUNK_BYTES, Foreign, Use};
+use sidestep_shm::{CHUNK_BYTES, Foreign, Nanos, Use};
 use sidestep_wire::plain::Plain;
 
 impl Tcb {
@@ -56,6 +56,21 @@ impl Tcb {
             push: true,
             ..self.plain_header(env.now)
         })
+    }
+
+    /// The acknowledgement that is due, where nothing else is and it says nothing but what every segment says; it counts as
+    /// sent. None, and nothing has changed, where [`poll_transmit`](Self::poll_transmit) is the way.
+    #[inline]
+    pub fn acknowledge_at_once(&mut self, now: Nanos) -> Option<Plain> {
+        let usual = self.marks.intersection(Marks::OUTPUT | Marks::URGENT) == Marks::ACK_NOW
+            && self.state == State::Established as u8
+            && self.ecn.is_off()
+            && !self.blocks.any();
+        if !usual {
+            return None;
+        }
+        self.counters.segments_out += 1;
+        Some(self.plain_header(now))
     }
 
     /// Keeps the bytes of the segment that [`send_at_once`](Self::send_at_once) gave.

@@ -103,6 +103,16 @@ impl Tcb {
         }
     }
 
+    /// The earliest of the deadlines that [`on_plain`](Self::on_plain) may have set; all others are where they were.
+    #[inline]
+    pub const fn plain_timeout(&self) -> Nanos {
+        let (ack, again) = (
+            self.deadlines.at(Timer::DelayedAck),
+            self.deadlines.at(Timer::Retransmit),
+        );
+        if ack.0 < again.0 { ack } else { again }
+    }
+
     /// Does what is due at `env.now`; harmless if nothing is.
     pub fn on_timer(&mut self, env: &mut Env<'_, '_>) -> Events {
         if self.state() == State::Closed {

@@ -6,8 +6,8 @@
 mod harness;
 mod sys;
 
-use harness::{Net, Node, PORT, at_b};
-use sidestep_stack::SocketRef;
+use harness::{Net, Node, PORT, at_b, config};
+use sidestep_stack::{Config, SocketRef};
 
 /// Longest message.
 const BYTES: usize = 60_000;
@@ -32,7 +32,19 @@ fn pass(net: &Net, from: (&Node, SocketRef), to: (&Node, SocketRef), buffers: &m
 
 #[test]
 fn a_connection_in_use_allocates_nothing() {
-    let net = Net::new();
+    exchange(&config());
+}
+
+#[test]
+fn nor_does_one_whose_checksums_are_computed() {
+    exchange(&Config {
+        checksums: true,
+        ..config()
+    });
+}
+
+fn exchange(config: &Config) {
+    let net = Net::with(config, config);
     let listener = net.b.listener(at_b(PORT), 8);
     let (client, server) = net.pair(listener, 1000);
     let (a, b) = ((&net.a, client), (&net.b, server));

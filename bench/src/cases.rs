@@ -4,6 +4,7 @@ mod call_cost;
 mod flow_lookup;
 mod goodput;
 mod idle_memory;
+mod many;
 mod nginx;
 mod raw_memif;
 mod raw_xdp;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Box<dyn Case>> {
         Box::new(stream::Stream(Place::Host)),
         Box::new(idle_memory::IdleMemory),
         Box::new(flow_lookup::FlowLookup),
+        Box::new(many::Many),
         Box::new(rtt::Rtt::net_tcp_spin()),
         Box::new(rtt::Rtt::net_tcp_blocking()),
         Box::new(rtt::Rtt::net_udp_spin()),

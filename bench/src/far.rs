@@ -18,6 +18,8 @@ const PORTS: usize = 50_000;
 /// Where the stack is, and where its peers are.
 const STATIONS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
 const IP_BYTES: usize = 20;
+/// Frames looked at in one go.
+const FRAMES_MAX: usize = 256;
 
 /// The far end of a wire.
 pub(crate) struct Far {
@@ -87,9 +89,8 @@ impl Far {
     }
 
     /// Takes what the stack has sent; returns how many frames.
-    pub(crate) fn take(&mut self, mut look: impl FnMut(Foreign<'_>)) -> usize {
-        self.port()
-            .rx_batch(usize::from(u8::MAX), |frame| look(frame))
+    pub(crate) fn take(&mut self, look: impl FnMut(Foreign<'_>)) -> usize {
+        self.port().rx_batch(FRAMES_MAX, look)
     }
 }
 

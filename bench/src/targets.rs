@@ -3,6 +3,7 @@
 //! Thresholds are targets, fixed before anything was measured; the figures beside them come from this run only.
 
 mod losses;
+mod many;
 mod networks;
 mod table;
 
@@ -178,7 +179,13 @@ impl Row {
 
 /// Every row, in the order of the report.
 pub(crate) fn all() -> Vec<Target> {
-    [table::TARGETS, networks::TARGETS, losses::TARGETS].concat()
+    [
+        table::TARGETS,
+        many::TARGETS,
+        networks::TARGETS,
+        losses::TARGETS,
+    ]
+    .concat()
 }
 
 /// Works out every target that the results have something to say about.

@@ -111,16 +111,18 @@ struct Memory {
 
 impl Memory {
     fn of(pid: u32) -> Result<Self, Problem> {
-        let read = |path: &str, field: &str| -> Result<u64, Problem> {
-            kilobytes(&fs::read_to_string(path)?, field)
-                .map(|kb| kb * 1024)
-                .ok_or_else(|| Problem::Failed(format!("{path} has no {field}")))
-        };
         Ok(Self {
-            process: read(&format!("/proc/{pid}/status"), "VmRSS:")?,
-            kernel: read("/proc/meminfo", "Slab:")?,
+            process: memory_in(&format!("/proc/{pid}/status"), "VmRSS:")?,
+            kernel: memory_in("/proc/meminfo", "Slab:")?,
         })
     }
+}
+
+/// The bytes that a line of a file like `/proc/meminfo` tells.
+pub(super) fn memory_in(path: &str, field: &str) -> Result<u64, Problem> {
+    kilobytes(&fs::read_to_string(path)?, field)
+        .map(|kb| kb * 1024)
+        .ok_or_else(|| Problem::Failed(format!("{path} has no {field}")))
 }
 
 /// The figure of a line like `VmRSS:      1234 kB`.

@@ -33,6 +33,8 @@ pub struct Calls {
     pub connections: usize,
     /// See `connections`.
     pub at_a_time: usize,
+    /// Time from the opening of one to that of the next at least.
+    pub every: Nanos,
     /// Calls on each connection.
     pub rounds: usize,
     /// Bytes of a question.
@@ -46,6 +48,8 @@ pub struct Calls {
 /// One end of a connection.
 struct End {
     conn: Conn,
+    /// Which of its side it is.
+    number: usize,
     began: Nanos,
     sent: usize,
     got: usize,
@@ -54,9 +58,10 @@ struct End {
 }
 
 impl End {
-    fn new(conn: Conn, began: Nanos) -> Self {
+    fn new(conn: Conn, number: usize, began: Nanos) -> Self {
         Self {
             conn,
+            number,
             began,
             sent: 0,
             got: 0,
@@ -112,11 +117,14 @@ pub(crate) struct Service {
     client: usize,
     server: usize,
     opened: usize,
+    open_at: Nanos,
     asking: Vec<End>,
     serving: Vec<End>,
     served: usize,
-    /// How long each connection took from the first SYN to the last byte.
+    /// How long each connection took from the first SYN to the last byte, in the order in which they were opened;
+    /// [`Nanos::NEVER`] until it has.
     pub(crate) took: Vec<Nanos>,
+    done: usize,
     buffer: Vec<u8>,
 }
 
@@ -128,26 +136,32 @@ impl Service {
             client,
             server,
             opened: 0,
+            open_at: Nanos::ZERO,
             asking: Vec::new(),
             serving: Vec::new(),
             served: 0,
-            took: Vec::new(),
+            took: vec![Nanos::NEVER; calls.connections],
+            done: 0,
             buffer: vec![0; TURN_BYTES],
         }
     }
 
     fn ask(&mut self, host: &mut dyn Host, now: Nanos) -> anyhow::Result<()> {
         let calls = self.calls;
-        while self.opened < calls.connections && self.asking.len() < calls.at_a_time {
+        while self.opened < calls.connections
+            && self.asking.len() < calls.at_a_time
+            && now >= self.open_at
+        {
             let conn = host.connect(now, u8::try_from(self.server + 1)?)?;
-            self.asking.push(End::new(conn, now));
+            self.asking.push(End::new(conn, self.opened, now));
             self.opened += 1;
+            self.open_at = now + calls.every;
         }
         let (questions, answers) = (
             calls.ask_bytes * calls.rounds,
             calls.answer_bytes * calls.rounds,
         );
-        let (buffer, took) = (&mut self.buffer, &mut self.took);
+        let (buffer, took, done) = (&mut self.buffer, &mut self.took, &mut self.done);
         let mut failed = None;
         self.asking.retain_mut(|end| {
             let mut work = || -> anyhow::Result<bool> {
@@ -161,7 +175,8 @@ impl Service {
                 };
                 end.send(host, now, (due, questions))?;
                 if end.got == answers && had < answers {
-                    took.push(now - end.began);
+                    took[end.number] = now - end.began;
+                    *done += 1;
                 }
                 ensure!(!end.eof || end.got == answers, "an answer is cut off");
                 let over = end.eof && end.finished;
@@ -181,7 +196,7 @@ impl Service {
     fn serve(&mut self, host: &mut dyn Host, now: Nanos) -> anyhow::Result<()> {
         let calls = self.calls;
         while let Some(conn) = host.accept() {
-            self.serving.push(End::new(conn, now));
+            self.serving.push(End::new(conn, 0, now));
         }
         let answers = calls.answer_bytes * calls.rounds;
         let (buffer, served) = (&mut self.buffer, &mut self.served);
@@ -215,6 +230,6 @@ impl Program for Service {
     }
 
     fn is_over(&self) -> bool {
-        self.served == self.calls.connections && self.took.len() == self.calls.connections
+        self.served == self.calls.connections && self.done == self.calls.connections
     }
 }

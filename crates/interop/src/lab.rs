@@ -5,15 +5,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sidestep_nic::fault::{Fate, Link, LinkConfig};
 use sidestep_shm::{Clock, Nanos};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 
 /// Longest sleep: what nobody tells of is looked for so often.
 const NAP: Nanos = Nanos::from_millis(5);
 /// Packets taken from one host, or given to one, before others have their turn: fewer than a host's rings hold.
 const BATCH: usize = 64;
-/// Where the destination's number is in an IPv4 packet.
+/// Where the destination's number is in an IPv4 packet, and the source's.
 const NUMBER_AT: usize = 19;
+const FROM_AT: usize = 15;
 
 /// What uses the hosts' sockets.
 pub(crate) trait Program {
@@ -23,7 +24,13 @@ pub(crate) trait Program {
     fn is_over(&self) -> bool;
 }
 
+/// A number and a port of each side, the near one first.
+type Flow = [(u8, [u8; 2]); 2];
+
 /// Hosts on two sides of a link.
+///
+/// Chance is each connection's own, so that what becomes of its packets depends on no other: the nth of them from one side
+/// is lost or not whoever sent it, which lets connections of two stacks be compared one by one.
 pub(crate) struct Lab {
     /// Host `i` has the number `i + 1`.
     pub(crate) hosts: Vec<Box<dyn Host>>,
@@ -32,7 +39,10 @@ pub(crate) struct Lab {
     /// From the near side, and back.
     links: [Link; 2],
     clock: Clock,
-    rng: fastrand::Rng,
+    seed: u64,
+    flows: HashMap<Flow, usize>,
+    /// One for each flow, and each way.
+    chances: Vec<[fastrand::Rng; 2]>,
     flying: BinaryHeap<Reverse<(Nanos, u64, Vec<u8>)>>,
     sent: u64,
     /// Longest that a packet was late, as this machine had something else to do.
@@ -55,7 +65,9 @@ impl Lab {
             near,
             links: links.map(Link::new),
             clock: Clock::new(),
-            rng: fastrand::Rng::with_seed(seed),
+            seed,
+            flows: HashMap::new(),
+            chances: Vec::new(),
             flying: BinaryHeap::new(),
             sent: 0,
             late: Nanos::ZERO,
@@ -135,16 +147,26 @@ impl Lab {
         let Some(to) = host_of(packet).filter(|to| *to < self.hosts.len()) else {
             return;
         };
-        let link = &mut self.links[usize::from(to < self.near)];
+        let way = usize::from(to < self.near);
+        let (seed, next) = (self.seed, self.chances.len());
+        let flow = *self.flows.entry(flow_of(packet, way)).or_insert(next);
+        if flow == next {
+            let of = |way: u64| {
+                let mut mixed = fastrand::Rng::with_seed(2 * next as u64 + way);
+                fastrand::Rng::with_seed(mixed.u64(..) ^ seed)
+            };
+            self.chances.push([of(0), of(1)]);
+        }
+        let rng = &mut self.chances[flow][way];
         let Fate::Arrives {
             at, again, corrupt, ..
-        } = link.send(&mut self.rng, now, packet.len(), false)
+        } = self.links[way].send(rng, now, packet.len(), false)
         else {
             return;
         };
         let mut packet = packet.to_vec();
         if corrupt {
-            let bit = self.rng.usize(..packet.len() * 8);
+            let bit = rng.usize(..packet.len() * 8);
             packet[bit / 8] ^= 1 << (bit % 8);
         }
         for at in again.into_iter().chain([at]) {
@@ -186,4 +208,21 @@ fn host_of(packet: &[u8]) -> Option<usize> {
     let is_v4 = packet.first()? >> 4 == 4;
     let number = usize::from(*packet.get(NUMBER_AT)?);
     number.checked_sub(1).filter(|_| is_v4)
+}
+
+/// Whose packet it is that goes this way, 0 from the near side; one flow of all that have no ports.
+fn flow_of(packet: &[u8], way: usize) -> Flow {
+    let at = usize::from(packet[0] & 15) * 4;
+    let port = |at: usize| {
+        let port = packet.get(at..at + 2).and_then(|port| port.try_into().ok());
+        port.unwrap_or_default()
+    };
+    let mut flow = [
+        (packet[FROM_AT], port(at)),
+        (packet[NUMBER_AT], port(at + 2)),
+    ];
+    if way == 1 {
+        flow.reverse();
+    }
+    flow
 }

@@ -18,6 +18,9 @@ struct Cli {
     /// How often each is measured, each time with another seed.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
+    /// How many requests.
+    #[arg(long, default_value_t = 2000)]
+    connections: usize,
     /// Of goodput only this delay each way, in milliseconds.
     #[arg(long)]
     delay: Option<u64>,
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
             failed => Err(anyhow::anyhow!("{failed} failed")),
         },
         Table::Goodput => table::goodput(&args.cells(), span, args.rounds),
-        Table::Requests => table::requests(300),
+        Table::Requests => table::requests(args.connections),
         Table::Shares => table::shares(span, args.rounds),
     };
     match done {

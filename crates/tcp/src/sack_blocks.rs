@@ -57,9 +57,14 @@ impl Blocks {
         self.count = u32::try_from(behind + 1).unwrap_or(0);
     }
 
-    /// Bytes came that were here already.
-    pub(crate) const fn note_repeated(&mut self, start: Seq, end: Seq) {
-        self.repeated = Block { start, end };
+    /// Bytes came that were here already, perhaps behind others that were.
+    pub(crate) fn note_repeated(&mut self, start: Seq, end: Seq) {
+        let known = self.repeated;
+        let follows = known.start != known.end && known.end == start;
+        self.repeated = Block {
+            start: if follows { known.start } else { start },
+            end,
+        };
     }
 
     /// RCV.NXT has moved on.

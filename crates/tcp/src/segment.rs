@@ -246,6 +246,13 @@ impl Tcb {
         if fin && !self.is(Marks::FIN_RECEIVED) && end.ge(self.rcv_nxt) && end.le(self.rcv_adv) {
             self.marks.insert(Marks::FIN_RECEIVED);
             self.rcv_fin = end;
+            if payload.is_empty() && end != self.rcv_nxt {
+                self.counters.segments_ahead += 1;
+            }
+        }
+        if fin && self.rcv_fin == end && end.gt(self.rcv_nxt) && self.is(Marks::SACK_PERMITTED) {
+            // The peer is told of it as of text: it may be all that has come to say that what is before it is missing.
+            self.blocks.add(end, end + 1);
         }
         if self.is(Marks::FIN_RECEIVED) {
             self.marks.insert(Marks::ACK_NOW);

@@ -69,6 +69,30 @@ fn what_comes_twice_is_told_once() {
 }
 
 #[test]
+fn a_fin_ahead_of_text_is_told_as_text_is() {
+    let mut bench = Bench::established_sacking(&plain());
+    let text = [7; 100];
+    let fin = Flags::FIN | Flags::ACK;
+    // The request was lost, and all that has come after it is the end.
+    bench.segment(PEERS + 100, OURS, fin, &[]);
+    assert_eq!(told(&bench.one()), [(PEERS + 100, PEERS + 101)]);
+    bench.segment(PEERS + 100, OURS, fin, &[]);
+    let twice = [(PEERS + 100, PEERS + 101); 2];
+    assert_eq!(told(&bench.one()), twice, "a probe that was not needed");
+    bench.segment(PEERS + 50, OURS, fin, &text[..50]);
+    let (end, all) = ((PEERS + 100, PEERS + 101), (PEERS + 50, PEERS + 101));
+    assert_eq!(told(&bench.one()), [end, all], "of which a part had come");
+    bench.segment(PEERS + 50, OURS, fin, &text[..50]);
+    assert_eq!(told(&bench.one()), [all; 2]);
+    bench.ack(PEERS, OURS, &text[..50]);
+    let last = bench.one();
+    assert_eq!((told(&last), last.repr.ack), (vec![], PEERS + 101));
+    assert_eq!(bench.recv(1000), text);
+    assert!(bench.tcb.at_eof());
+    bench.finish();
+}
+
+#[test]
 fn blocks_go_before_text_in_a_segment_of_their_own() {
     let mut bench = Bench::established_sacking(&plain());
     bench.ack(PEERS + 100, OURS, &[7; 100]);

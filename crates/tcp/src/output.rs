@@ -435,6 +435,11 @@ impl Tcb {
         let text_end = seq + len;
         let end = text_end + u32::from(fin);
         let fresh = seq == self.snd_nxt;
+        let mut flags = Flags::ACK;
+        if fin {
+            flags |= Flags::FIN;
+            self.marks.insert(Marks::FIN_SENT);
+        }
         if fresh {
             self.note_data_sent(env, end);
         } else {
@@ -448,11 +453,6 @@ impl Tcb {
         }
         let ends_record =
             self.is(Marks::SPECIAL) && len > 0 && self.ends_record(env.pool, text_end);
-        let mut flags = Flags::ACK;
-        if fin {
-            flags |= Flags::FIN;
-            self.marks.insert(Marks::FIN_SENT);
-        }
         if len > 0 && text_end == self.snd_una + self.snd.len() {
             flags.set(Flags::PSH, !self.is(Marks::MORE));
             self.deadlines.clear(Timer::Cork);

@@ -316,6 +316,25 @@ fn the_fin_is_sent_again_with_the_last_text() {
     bench.finish();
 }
 
+#[test]
+fn the_last_text_with_the_fin_is_probed_for_as_more_than_one_segment_is() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 2000));
+    bench.out();
+    bench.now = bench.now + ms(20);
+    bench.sack(2000, &[]);
+    bench.send(b"the end");
+    bench.shutdown();
+    assert!(bench.one().repr.flags.contains(Flags::FIN));
+    // Who gets a FIN does not wait with the acknowledgement, so a delayed one is not waited for.
+    assert!(bench.wait(ms(39)).is_empty());
+    let again = bench.wait(ms(2));
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].payload, b"the end");
+    assert_eq!(bench.tcb.info().counters.tail_probes, 1);
+    bench.finish();
+}
+
 /// A batch of acknowledgements, the last of which tell of a loss, reduces the window by as much as they do one by one,
 /// and what they make room for goes out then.
 #[test]

@@ -10,14 +10,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 pub(super) struct Prr {
     delivered: u32,
-    sent: u32,
+    /// Less than nothing while there is what acknowledgements before the loss had made room for, without a chance yet to
+    /// send it.
+    sent: i32,
     /// What was in flight then (RecoverFS).
     flight: u32,
 }
 
 impl Prr {
     pub(super) const fn on_sent(&mut self, len: u32) {
-        self.sent = self.sent.saturating_add(len);
+        self.sent = self.sent.saturating_add_unsigned(len);
     }
 }
 
@@ -27,16 +29,16 @@ pub(super) fn begin(tcb: &mut Tcb, acked: &Acked, window: u32) {
         .flight_bytes()
         .saturating_sub(tcb.scoreboard.sacked_bytes())
         .saturating_add(acked.delivered.bytes);
-    // What acknowledgements before this one made room for, without a chance yet to send it, counts as it would have if
-    // they had come one by one.
+    // What acknowledgements before this one made room for counts as sent, as it would have been if they had come one by
+    // one.
     let room = if tcb.is(Marks::CWND_LIMITED) {
         window.saturating_sub(acked.pipe_before)
     } else {
         0
     };
     tcb.recovery.prr = Prr {
-        delivered: room,
-        sent: 0,
+        delivered: 0,
+        sent: 0_i32.saturating_sub_unsigned(room),
         flight: flight.saturating_add(room).max(1),
     };
     if acked.delivered.bytes == 0 {
@@ -51,24 +53,27 @@ pub(super) fn on_ack(tcb: &mut Tcb, acked: &Acked, more_lost: bool) {
     if arrived == 0 {
         return;
     }
-    let (pipe, mss) = (tcb.pipe_bytes(), u32::from(tcb.mss));
+    let mss = u32::from(tcb.mss);
     let ssthresh = tcb.congestion.ssthresh;
+    let pipe = tcb.pipe_bytes();
     let prr = &mut tcb.recovery.prr;
+    let pipe = pipe.saturating_add(prr.sent.min(0).unsigned_abs());
+    let sent = prr.sent.max(0).cast_unsigned();
     prr.delivered = prr.delivered.saturating_add(arrived);
     let mut more = if pipe > ssthresh {
         let share =
             (u64::from(prr.delivered) * u64::from(ssthresh)).div_ceil(u64::from(prr.flight));
         u32::try_from(share)
             .unwrap_or(u32::MAX)
-            .saturating_sub(prr.sent)
+            .saturating_sub(sent)
     } else {
-        let mut limit = prr.delivered.saturating_sub(prr.sent).max(arrived);
+        let mut limit = prr.delivered.saturating_sub(sent).max(arrived);
         if acked.bytes > 0 && !more_lost {
             limit += mss;
         }
         (ssthresh - pipe).min(limit)
     };
-    if prr.sent == 0 {
+    if prr.sent <= 0 {
         more = more.max(mss);
     }
     tcb.congestion.cwnd = pipe.saturating_add(more);

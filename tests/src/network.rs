@@ -230,9 +230,21 @@ impl Network {
 
     /// Two hosts on a cable.
     pub fn with_mtu(mode: Mode, mtu: u32) -> Self {
+        Self::on(mode, Cable::new(1, mtu))
+    }
+
+    /// Two hosts on a cable with an MTU of 1500 bytes, with up to `most` queues at each end, of which so many are used.
+    pub fn with_queues(mode: Mode, queues: u32, most: u32) -> Self {
+        let cable = Cable::new(most, 1500);
+        for (netns, name) in [(&cable.near, "near0"), (&cable.far, "far0")] {
+            netns.run(&format!("ethtool -L {name} rx {queues} tx {queues}"));
+        }
+        Self::on(mode, cable)
+    }
+
+    fn on(mode: Mode, Cable { near, far }: Cable) -> Self {
         let turn = turn();
         let dir = TempDir::new();
-        let Cable { near, far } = Cable::new(1, mtu);
         let server = Host::new(dir.path(), near, "near0", ("10.9.0.1", "fd09::1"));
         let client = Host::new(dir.path(), far, "far0", ("10.9.0.2", "fd09::2"));
         Self::begin(mode, (server, client, None), (dir, turn))

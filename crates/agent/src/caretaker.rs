@@ -180,6 +180,7 @@ impl Registry {
         }
         self.check_wires(now);
         self.check_queues();
+        self.check_new_queues();
         self.check_claims();
         self.refresh_neighbours(now);
         self.run_jobs();

@@ -139,7 +139,22 @@ static ALWAYS_INLINE void prepare(struct context *ctx)
 #define TO_STACK XDP_REDIRECT
 #define PROGRAM SEC("xdp.frags")
 
-/* Sends a stack's frame on its way: XDP_REDIRECT, or XDP_PASS where there is none. */
+/*
+ * There is no way to the stack. Where it has ended, the kernel says so to its peers. By a queue that was not there when
+ * the stack got its sockets the frame is lost, and counted: it comes again, and the stack has a socket there by then.
+ */
+static __attribute__((noinline)) long without_socket(u32 queue)
+{
+    u32 first = 0;
+    const struct settings *set = map_lookup(&settings, &first);
+    struct counters *count = map_lookup(&counters, &first);
+    if (!set || !count || queue < set->queues)
+        return XDP_PASS;
+    count->beyond++;
+    return XDP_DROP;
+}
+
+/* Sends a stack's frame on its way: XDP_REDIRECT, or what becomes of it where there is none. */
 static ALWAYS_INLINE long send_to(u32 stack, struct context *ctx)
 {
     u32 queue = ctx->rx_queue_index;
@@ -150,6 +165,8 @@ static ALWAYS_INLINE long send_to(u32 stack, struct context *ctx)
         action = redirect_map(&sockets, stack * QUEUES + queue, XDP_PASS);
     if (action == XDP_PASS)
         action = redirect_map(&hops, stack, XDP_PASS);
+    if (action == XDP_PASS)
+        action = without_socket(queue);
     return action;
 }
 
@@ -169,7 +186,7 @@ PROGRAM int steer(struct context *ctx)
     if (count) {
         if (action == TO_STACK)
             count->redirected++;
-        else
+        else if (action == TO_KERNEL)
             count->passed++;
     }
     return action;

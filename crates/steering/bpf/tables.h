@@ -58,11 +58,13 @@ struct settings {
     u32 salt;          /* of the hash, so that nobody outside chooses the stack */
     u32 connections;   /* how many there are */
     u32 vlan_flows;    /* how many flows there are of one VLAN */
+    u32 queues;        /* how many the interface had when sockets were opened */
 };
 
 struct counters {
     u64 redirected;
     u64 passed;
+    u64 beyond; /* for stacks, by queues that were not there before */
 };
 
 struct {

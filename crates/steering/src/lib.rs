@@ -81,6 +81,9 @@ pub struct Counters {
     pub redirected: u64,
     /// Frames that went on to the kernel.
     pub passed: u64,
+    /// Frames for stacks that were lost because they came by queues that the interface did not have before; see
+    /// [`Steering::set_queues`].
+    pub beyond: u64,
 }
 
 /// The program on one interface. Detached when dropped, and when the process ends in whatever way.
@@ -99,11 +102,12 @@ pub struct Steering {
     /// What is in that table.
     stations_entered: BTreeSet<Station>,
     stacks: Stacks,
-    settings: Array<MapData, [u8; 24]>,
-    counters: PerCpuArray<MapData, [u64; 2]>,
+    settings: Array<MapData, [u8; 28]>,
+    counters: PerCpuArray<MapData, [u64; 3]>,
     everything_to: Option<u32>,
     station: [u8; 6],
     salt: [u8; 4],
+    queues: u32,
     _program: Ebpf,
 }
 
@@ -176,6 +180,7 @@ impl Steering {
             everything_to: None,
             station,
             salt: salt()?,
+            queues: u32::MAX,
             _program: program,
         };
         steering.store_settings()?;
@@ -302,6 +307,14 @@ impl Steering {
         self.store_settings()
     }
 
+    /// Says how many queues the interface has, on each of which there are sockets. A frame for a stack that comes by a
+    /// further one, on which it has none yet, is lost and counted as [beyond](Counters::beyond), for the kernel would reset
+    /// its connection. Unlimited at first.
+    pub fn set_queues(&mut self, queues: u32) -> Result<(), SteeringError> {
+        self.queues = queues;
+        self.store_settings()
+    }
+
     /// The interfaces of this host that frames arriving here are for, beside this one itself: those upon it.
     pub fn set_stations(&mut self, others: &BTreeSet<Station>) -> Result<(), SteeringError> {
         // Groups have all zeros in each of the VLANs.
@@ -367,6 +380,7 @@ impl Steering {
             .fold(Counters::default(), |sum, count| Counters {
                 redirected: sum.redirected + count[0],
                 passed: sum.passed + count[1],
+                beyond: sum.beyond + count[2],
             }))
     }
 
@@ -374,13 +388,14 @@ impl Steering {
     fn store_settings(&mut self) -> Result<(), SteeringError> {
         let everything_to = self.everything_to.map_or(0, |stack| stack + 1);
         let has_stations = u16::from(!self.stations_entered.is_empty());
-        let mut settings = [0; 24];
+        let mut settings = [0; 28];
         settings[..4].copy_from_slice(&everything_to.to_ne_bytes());
         settings[4..10].copy_from_slice(&self.station);
         settings[10..12].copy_from_slice(&has_stations.to_ne_bytes());
         settings[12..16].copy_from_slice(&self.salt);
         settings[16..20].copy_from_slice(&self.connections_count.to_ne_bytes());
-        settings[20..].copy_from_slice(&self.vlan_flows.to_ne_bytes());
+        settings[20..24].copy_from_slice(&self.vlan_flows.to_ne_bytes());
+        settings[24..].copy_from_slice(&self.queues.to_ne_bytes());
         Ok(self.settings.set(0, settings, 0)?)
     }
 }

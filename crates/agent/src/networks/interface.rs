@@ -58,6 +58,12 @@ pub(crate) struct Interface {
     pub(crate) is_second_choice: bool,
     /// The sockets of stacks.
     pub(crate) queues: Vec<Queue>,
+    /// Frames that came by queues which were not there before, as far as was seen to.
+    pub(super) beyond: u64,
+    /// How many queues there were when sockets were last opened on all of them; 0 before.
+    pub(super) queues_seen: u32,
+    /// On how many of them every stack has a socket, or else a cable.
+    pub(super) queues_settled: u32,
     /// Queues that stacks had and have no more.
     pub(crate) released: BTreeSet<u32>,
     copying: xdp::Copying,
@@ -178,6 +184,9 @@ impl Interface {
             steering,
             fallback,
             queues: Vec::new(),
+            beyond: 0,
+            queues_seen: 0,
+            queues_settled: 0,
             // Those of an agent before this one.
             released: (0..QUEUES_MAX).collect(),
             copying: spec.copying,
@@ -208,20 +217,21 @@ impl Interface {
         }
     }
 
-    /// Sockets on the queues that nobody has, as many as a stack gets, and whether these are all of the interface.
-    pub(crate) fn open_queues(&mut self) -> Result<(Vec<Opened>, bool), OpenError> {
+    /// Sockets on the queues that nobody has, as many as a stack gets, and whether it has all of the interface with these.
+    pub(crate) fn open_queues(&mut self, id: StackId) -> Result<(Vec<Opened>, bool), OpenError> {
         let options = self.options();
         if self.steering.mode() == Mode::TrafficControl {
             return Ok((Vec::new(), false));
         }
         let (mut opened, mut all) = (Vec::new(), true);
+        let had = self.queues_of(id).filter(|q| q.hop.is_none()).count();
         for queue in 0..QUEUES_MAX {
             let has = |taken: &Queue| taken.hop.is_none() && taken.queue == queue;
-            if self.queues.iter().any(has) {
-                all = false;
+            if let Some(taken) = self.queues.iter().find(|taken| has(taken)) {
+                all &= taken.stack == id;
                 continue;
             }
-            if opened.len() >= self.queues_max {
+            if had + opened.len() >= self.queues_max {
                 // There may be more.
                 all = false;
                 break;
@@ -242,7 +252,10 @@ impl Interface {
             match bound {
                 Ok(bound) => opened.push(Opened::xdp(queue, bound)?),
                 // Beyond the last one.
-                Err(OpenError::NoQueue { .. }) => break,
+                Err(OpenError::NoQueue { .. }) => {
+                    self.queues_seen = queue;
+                    break;
+                }
                 Err(OpenError::Taken { .. }) => all = false,
                 Err(error) => return Err(error),
             }

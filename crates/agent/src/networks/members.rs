@@ -75,6 +75,7 @@ impl Registry {
         };
         let joined: Vec<Result<(), Fault>> = all.map(join).collect();
         let is_joined = joined.iter().any(Result::is_ok);
+        self.check_new_queues();
         match joined.into_iter().find_map(Result::err) {
             Some(fault) if !is_joined => {
                 self.leave_networks(id);
@@ -88,7 +89,7 @@ impl Registry {
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
         let interface = networks.interfaces.get_mut(at);
         let interface = interface.ok_or(Fault::NoNetwork)?;
-        let (opened, all) = interface.open_queues().map_err(|error| {
+        let (opened, all) = interface.open_queues(id).map_err(|error| {
             let name = &interface.name;
             self.log
                 .line(format_args!("interface {name}, stack {id:016x}: {error}"));
@@ -97,7 +98,7 @@ impl Registry {
         for socket in opened {
             self.add_queue(id, at, socket, None)?;
         }
-        if all {
+        if all || self.queue_of(at, id, |queue| queue.hop.is_some()) {
             return Ok(());
         }
         match self.lay_cable(id, at) {
@@ -107,6 +108,40 @@ impl Registry {
                     "stack {id:016x} shares no queue, and so has none: {error:#}"
                 ));
                 Err(Fault::NoQueue)
+            }
+        }
+    }
+
+    /// Whether a stack has such a queue of an interface.
+    fn queue_of(&self, at: usize, id: StackId, wanted: impl Fn(&Queue) -> bool) -> bool {
+        let networks = self.networks.iter();
+        let mut interface = networks.filter_map(|networks| networks.interfaces.get(at));
+        interface.any(|interface| interface.queues_of(id).any(&wanted))
+    }
+
+    /// Stacks get sockets, or a cable, where an interface has more queues than before.
+    pub(crate) fn check_new_queues(&mut self) {
+        let Some(networks) = &mut self.networks else {
+            return;
+        };
+        let mut grown = Vec::new();
+        for (at, interface) in networks.interfaces.iter_mut().enumerate() {
+            let beyond = interface.steering.counters().unwrap_or_default().beyond;
+            if beyond != interface.beyond || interface.queues_seen != interface.queues_settled {
+                interface.beyond = beyond;
+                grown.push(at);
+            }
+        }
+        let members: Vec<StackId> = networks.members.keys().copied().collect();
+        for at in grown {
+            for id in &members {
+                // Why it cannot be is in the log.
+                let _ = self.join_interface(*id, at);
+            }
+            let networks = self.networks.as_mut();
+            if let Some(interface) = networks.and_then(|n| n.interfaces.get_mut(at)) {
+                interface.queues_settled = interface.queues_seen;
+                let _ = interface.steering.set_queues(interface.queues_seen);
             }
         }
     }

@@ -16,6 +16,10 @@ pub(crate) trait Case {
     fn metrics(&self) -> &'static [Metric];
     /// Who takes part.
     fn contenders(&self) -> &'static [Contender];
+    /// How many shares of the whole time it has: one a contender, more where a measurement takes long.
+    fn shares(&self) -> usize {
+        self.contenders().len()
+    }
     /// Measures one contender once.
     fn measure(&mut self, who: Contender, lab: &Lab, effort: Effort) -> Result<Figures, Problem>;
 }

@@ -1,5 +1,6 @@
 //! Every case, in the order of the report.
 
+mod at_once;
 mod call_cost;
 mod flow_lookup;
 mod goodput;
@@ -9,8 +10,10 @@ mod nginx;
 mod raw_memif;
 mod raw_xdp;
 mod redis;
+mod requests;
 mod rtt;
 mod segment_instructions;
+mod sharing;
 mod smoltcp_rtt;
 mod stream;
 
@@ -62,6 +65,8 @@ pub(crate) fn all() -> Vec<Box<dyn Case>> {
         Box::new(nginx::Nginx::connections(Place::Network)),
         Box::new(stream::Stream(Place::Network)),
         Box::new(goodput::Goodput::default()),
+        Box::new(requests::Requests::default()),
+        Box::new(sharing::Sharing::default()),
     ]
 }
 

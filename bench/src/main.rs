@@ -111,12 +111,11 @@ fn main() -> anyhow::Result<()> {
     let lab = Lab::new().context("cannot set up the benchmark")?;
     let machine = Machine::here(lab.cpus, rounds, effort.seconds);
     let mut said = |line: &str| eprintln!("{line}");
-    let contenders: usize = cases.iter().map(|case| case.contenders().len()).sum();
+    let shares: usize = cases.iter().map(|case| case.shares()).sum();
     let mut results = Vec::new();
     for case in &mut cases {
-        // Each measurement has the same share of the time.
-        #[expect(clippy::cast_precision_loss, reason = "a few contenders")]
-        let share = case.contenders().len() as f64 / contenders as f64;
+        #[expect(clippy::cast_precision_loss, reason = "a few shares")]
+        let share = case.shares() as f64 / shares as f64;
         let deadline = Deadline::after(Duration::from_secs_f64(effort.budget_seconds * share));
         results.push(case::run(
             case.as_mut(),

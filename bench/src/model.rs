@@ -64,6 +64,10 @@ pub(crate) enum Unit {
     Bytes,
     /// Processor instructions.
     Instructions,
+    /// Hundredths of a whole.
+    Percent,
+    /// A figure that is a ratio by itself.
+    Ratio,
 }
 
 impl Unit {
@@ -82,6 +86,8 @@ impl Unit {
             Self::Bytes if x >= 10_240.0 => format!("{:.1} KiB", x / 1024.0),
             Self::Bytes => format!("{x:.0} B"),
             Self::Instructions => format!("{x:.0} instr."),
+            Self::Percent => format!("{x:.0} %"),
+            Self::Ratio => format!("{x:.3}"),
         }
     }
 }

@@ -37,11 +37,13 @@ pub(crate) enum Relation {
     Excess,
     /// The subject by itself. Smaller is better.
     Bound,
+    /// The subject by itself. Larger is better.
+    Floor,
 }
 
 impl Relation {
     const fn larger_is_better(self) -> bool {
-        matches!(self, Self::TimesFaster | Self::TimesMore)
+        matches!(self, Self::TimesFaster | Self::TimesMore | Self::Floor)
     }
 
     fn apply(self, subject: f64, reference: f64) -> f64 {
@@ -49,7 +51,7 @@ impl Relation {
             Self::TimesFaster => reference / subject,
             Self::TimesMore | Self::Share => subject / reference,
             Self::Excess => subject - reference,
-            Self::Bound => subject,
+            Self::Bound | Self::Floor => subject,
         }
     }
 }
@@ -86,7 +88,7 @@ impl Target {
             Relation::TimesFaster | Relation::TimesMore | Relation::Share => format!("{x:.2}×"),
             Relation::Excess if x < 0.0 => format!("−{}", self.unit.show(-x)),
             Relation::Excess => format!("+{}", self.unit.show(x)),
-            Relation::Bound => self.unit.show(x),
+            Relation::Bound | Relation::Floor => self.unit.show(x),
         }
     }
 
@@ -171,7 +173,7 @@ impl Row {
         let worse = |v: Summary| match self.target.relation {
             Relation::TimesFaster | Relation::TimesMore => v.median < 1.0,
             Relation::Share => v.median > 1.0,
-            Relation::Excess | Relation::Bound => false,
+            Relation::Excess | Relation::Bound | Relation::Floor => false,
         };
         beside_kernel && self.value.is_some_and(worse)
     }

@@ -1,11 +1,12 @@
 //! What TCP makes of links that lose: one stream over 100 Mbit/s, whose sender is Linux's or ours and whose reader is
-//! Linux's, each packet by the same rule and from the same seeds. Needs root.
+//! Linux's, both at the same time, each packet by the same rule and from the same seeds. Needs root.
 
+use super::at_once::AtOnce;
 use crate::case::Case;
 use crate::lab::Lab;
 use crate::model::{Contender, Effort, Figures, Metric, Problem, Unit};
 use crate::network::needs_root;
-use sidestep_interop::{Tcp, table};
+use sidestep_interop::table;
 use sidestep_shm::Nanos;
 
 /// How long each stream lasts: on the longest path slow start takes two seconds.
@@ -27,11 +28,30 @@ const CELLS: [(&str, (u64, u32)); 12] = [
     ("at_100_ms_5_percent", (100, 50_000)),
 ];
 
-/// One stream over each link, as many links at once as the machine has time for.
+/// Rounds of streams have seeds so far apart.
+const SEEDS: u64 = 1000;
+
+/// One stream over each link, as many links at once as the machine has time for; several where chance says more.
 #[derive(Debug, Default)]
-pub(super) struct Goodput {
-    /// How often Linux, and we, were measured: each time from another seed, the same for both.
-    measured: [u64; 2],
+pub(super) struct Goodput(AtOnce);
+
+/// What each side makes of each link.
+fn measure(round: u64) -> anyhow::Result<[Figures; 2]> {
+    let cells: Vec<_> = CELLS
+        .iter()
+        .flat_map(|(name, cell)| std::iter::repeat_n((*name, *cell), table::repeats(*cell)))
+        .collect();
+    let links: Vec<_> = cells.iter().map(|(_, cell)| *cell).collect();
+    let found = table::measure(&links, SPAN, 1, SEEDS * round)?;
+    let mut sums = [Figures::new(), Figures::new()];
+    for ((name, cell), found) in cells.iter().zip(&found) {
+        #[expect(clippy::cast_precision_loss, reason = "a few")]
+        let count = table::repeats(*cell) as f64;
+        for (sum, flow) in sums.iter_mut().zip(found.sums()) {
+            *sum.entry(name).or_default() += flow.bps / 1e6 / count;
+        }
+    }
+    Ok(sums)
 }
 
 impl Case for Goodput {
@@ -40,7 +60,7 @@ impl Case for Goodput {
     }
 
     fn title(&self) -> &'static str {
-        "one TCP stream over 100 Mbit/s (500 KB of queue) with loss and delay, CUBIC, 6 s"
+        "one TCP stream over 100 Mbit/s (500 KB of queue) with loss and delay, CUBIC, 6 s, both at once"
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -63,20 +83,12 @@ impl Case for Goodput {
         super::BESIDE_KERNEL
     }
 
+    fn shares(&self) -> usize {
+        6
+    }
+
     fn measure(&mut self, who: Contender, _: &Lab, _: Effort) -> Result<Figures, Problem> {
         needs_root()?;
-        let tcp = if who == Contender::Kernel {
-            Tcp::Linux
-        } else {
-            Tcp::Ours
-        };
-        let measured = &mut self.measured[usize::from(tcp == Tcp::Ours)];
-        let seed = *measured;
-        *measured += 1;
-        let cells = CELLS.map(|(_, cell)| cell);
-        let found = table::goodput_of(tcp, &cells, SPAN, seed)
-            .map_err(|error| Problem::Failed(format!("{error:#}")))?;
-        let figures = CELLS.iter().zip(found);
-        Ok(figures.map(|((name, _), bps)| (*name, bps / 1e6)).collect())
+        self.0.figures(who, measure)
     }
 }

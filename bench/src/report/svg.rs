@@ -157,7 +157,7 @@ fn scored(row: &Row) -> Option<(f64, f64, f64)> {
 fn score(row: &Row, value: f64) -> Option<f64> {
     let at_least = row.target.at_least?;
     let score = match row.target.relation {
-        Relation::TimesFaster | Relation::TimesMore => value / at_least,
+        Relation::TimesFaster | Relation::TimesMore | Relation::Floor => value / at_least,
         // Less than nothing over the reference is as good as the scale can show.
         Relation::Excess if value <= 0.0 => f64::MAX,
         Relation::Share | Relation::Excess | Relation::Bound => at_least / value,

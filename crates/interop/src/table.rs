@@ -38,6 +38,17 @@ pub fn cells() -> Vec<(u64, u32)> {
         .collect()
 }
 
+/// How often a cell is to be measured until chance decides little: where much is lost, flows differ widely, and are little
+/// work.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 1 to 4"
+)]
+pub fn repeats(cell: (u64, u32)) -> usize {
+    (5e7 / expected_bps(cell)).clamp(1.0, 4.0) as usize
+}
+
 /// What Linux and we made of a cell: of each round what Linux did, and what we did at the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
@@ -83,14 +94,21 @@ fn expected_bps((delay_ms, loss_ppm): (u64, u32)) -> f64 {
     (2.8e9 / trouble.max(1.0).sqrt()).min(1e8)
 }
 
-/// Measures cells, Linux and ours at the same time; as many at once as this machine has time for. Rounds in which it
-/// had something else to do are measured once more.
+/// Measures cells, Linux and ours at the same time from the same seeds; as many at once as this machine has time for.
+/// Rounds in which it had something else to do are measured once more. Each round of each cell has a seed of its own, from
+/// `seed` on.
 ///
 /// # Errors
-/// As [`Trial::stream`].
-pub fn measure(cells: &[(u64, u32)], span: Nanos, rounds: u64) -> anyhow::Result<Vec<Cell>> {
+/// As [`Trial::stream`], and where Linux may not use CUBIC.
+pub fn measure(
+    cells: &[(u64, u32)],
+    span: Nanos,
+    rounds: u64,
+    seed: u64,
+) -> anyhow::Result<Vec<Cell>> {
+    ensure_cubic()?;
     let mut found = vec![Cell::default(); cells.len()];
-    let all = (0..rounds).flat_map(|seed| (0..cells.len()).map(move |cell| (cell, seed)));
+    let all = (0..rounds).flat_map(|_| 0..cells.len()).zip(seed..);
     let mut jobs: Vec<Job> = all
         .map(|(cell, seed)| Job {
             cell,
@@ -157,65 +175,17 @@ fn run_wave(
     })
 }
 
-/// Bits a second that one of the two makes of each cell, as many cells at once as this machine has time for.
-///
-/// # Errors
-/// As [`Trial::stream`], and where Linux may not use CUBIC.
-pub fn goodput_of(
-    client: Tcp,
-    cells: &[(u64, u32)],
-    span: Nanos,
-    seed: u64,
-) -> anyhow::Result<Vec<f64>> {
-    ensure_cubic()?;
-    let mut found = vec![0.0; cells.len()];
-    let mut left: Vec<usize> = (0..cells.len()).collect();
-    while !left.is_empty() {
-        let mut load = 0.0;
-        let (wave, rest): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|cell| {
-            let more = expected_bps(cells[*cell]);
-            let fits = load == 0.0 || load + more <= LOAD_MAX_BPS;
-            load += if fits { more } else { 0.0 };
-            fits
-        });
-        left = rest;
-        let flows: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = wave
-                .iter()
-                .map(|cell| {
-                    let (delay_ms, loss_ppm) = cells[*cell];
-                    let trial = Trial {
-                        client,
-                        server: Tcp::Linux,
-                        links: links(loss_ppm, delay_ms),
-                        seed,
-                    };
-                    scope.spawn(move || trial.stream(span))
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join()).collect()
-        });
-        for (cell, joined) in wave.into_iter().zip(flows) {
-            found[cell] = joined
-                .map_err(|_| anyhow::anyhow!("a trial panicked"))??
-                .bps;
-        }
-    }
-    Ok(found)
-}
-
 /// Goodput of ours and of Linux over loss and delay.
 ///
 /// # Errors
 /// As [`Trial::stream`].
 pub fn goodput(cells: &[(u64, u32)], span: Nanos, rounds: u64) -> anyhow::Result<()> {
-    ensure_cubic()?;
     println!(
         "goodput over 100 Mbit/s, {} s, mean of {rounds}; lost on the way, sent again and timeouts in all\n\
          delay each way     loss      Linux       ours  ours/Linux   of each round          lost    sent again    timeouts     late",
         span.as_millis() / 1000
     );
-    for ((delay_ms, loss_ppm), cell) in cells.iter().zip(measure(cells, span, rounds)?) {
+    for ((delay_ms, loss_ppm), cell) in cells.iter().zip(measure(cells, span, rounds, 0)?) {
         let [linux, ours] = cell.sums();
         #[expect(clippy::cast_precision_loss, reason = "they are few")]
         let mean = |flow: &Flow| flow.bps / 1e6 / rounds as f64;
@@ -363,6 +333,7 @@ pub fn measure_requests(
     connections: usize,
     seed: u64,
 ) -> anyhow::Result<[Vec<Nanos>; 2]> {
+    ensure_cubic()?;
     let calls = Calls {
         connections,
         at_a_time: connections,
@@ -407,7 +378,6 @@ pub fn within(took: &[Nanos], thousandths: usize) -> Nanos {
 /// # Errors
 /// As [`Trial::calls`].
 pub fn requests(connections: usize) -> anyhow::Result<()> {
-    ensure_cubic()?;
     println!("{connections} requests of 100 KB at 1 % loss, each on a connection of its own, ms");
     println!(
         "delay each way   server      p50      p90      p95      p97      p99     p995      max"
@@ -425,6 +395,32 @@ pub fn requests(connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Delays each way at which flows share a link, in milliseconds.
+pub const SHARE_DELAYS_MS: [u64; 2] = [5, 20];
+
+/// What two of ours make of one link, and one of ours beside one of Linux's: the bits in a second that each got, at each
+/// of [`SHARE_DELAYS_MS`].
+///
+/// # Errors
+/// As [`Trial::stream`], and where Linux may not use CUBIC.
+pub fn measure_shares(span: Nanos, seed: u64) -> anyhow::Result<Vec<[[f64; 2]; 2]>> {
+    ensure_cubic()?;
+    let of = |delay_ms| {
+        std::thread::scope(|scope| {
+            let [ours, linux] = [Tcp::Ours, Tcp::Linux].map(|other| {
+                scope.spawn(move || fairness([Tcp::Ours, other], links(0, delay_ms), seed, span))
+            });
+            Ok([ended(ours)?, ended(linux)?])
+        })
+    };
+    SHARE_DELAYS_MS.into_iter().map(of).collect()
+}
+
+/// How fairly two rates divide what they are together (Jain's index): 1 if they are the same, 0.5 if one has all.
+pub fn jain([one, other]: [f64; 2]) -> f64 {
+    (one + other).powi(2) / (2.0 * (one * one + other * other))
+}
+
 /// What two senders make of one link.
 ///
 /// # Errors
@@ -435,7 +431,7 @@ pub fn shares(span: Nanos, rounds: u64) -> anyhow::Result<()> {
         "two flows over 100 Mbit/s, {} s, Mbit/s",
         span.as_millis() / 1000
     );
-    for delay_ms in [5, 20] {
+    for delay_ms in SHARE_DELAYS_MS {
         for senders in [
             [Tcp::Linux, Tcp::Linux],
             [Tcp::Ours, Tcp::Ours],
@@ -443,13 +439,13 @@ pub fn shares(span: Nanos, rounds: u64) -> anyhow::Result<()> {
         ] {
             for seed in 0..rounds {
                 let [one, other] = fairness(senders, links(0, delay_ms), seed, span)?;
-                let jain = (one + other).powi(2) / (2.0 * (one * one + other * other));
                 println!(
-                    "{delay_ms:>3} ms each way: {:>5} {:>6.2}, {:>5} {:>6.2}: Jain {jain:.3}, first {:.0} %",
+                    "{delay_ms:>3} ms each way: {:>5} {:>6.2}, {:>5} {:>6.2}: Jain {:.3}, first {:.0} %",
                     senders[0].name(),
                     one / 1e6,
                     senders[1].name(),
                     other / 1e6,
+                    jain([one, other]),
                     100.0 * one / (one + other)
                 );
             }

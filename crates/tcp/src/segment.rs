@@ -111,7 +111,9 @@ impl Tcb {
             && self.dup_acks == 0
             && self.ecn.is_off()
             && self.urgent_in == 0
+            && !self.is(Marks::FIN_RECEIVED)
             && seg.seq == self.rcv_nxt
+            && self.snd_wl1.le(seg.seq)
             && payload_len <= self.rcv_wnd() as usize
             && self.rcv.is_contiguous()
             && seg.ack.ge(self.snd_una)

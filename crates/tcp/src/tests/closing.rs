@@ -61,6 +61,23 @@ fn passive_close() {
 }
 
 #[test]
+fn a_fin_that_overtook_text_counts_when_the_text_comes() {
+    let mut bench = Bench::established();
+    bench.segment(PEERS + 4, OURS, FIN_ACK, &[]);
+    assert_eq!(bench.one().repr.ack, PEERS);
+    assert_eq!(bench.state(), State::Established);
+    let events = bench.ack(PEERS, OURS, b"last");
+    assert!(events.contains(Events::READABLE | Events::PEER_CLOSED));
+    assert_eq!(bench.state(), State::CloseWait);
+    assert_eq!(bench.one().repr.ack, PEERS + 5);
+    assert_eq!(bench.recv(10), b"last");
+    assert!(bench.tcb.at_eof());
+    bench.abort();
+    bench.out();
+    bench.finish();
+}
+
+#[test]
 fn simultaneous_close() {
     let mut bench = Bench::established();
     bench.close();

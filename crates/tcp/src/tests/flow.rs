@@ -464,3 +464,19 @@ fn large_segments_on_a_local_wire() {
     assert!(pair.ends[1].segments <= 20, "{}", pair.ends[1].segments);
     pair.finish();
 }
+
+#[test]
+fn the_window_of_text_that_a_newer_window_overtook_does_not_count() {
+    let mut bench = Bench::established();
+    bench.peer_window = 500;
+    bench.ack(PEERS + 4, OURS, &[]);
+    bench.peer_window = 0;
+    bench.ack(PEERS, OURS, b"late");
+    assert_eq!(bench.recv(10), b"late");
+    bench.out();
+    assert_eq!(bench.send(b"answer"), 6);
+    assert_eq!(bench.one().payload, b"answer");
+    bench.abort();
+    bench.out();
+    bench.finish();
+}

@@ -254,6 +254,42 @@ fn sockperf_udp(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and sockperf", sockperf_udp: both, server_only, client_only);
 
+/// Questions and answers to a group, of which both ends are members.
+fn sockperf_multicast(mode: Mode) {
+    const GROUP: &str = "239.7.7.9";
+    let network = Network::new(mode);
+    let at =
+        |address: &str| format!("-i {GROUP} -p {PORT} --mc-rx-if {address} --mc-tx-if {address}");
+    let server = network
+        .serving("sockperf")
+        .args(&format!("server {}", at(network.server.address)))
+        .spawn();
+    network.server.wait_bound_udp(PORT);
+    let client = network.asking("sockperf").args(&format!(
+        "ping-pong --mps 100000 -t 1 {}",
+        at(network.client.address)
+    ));
+    let output = client.run(SHORT).success().text();
+    let none = "dropped messages = 0; # duplicated messages = 0; # out-of-order messages = 0";
+    assert!(output.contains(none), "{output}");
+    if mode.server() {
+        let ps = network.server.ps();
+        for counter in ["udp_rx_datagrams", "udp_tx_datagrams"] {
+            let count = ps.count(server.pid(), counter);
+            assert!(count > 500, "{counter}: {count}");
+        }
+    }
+    if mode.client() {
+        let said = network.client.explanations();
+        let joined = said.lines().find(|line| line.contains(" join "));
+        assert!(
+            joined.is_some_and(|line| line.ends_with(": accelerated")),
+            "{said}"
+        );
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and sockperf", sockperf_multicast: both, server_only);
+
 // iperf3
 
 fn iperf3(mode: Mode) {
@@ -498,6 +534,13 @@ fn devices(mode: Mode) {
 in_modes!("needs root, ip, ethtool, sysctl and python3", devices: both);
 
 // Scripts whose every call must return what it returns over the kernel
+
+/// Groups: every member gets its copy, whoever serves it.
+fn groups(mode: Mode) {
+    let network = Network::new(mode);
+    compare_over(&network, "multicast");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", groups: both);
 
 /// Has a kernel answer everything that it has an ICMP error for.
 fn report_all(netns: &Netns) {

@@ -80,6 +80,7 @@ impl Caretaker {
             }
             self.next_tick = now + self.tick;
         }
+        registry.check_groups(now);
         if now >= self.next_check {
             registry.check(now);
             self.next_check = now + CHECK;
@@ -182,6 +183,7 @@ impl Registry {
         self.check_queues();
         self.check_new_queues();
         self.check_claims();
+        self.look_for_guests();
         self.refresh_neighbours(now);
         self.run_jobs();
     }

@@ -9,6 +9,7 @@
 //! - `members`: a stack joins the networks, and leaves them.
 //! - `claims`: which ports are whose.
 //! - `kernels`: connections at such ports that are the kernel's.
+//! - `groups`: which groups (multicast) are whose.
 //! - `carriers`: VLANs, bonds, bridges and macvlans upon interfaces.
 //! - `ways`: how packets of a stack reach a host.
 //! - `last_words`: what becomes of the connections of a stack that was given up.
@@ -19,6 +20,7 @@
 pub(crate) mod carriers;
 mod claims;
 mod follow;
+mod groups;
 mod hop;
 pub(crate) mod interface;
 mod kernels;
@@ -66,6 +68,8 @@ pub(crate) struct Networks {
     number: u64,
     /// When neighbours are asked for again.
     refresh_at: Nanos,
+    /// When it was last looked who is bound to the ports of groups.
+    groups_at: Nanos,
 }
 
 impl Networks {
@@ -88,6 +92,7 @@ impl Networks {
             left: BTreeMap::new(),
             number: 1,
             refresh_at: Nanos::ZERO,
+            groups_at: Nanos::ZERO,
         })
     }
 
@@ -115,6 +120,14 @@ impl Networks {
         }
         Ok(())
     }
+}
+
+/// Whether what arrives at an interface for groups is for nobody but the interface itself: not for what lies upon it, here or
+/// in containers, and not for a bridge.
+fn is_served_alone(interface: &Interface) -> bool {
+    let mut upon = interface.upon.iter();
+    let is_itself = upon.all(|upon| upon.link == interface.index || upon.vlan != 0);
+    is_itself && interface.bond.is_none() && !interface.is_shared
 }
 
 /// Whether what comes to an address of this host may be for a stack. Link-local ones are the kernel's, which knows the

@@ -102,6 +102,9 @@ impl Registry {
                 self.unclaim(stack, &what);
                 Ok(Answer::Done)
             }
+            Request::Group { stack, change } => self
+                .change_group(pid, stack, &change, fds)
+                .map(|()| Answer::Done),
             Request::RestoreWire { stack, wire } => self.restore(pid, stack, wire, fds),
             Request::Ps => {
                 let text = report::json(self).map_err(|_| Fault::Exhausted)?;
@@ -275,6 +278,7 @@ impl Registry {
         if claimed.is_err() {
             self.directory.withdraw(netns, id, what);
         }
+        self.settle_groups();
         claimed.map(|()| Answer::Done)
     }
 
@@ -300,6 +304,7 @@ impl Registry {
             self.withdraw_unserved(id);
         }
         self.unclaim(id, what);
+        self.settle_groups();
         Ok(Answer::Done)
     }
 

@@ -411,6 +411,19 @@ impl Client {
         self.done(&Request::Unclaim { stack, what }, &[])
     }
 
+    /// A socket joins a group, or leaves it; see [`Request::Group`].
+    ///
+    /// # Errors
+    /// As for every request; `Shared` where the kernel is to serve the group.
+    pub fn change_group(
+        &mut self,
+        stack: StackId,
+        change: crate::GroupChange,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), ClientError> {
+        self.done(&Request::Group { stack, change }, &[socket])
+    }
+
     /// Tells a new agent of a wire that this stack already has.
     ///
     /// # Errors

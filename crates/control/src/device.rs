@@ -38,6 +38,11 @@ pub fn of_address(address: Address) -> u32 {
     found.unwrap_or(LOOPBACK)
 }
 
+/// The first address of IPv4 of the interface with that index; none where it has none. Asks the kernel.
+pub fn v4_of_device(index: u32) -> Option<Address> {
+    sys::v4_of_device(index).ok().map(Address::from_v4)
+}
+
 /// A line of the file is an address in 32 hexadecimal digits, the interface's index in hexadecimal digits, and more.
 fn device_of_v6(address: Address) -> Option<u32> {
     let hex = format!("{:032x}", u128::from_be_bytes(address.0));

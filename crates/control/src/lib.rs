@@ -23,5 +23,5 @@ pub mod transport;
 pub use client::{
     Client, ClientError, Geometry, MappedMemif, MappedQueue, MappedWire, NetworkWay, Welcome,
 };
-pub use message::{Fault, Publication, Reply, Request, StackId, VERSION};
+pub use message::{Fault, GroupChange, Publication, Reply, Request, StackId, VERSION};
 pub use runtime_dir::RuntimeDir;

@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 use sidestep_wire::{Address, Endpoint};
+use std::net::IpAddr;
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -51,6 +52,32 @@ impl Publication {
     /// The local endpoint.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::new(Address(self.address), self.port)
+    }
+}
+
+/// A socket joins a group (multicast) by an interface, or leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupChange {
+    /// The group, IPv4 as IPv4-mapped IPv6.
+    pub group: [u8; 16],
+    /// The index of the interface; 0 where it is not given by that.
+    pub device: u32,
+    /// An address of the interface; unspecified where it is not given by that either, but found by the route. IPv4 as
+    /// IPv4-mapped IPv6.
+    pub near: [u8; 16],
+    /// It joins; else it leaves the group, by whatever interface where none is given.
+    pub joins: bool,
+}
+
+impl GroupChange {
+    /// The group.
+    pub fn group(&self) -> IpAddr {
+        Address(self.group).ip()
+    }
+
+    /// The address of the interface.
+    pub fn near(&self) -> IpAddr {
+        Address(self.near).ip()
     }
 }
 
@@ -172,6 +199,14 @@ pub enum Request<'a> {
         /// The endpoint, and what else the claim followed from.
         what: Publication,
     },
+    /// A socket of the stack is member of a group from now on, or no longer: what comes to the group on its port is the
+    /// stack's, where no other socket of the host would get a copy. Descriptor: the kernel's socket, which has joined.
+    Group {
+        /// The stack.
+        stack: StackId,
+        /// What changes.
+        change: GroupChange,
+    },
     /// Asks for a report. Answered by [`Reply::Report`] with a descriptor to read it from.
     Ps,
     /// Ends the agent. Established connections go on.
@@ -290,6 +325,9 @@ pub enum Fault {
     /// The interface that leads there lies upon others in a way that is not accelerated; the agent's log says why.
     #[error("the interface that leads there is not accelerated")]
     Carrier,
+    /// Other sockets are bound to the port of a group's member, and would get copies.
+    #[error("other sockets of this host are bound to the group's port")]
+    Shared,
     /// A process held the stack's lock for too long; try again.
     #[error("the other program is busy")]
     Busy,

@@ -191,8 +191,13 @@ fn put_all(room: &mut Room, arrival: &Arrival, is_v6: bool) {
     if let Some(target) = by_v4 {
         if asked(Asked::INFO) {
             let mut info = [0; size_of::<in_pktinfo>()];
+            let home = if target.is_multicast() {
+                process().home(arrival.device).and_then(Address::v4)
+            } else {
+                None
+            };
             info[..4].copy_from_slice(&arrival.device.to_ne_bytes());
-            info[4..8].copy_from_slice(&target.octets());
+            info[4..8].copy_from_slice(&home.unwrap_or(target).octets());
             info[8..].copy_from_slice(&target.octets());
             room.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         }

@@ -9,6 +9,7 @@
 mod c;
 mod control;
 mod exports;
+mod groups;
 mod heap;
 mod real;
 

@@ -74,20 +74,39 @@ impl Neighbours {
     ///
     /// If the kernel does not answer within a second.
     pub fn is_own(&mut self, link: u32, station: Mac) -> Result<bool, Error> {
+        Ok(self.others(link)?.contains(&station))
+    }
+
+    /// Whether others than interface `link` itself take frames that arrive there, such as macvlans.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_own`](Self::is_own).
+    pub fn is_shared(&mut self, link: u32) -> Result<bool, Error> {
+        Ok(self.others(link)?.iter().any(|mac| mac.is_unicast()))
+    }
+
+    /// The hardware addresses, groups among them, that an interface takes frames for beside its own.
+    fn others(&mut self, link: u32) -> Result<Vec<Mac>, Error> {
         let mut all = NeighbourMessage::default();
         all.header.family = AddressFamily::Bridge;
         all.header.ifindex = link;
         let dump = self
             .requests
             .dump(&RouteNetlinkMessage::GetNeighbour(all))?;
-        let station = NeighbourAttribute::LinkLayerAddress(station.0.to_vec());
-        Ok(dump.entries.iter().any(|entry| match entry {
+        let of_link = dump.entries.iter().filter_map(|entry| match entry {
             RouteNetlinkMessage::NewNeighbour(said) => {
                 let itself = said.header.flags.contains(NeighbourFlags::Own);
-                itself && said.header.ifindex == link && said.attributes.contains(&station)
+                (itself && said.header.ifindex == link).then_some(said)
             }
-            _ => false,
-        }))
+            _ => None,
+        });
+        let macs = of_link.flat_map(|said| &said.attributes);
+        let macs = macs.filter_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => Some(Mac(bytes[..].try_into().ok()?)),
+            _ => None,
+        });
+        Ok(macs.collect())
     }
 
     /// Tells the kernel that this neighbour answers, as our connections to it see, so that it need not ask itself

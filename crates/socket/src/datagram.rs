@@ -195,6 +195,7 @@ impl Process {
             .map_err(|Retired| NoWay::Kernel)?;
         let (peer, hint, last, (bound, flags, device)) =
             known.map_err(|e: Error| NoWay::Failed(from_stack(e)))?;
+        let bound = bound.map(not_a_group);
         if departure.other || flags.contains(SocketFlags::SEGMENT) {
             self.count_handover(shared, Handover::Option);
             return Err(NoWay::Kernel);
@@ -205,11 +206,18 @@ impl Process {
             (Some(target), Some((remote, way))) if target == remote => (target, Some(way)),
             (Some(target), _) => (target, hint),
         };
+        let group = self.group_device(shared, r, remote)?;
+        let device = match group {
+            Some((by, _)) if device == 0 => by,
+            _ => device,
+        };
         // From where, if that is given: an address that is this host's, of which the kernel is the judge.
         let given = match departure.source {
             Some(source) if self.lock_session().is_local(shared, source) => Some(source),
             Some(_) => return Err(NoWay::Kernel),
-            None => None,
+            None => group.map(|(_, from)| from).filter(|from| {
+                !from.is_unspecified() && bound.is_none_or(|b| b.addr.is_unspecified())
+            }),
         };
         let port = bound.map_or(0, |b| b.port);
         let from = given.map(|given| Endpoint::new(given, port)).or(bound);
@@ -261,6 +269,29 @@ impl Process {
         if cut == Ok(true) {
             let dont = Discover::Dont as u32;
             set_number(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, dont);
+        }
+    }
+
+    /// How a datagram to a group is to leave; none where it goes to no group. Where members on this host are to get it, too,
+    /// the kernel sends it.
+    fn group_device(
+        &self,
+        shared: &Shared,
+        r: SocketRef,
+        remote: Endpoint,
+    ) -> Result<Option<(u32, Address)>, NoWay> {
+        if !remote.addr.is_multicast() {
+            return Ok(None);
+        }
+        let leaves = self.with_stack(shared, |stack| {
+            stack.leaves_to_group(r, remote.addr.is_v4())
+        });
+        match leaves {
+            Ok(Ok(Some(leaves))) => Ok(Some(leaves)),
+            _ => {
+                self.count_handover(shared, Handover::Group);
+                Err(NoWay::Kernel)
+            }
         }
     }
 
@@ -338,12 +369,22 @@ impl Process {
         let Ok(Ok((bound, flags, device))) = known else {
             return None;
         };
+        let bound = bound.map(not_a_group);
+        let group = self.group_device(shared, r, target);
+        let (device, from) = match group {
+            Ok(Some((by, from))) if device == 0 => (by, Some(from)),
+            _ => (device, None),
+        };
+        let from = from.filter(|from| !from.is_unspecified());
         let to = Wanted {
-            bound,
+            bound: from.map(|from| Endpoint::new(from, 0)).or(bound),
             remote: target,
             device,
         };
-        let routed = self.lock_session().route(self, shared, false, &to, 0);
+        let routed = match group {
+            Ok(_) => self.lock_session().route(self, shared, false, &to, 0),
+            Err(_) => Err(Handover::Group),
+        };
         let (way, handover) = match routed {
             Ok(reached) => (Some(reached.way), None),
             Err(why) => (None, Some(why)),
@@ -465,6 +506,19 @@ impl Process {
             _ => None,
         }
     }
+}
+
+/// What a socket sends from: one that is bound to a group, to hear nothing else, from any address.
+fn not_a_group(bound: Endpoint) -> Endpoint {
+    if !bound.addr.is_multicast() {
+        return bound;
+    }
+    let any = if bound.addr.is_v4() {
+        Address::UNSPECIFIED_V4
+    } else {
+        Address::UNSPECIFIED_V6
+    };
+    Endpoint::new(any, bound.port)
 }
 
 enum NoWay {

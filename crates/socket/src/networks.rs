@@ -131,9 +131,35 @@ pub(crate) struct Networks {
     /// Ports that are claimed for connections that this process opens.
     ports: Vec<u16>,
     next: usize,
+    /// The addresses of interfaces by which datagrams to groups came.
+    homes: Vec<(u32, Address)>,
+}
+
+impl Networks {
+    /// The configuration is another one.
+    fn begin(&mut self, number: u64) {
+        self.ways.clear();
+        self.homes.clear();
+        self.number = number;
+    }
 }
 
 impl Session {
+    /// The address of IPv4 that the interface with that index has, asked of the kernel once for each configuration.
+    pub(crate) fn home(&mut self, device: u32) -> Option<Address> {
+        let number = self.networks_number()?;
+        let known = self.networks.get_or_insert_default();
+        if known.number != number {
+            known.begin(number);
+        }
+        if let Some((_, home)) = known.homes.iter().find(|home| home.0 == device) {
+            return Some(*home);
+        }
+        let home = sidestep_control::device::v4_of_device(device)?;
+        known.homes.push((device, home));
+        Some(home)
+    }
+
     /// The way to a host on a network, asked of the agent once for each configuration.
     pub(crate) fn network_way(
         &mut self,
@@ -147,8 +173,7 @@ impl Session {
         let number = self.networks_number().ok_or(Handover::OtherHost)?;
         let known = self.networks.get_or_insert_default();
         if known.number != number || known.ways.len() >= WAYS_MAX {
-            known.ways.clear();
-            known.number = number;
+            known.begin(number);
         }
         let key = (
             remote.addr,

@@ -6,7 +6,8 @@
 
 use crate::process::Process;
 use crate::tcp_info::{TCP_INFO_BYTES, tcp_info};
-use crate::{Errno, Nanos};
+use crate::{Address, Errno, Nanos};
+use sidestep_control::GroupChange;
 use sidestep_shm::NONE;
 use sidestep_stack::{Asked, Discover, Handover, SocketFlags, SocketRef, Stack, Stamping};
 use sidestep_tcp::{Algorithm, KeepAlive, Tcb};
@@ -43,6 +44,10 @@ pub enum OptionValue {
     Linger(bool, i32),
     /// SO_RCVTIMEO, SO_SNDTIMEO; zero for none.
     Time(Nanos),
+    /// A group (multicast) that is joined or left, with the interface.
+    Group(GroupChange),
+    /// IP_MULTICAST_IF: the index of the interface or 0, and an address of it or none.
+    GroupDevice(u32, Address),
     /// Anything else, such as what is too short.
     Other,
 }
@@ -275,6 +280,13 @@ fn apply(
             }
             Ok(())
         }
+        (_, _, OptionValue::GroupDevice(device, address)) => {
+            let device = match device {
+                0 if !address.is_unspecified() => sidestep_control::device::of_address(address),
+                device => device,
+            };
+            stack.set_group_device(r, device, address)
+        }
         (_, _, OptionValue::Int(n)) => apply_number(stack, now, r, (level, name), n),
         _ => Ok(()),
     }
@@ -341,6 +353,21 @@ fn apply_number(
         }
         (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) => {
             Discover::of(n).map_or(Ok(()), |mode| stack.set_discover(r, false, mode))
+        }
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP) => {
+            stack.set_flags(r, SocketFlags::NO_LOOP, !on)
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {
+            stack.set_flags(r, SocketFlags::NO_LOOP6, !on)
+        }
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_TTL) => {
+            stack.set_group_hops(r, true, if n == -1 { 1 } else { low_byte(n) })
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => {
+            stack.set_group_hops(r, false, if n == -1 { 1 } else { low_byte(n) })
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => {
+            stack.set_group_device(r, n.cast_unsigned(), Address::UNSPECIFIED_V6)
         }
         _ if asks(level, name).is_some() => {
             stack.ask(r, asks(level, name).unwrap_or(Asked::empty()), on)

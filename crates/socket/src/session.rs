@@ -285,8 +285,12 @@ impl Session {
             return rehearsal.route(process, shared, to.remote);
         }
         let remote = to.remote;
-        if remote.addr.is_multicast() || remote.addr.is_broadcast() {
+        if remote.addr.is_broadcast() || is_near_group(remote.addr) {
             return Err(Handover::Group);
+        }
+        if remote.addr.is_multicast() {
+            self.check(process, shared);
+            return self.network_way(process, shared, UDP, to);
         }
         // A directory that no agent writes any more may name stacks that are gone.
         self.check(process, shared);
@@ -421,6 +425,11 @@ fn attach_queue(mapped: MappedQueue) -> Result<(any::Attachment, OwnedFd), Clien
 
 fn unusable(_: std::io::Error) -> ClientError {
     ClientError::Garbage
+}
+
+/// Whether it is a group of one link or host (RFC 4291 section 2.7), which needs sources of that link.
+const fn is_near_group(address: Address) -> bool {
+    address.0[0] == 0xff && address.0[1] & 0xf < 3
 }
 
 fn publication(served: &Served) -> Publication {

@@ -117,11 +117,13 @@ pub enum Handover {
     Device,
     /// The destination is a group, or all hosts of a network.
     Group,
+    /// Other sockets of this host would get copies of what comes to the group.
+    GroupShared,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -139,6 +141,7 @@ impl Handover {
         Self::NoCarrier,
         Self::Device,
         Self::Group,
+        Self::GroupShared,
     ];
 
     /// The reason as a sentence for people.
@@ -162,6 +165,9 @@ impl Handover {
                 "the socket is bound to an interface that is not accelerated, or does not lead there"
             }
             Self::Group => "multicast and broadcast go by the kernel",
+            Self::GroupShared => {
+                "other sockets of this host would get copies of what comes to the group"
+            }
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

@@ -329,6 +329,18 @@ impl Stack<'_> {
         }
     }
 
+    /// The hop to a group from our station on the network of a wire, without a VLAN tag: it needs no neighbour.
+    pub fn group_hop(&mut self, wire: u32, station: Mac, group: Address) -> Result<u32> {
+        let network = self.core.group(wire);
+        let stations = Stations {
+            dst: Mac::of_group(group),
+            src: station,
+            vlan: 0,
+        };
+        let hop = (network != 0).then(|| self.core.learn_hop(network, stations));
+        hop.flatten().ok_or(Error::TableFull)
+    }
+
     /// We have no such station any more on the network of a wire, as when a VLAN interface is deleted: connections from
     /// there end, and peers are told.
     pub fn lose_station(&mut self, wire: u32, vlan: u16, station: Mac) {

@@ -4,7 +4,7 @@ use crate::complaints::Discover;
 use crate::express::Aim;
 use crate::memory::{Core, Stack};
 use crate::udp::{LastWay, UdpQueue};
-use crate::{Endpoint, Error, Result};
+use crate::{Address, Endpoint, Error, Result};
 use bitflags::bitflags;
 use sidestep_shm::{NONE, Nanos};
 use sidestep_tcp::Tcb;
@@ -83,6 +83,10 @@ bitflags! {
         const RECVERR = 1 << 25;
         /// See `RECVERR`.
         const RECVERR6 = 1 << 26;
+        /// IP_MULTICAST_LOOP is off: what is sent to groups is not for members on this host.
+        const NO_LOOP = 1 << 27;
+        /// The same of IPV6_MULTICAST_LOOP.
+        const NO_LOOP6 = 1 << 28;
     }
 }
 
@@ -208,6 +212,13 @@ pub(crate) struct Socket {
     pub(crate) fast_reset_at: Nanos,
     /// Chunk + 1 of what it has for notices; 0 for nothing.
     pub(crate) extra: u32,
+    /// IP_MULTICAST_IF: the index of the interface by which datagrams to groups leave, and the address that they leave from;
+    /// 0 and unspecified for what the route says.
+    pub(crate) group_device: u32,
+    pub(crate) group_source: Address,
+    /// IPV6_MULTICAST_HOPS and IP_MULTICAST_TTL.
+    pub(crate) group_hops: [u8; 2],
+    _reserved2: [u8; 6],
     _reserved3: [u8; UNUSED_BYTES],
 }
 
@@ -225,7 +236,10 @@ const USED_BYTES: usize = 192
     + 8
     + 4
     + 4
-    + 4;
+    + 4
+    + 4
+    + 16
+    + 8;
 const UNUSED_BYTES: usize = USED_BYTES.next_multiple_of(64) - USED_BYTES;
 
 /// The connection begins on a cache line, as its fields are laid out for.
@@ -292,6 +306,17 @@ impl Socket {
         self.hop_limit = 64;
         self.udp = UdpQueue::EMPTY;
         self.discover = [Discover::Want as u8; 2];
+        self.group_hops = [1; 2];
+        self.group_source = Address::UNSPECIFIED_V6;
+    }
+
+    /// Routers that a datagram to `target` may pass.
+    pub(crate) fn hops_to(&self, target: &Address) -> u8 {
+        if target.is_multicast() {
+            self.group_hops[usize::from(target.is_v4())]
+        } else {
+            self.hop_limit
+        }
     }
 
     pub(crate) fn discover(&self, is_v4: bool) -> Discover {
@@ -503,6 +528,38 @@ impl Stack<'_> {
         s.last.forget();
         s.template.forget();
         Ok(())
+    }
+
+    /// By which interface and from which address datagrams to groups leave; 0 and unspecified for what the route says.
+    pub fn set_group_device(&mut self, r: SocketRef, device: u32, source: Address) -> Result<()> {
+        let s = self.core.socket(r)?;
+        (s.group_device, s.group_source) = (device, source);
+        s.last.forget();
+        Ok(())
+    }
+
+    /// How many routers datagrams to groups of that family may pass.
+    pub fn set_group_hops(&mut self, r: SocketRef, is_v4: bool, hops: u8) -> Result<()> {
+        self.core.socket(r)?.group_hops[usize::from(is_v4)] = hops;
+        Ok(())
+    }
+
+    /// How datagrams to a group leave: by which interface, and from which address, as
+    /// [`set_group_device`](Self::set_group_device) has it. None where members on this host get them, too.
+    pub fn leaves_to_group(&mut self, r: SocketRef, is_v4: bool) -> Result<Option<(u32, Address)>> {
+        let s = self.core.socket(r)?;
+        let alone = s.has(if is_v4 {
+            SocketFlags::NO_LOOP
+        } else {
+            SocketFlags::NO_LOOP6
+        });
+        let far = s.group_hops[usize::from(is_v4)] > 0;
+        let device = if s.device == 0 {
+            s.group_device
+        } else {
+            s.device
+        };
+        Ok((alone && far).then_some((device, s.group_source)))
     }
 
     /// Binds the socket to an interface, or to none (0): it hears what comes by that one only.

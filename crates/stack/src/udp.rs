@@ -358,7 +358,7 @@ impl Stack<'_> {
         let mut path = Path {
             src: source.addr,
             dst: target.addr,
-            hop_limit: other.hop_limit.unwrap_or(s.hop_limit),
+            hop_limit: other.hop_limit.unwrap_or_else(|| s.hops_to(&target.addr)),
             tos: other.tos.unwrap_or(s.tos),
             ident: 0,
         };

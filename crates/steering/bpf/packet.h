@@ -61,6 +61,10 @@ struct icmp {
 /* ::ffff:0:0/96, least byte first: what IPv4 addresses begin with. */
 #define MAPPED 0xffff0000
 
+/* fe80::/10 in the first word of an address, least byte first. */
+#define LINK_LOCAL 0x000080fe
+#define LINK_LOCAL_BITS 0x0000c0ff
+
 /* The address that stands for all of the same family. */
 static ALWAYS_INLINE void to_any(u32 *address)
 {

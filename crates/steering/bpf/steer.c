@@ -105,6 +105,9 @@ static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
         if (stack)
             return *stack + 1;
     }
+    /* Which link such a sender is on, the kernel tells. */
+    if (is_group(&to) && of.local.address[2] != MAPPED && (of.address[0] & LINK_LOCAL_BITS) == LINK_LOCAL)
+        return 0;
     const struct group *group = servers(set, &to, &of.local);
     return group ? member(group, &of, set->salt) + 1 : 0;
 }

@@ -32,6 +32,16 @@ mod field {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Where frames for a group go: RFC 1112 section 6.4, RFC 2464 section 7.
+    pub fn of_group(group: crate::Address) -> Self {
+        let [.., a, b, c] = group.0;
+        if group.is_v4() {
+            Self([0x01, 0x00, 0x5e, a & 0x7f, b, c])
+        } else {
+            crate::ndp::multicast_mac(group)
+        }
+    }
+
     /// Everyone on the link.
     pub const BROADCAST: Self = Self([0xff; 6]);
 

@@ -44,6 +44,8 @@ pub(crate) struct Interface {
     pub(crate) upon: Vec<Upon>,
     /// Addresses in VLANs that the steering program has.
     pub(super) addresses: BTreeSet<(IpAddr, u16)>,
+    /// Others take frames that arrive here, such as macvlans of containers.
+    pub(super) is_shared: bool,
     /// Frames may be sent by it: it is no port of a bond that sends by another.
     pub(super) sends: bool,
     /// A virtual cable: what comes by it was never on a wire.
@@ -174,6 +176,7 @@ impl Interface {
             bond: None,
             upon: Vec::new(),
             addresses: BTreeSet::new(),
+            is_shared: false,
             sends: true,
             // What the kernel merged for packet sockets, it has verified, and left without a checksum.
             is_virtual: matches!(link.kind, LinkKind::Veth { .. })

@@ -1,6 +1,7 @@
 //! A stack joins the networks when it first needs them, and leaves them when it ends.
 
 use super::claims::Claim;
+use super::groups::{Membership, unsteer};
 use super::hop::{Hidden, Hop};
 use super::interface::{Interface, Mapping, Opened, Queue};
 use crate::registry::{Job, Registry};
@@ -21,6 +22,8 @@ pub(crate) struct Member {
     pub(super) claims: Vec<Claim>,
     /// Connections that are left of claims that ended.
     pub(super) connections: Vec<Connection>,
+    /// Groups that its sockets are members of.
+    pub(super) groups: Vec<Membership>,
 }
 
 /// Takes a stack's sockets off an interface; the wires that they were.
@@ -65,6 +68,7 @@ impl Registry {
             number: number.ok_or(Fault::NoQueue)?,
             claims: Vec::new(),
             connections: Vec::new(),
+            groups: Vec::new(),
         };
         networks.members.insert(id, member);
         // One that cannot be joined, for a reason that the log has, is none to do without the others.
@@ -265,6 +269,9 @@ impl Registry {
         let Some(member) = networks.members.remove(&id) else {
             return;
         };
+        for membership in &member.groups {
+            unsteer(&mut networks.interfaces, membership, member.number);
+        }
         for interface in &mut networks.interfaces {
             for claim in &member.claims {
                 let _ = interface.steering.remove(&claim.flow, member.number);

@@ -5,7 +5,7 @@ use super::solicit::solicit;
 use crate::registry::Registry;
 use sidestep_control::{Fault, NetworkWay, StackId};
 use sidestep_netlink::{
-    Carrier, Descent, Flow, LinkKind, NeighbourState, NoCarrier, Query, RouteKind,
+    Carrier, Descent, Flow, LinkKind, NeighbourState, NoCarrier, Query, Route, RouteKind,
 };
 use sidestep_stack::{HopState, NextHop};
 use sidestep_wire::{Address, Endpoint, Mac};
@@ -49,6 +49,9 @@ impl Registry {
             .routes
             .lookup(&query)
             .map_err(|_| Fault::NoNetwork)?;
+        if remote.addr.is_multicast() {
+            return self.group_way(pid, id, to, &route);
+        }
         let source = match (route.kind, route.source) {
             (RouteKind::Unicast, Some(source)) => Address::from(source),
             // What goes nowhere, to this host, to all or to groups is the kernel's.
@@ -71,6 +74,44 @@ impl Registry {
                 source,
                 mtu,
             })
+    }
+
+    /// The way to a group, by a served interface itself.
+    fn group_way(
+        &mut self,
+        pid: u32,
+        id: StackId,
+        to: &Wanted,
+        route: &Route,
+    ) -> Result<NetworkWay, Fault> {
+        let is_there = matches!(route.kind, RouteKind::Multicast | RouteKind::Unicast)
+            && (to.device == 0 || to.device == route.link);
+        let source = Address::from(route.source.ok_or(Fault::NoNetwork)?);
+        let networks = self.networks.as_ref().ok_or(Fault::NoNetwork)?;
+        if !is_there || source.is_link_local() || !networks.is_served(route.link) {
+            return Err(Fault::NoNetwork);
+        }
+        let mtu = networks.config.picture().mtu_of(route);
+        let mtu = mtu.ok_or(Fault::NoNetwork)?;
+        self.join_networks(id, pid)?;
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let networks = networks.as_ref().ok_or(Fault::NoNetwork)?;
+        let mut interfaces = networks.interfaces.iter();
+        let interface = interfaces.find(|i| i.index == route.link && i.sends);
+        let interface = interface.ok_or(Fault::NoQueue)?;
+        let queue = interface.queues_of(id).next().ok_or(Fault::NoQueue)?;
+        let entry = stacks.get_mut(&id).ok_or(Fault::UnknownStack)?;
+        let (wire, station, group) = (queue.wire, interface.station, to.remote.addr);
+        let hop = entry.with(|stack| stack.group_hop(wire, station, group))?;
+        let hop = hop.map_err(|_| Fault::WiresFull)?;
+        Ok(NetworkWay {
+            wire,
+            hop,
+            source,
+            mtu,
+        })
     }
 
     /// Over which interfaces frames of a link go to a neighbour.

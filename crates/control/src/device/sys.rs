@@ -105,3 +105,29 @@ pub(super) fn device_of_v4(address: [u8; 4]) -> io::Result<Option<u32>> {
         .unwrap_or("");
     Ok(Some(rustix::net::netdevice::name_to_index(&socket, name)?))
 }
+
+/// The first address of IPv4 of the interface with that index (`SIOCGIFNAME`, `SIOCGIFADDR`).
+pub(super) fn v4_of_device(index: u32) -> io::Result<[u8; 4]> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?;
+    let mut named = Named {
+        name: [0; 16],
+        family: 0,
+        port: 0,
+        address: [0; 4],
+        rest: [0; 16],
+    };
+    // The index lies where an address would begin.
+    let [a, b, c, d] = index.to_ne_bytes();
+    (named.family, named.port) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+    for request in [libc::SIOCGIFNAME, libc::SIOCGIFADDR] {
+        let request = libc::c_long::try_from(request).unwrap_or(0);
+        // SAFETY: the pointer is to an entry that outlives the call.
+        let failed =
+            unsafe { libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), request, &raw mut named) };
+        if failed != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(named.address)
+}

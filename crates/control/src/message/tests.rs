@@ -32,6 +32,15 @@ fn requests_survive_encoding() {
     round_trip(&Request::Publish { stack: 9, what });
     round_trip(&Request::OpenWire { from: 9, to: 10 });
     round_trip(&Request::RestoreWire { stack: 9, wire: 0 });
+    let change = GroupChange {
+        group: Address::from_v4([239, 1, 2, 3]).0,
+        device: 0,
+        near: Address::from_v4([10, 0, 0, 1]).0,
+        joins: true,
+    };
+    assert_eq!(change.group().to_string(), "239.1.2.3");
+    assert_eq!(change.near().to_string(), "10.0.0.1");
+    round_trip(&Request::Group { stack: 9, change });
     round_trip(&Request::Stop);
 }
 

@@ -1,7 +1,7 @@
 //! Socket options.
 #![expect(unsafe_code, reason = "functions that C programs call")]
 
-use crate::{c, real};
+use crate::{c, groups, real};
 use core::ffi::{c_int, c_void};
 use libc::{linger, socklen_t, timeval};
 use sidestep_socket::{CONGESTION_NAME_BYTES, OptionAnswer, OptionValue, process};
@@ -29,6 +29,7 @@ pub unsafe extern "C" fn setsockopt(
             let done = kernel();
             if done == 0 {
                 process().note_device(fd, level, name, decoded);
+                process().note_group(fd, decoded);
             }
             let noted = process().note_option(fd, level, name, decoded, done != 0);
             if noted { 0 } else { done }
@@ -67,6 +68,18 @@ unsafe fn decode(level: c_int, name: c_int, value: *const c_void, len: usize) ->
         (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) if len >= size_of::<u64>() => {
             // SAFETY: as many bytes are there.
             OptionValue::Long(unsafe { value.cast::<u64>().read_unaligned() })
+        }
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => {
+            // SAFETY: as many bytes are there.
+            let bytes = unsafe { core::slice::from_raw_parts(value.cast::<u8>(), len) };
+            groups::device(bytes).map_or(OptionValue::Other, |(device, address)| {
+                OptionValue::GroupDevice(device, address)
+            })
+        }
+        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) if groups::is_one(level, name) => {
+            // SAFETY: as many bytes are there.
+            let bytes = unsafe { core::slice::from_raw_parts(value.cast::<u8>(), len) };
+            groups::decode(level, name, bytes).map_or(OptionValue::Other, OptionValue::Group)
         }
         _ if len >= size_of::<c_int>() => {
             // SAFETY: as many bytes are there.

@@ -568,7 +568,7 @@ in_modes!("needs root, ip, ethtool, sysctl and python3", error_queues_of_routers
 
 fn scripts(mode: Mode) {
     let network = Network::new(mode);
-    for script in ["ancillary", "blocking", "closing"] {
+    for script in ["ancillary", "blocking", "closing", "timestamps"] {
         compare_over(&network, script);
     }
 }

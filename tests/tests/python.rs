@@ -59,6 +59,7 @@ scripts!(
     readiness,
     subprocesses,
     threads,
+    timestamps,
     transfers,
     vectors,
 );

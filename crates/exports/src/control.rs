@@ -12,7 +12,7 @@ use crate::c;
 use core::ffi::c_int;
 use libc::{cmsghdr, in_pktinfo, in6_pktinfo, msghdr, sockaddr_in, sockaddr_in6, timespec};
 use sidestep_socket::{
-    Address, Arrival, Asked, Complaint, Departure, Errno, Leaving, Notice, process,
+    Address, Arrival, Asked, Beside, Complaint, Departure, Errno, Leaving, Nanos, Notice, process,
 };
 
 /// Bytes of a message's header; messages begin at multiples of 8.
@@ -124,6 +124,7 @@ pub(crate) unsafe fn put_complaint(
             device: told.device,
             tos: told.tos,
             hop_limit: told.hop_limit,
+            at: told.at,
         };
         put_all(&mut room, &arrival, is_v6);
     }
@@ -168,18 +169,63 @@ fn put_error(
     room.put(level, kind, &error[..len]);
 }
 
-/// What TCP_INQ asks for.
-pub(crate) unsafe fn put_left(header: &mut msghdr, left: c_int) {
+/// What is told with bytes of a stream; times only where there are any.
+pub(crate) unsafe fn put_beside(header: &mut msghdr, beside: &Beside, any: bool) {
     // TCP_CM_INQ of linux/tcp.h.
     const TCP_CM_INQ: c_int = 36;
     let mut room = room_of(header);
-    room.put(libc::IPPROTO_TCP, TCP_CM_INQ, &left.to_ne_bytes());
+    if let Some((asked, at)) = beside.at.filter(|_| any) {
+        put_times(&mut room, asked, at);
+    }
+    if let Some(left) = beside.left {
+        room.put(libc::IPPROTO_TCP, TCP_CM_INQ, &left.to_ne_bytes());
+    }
     finish(header, &room);
+}
+
+/// When something came, in the ways that were asked for.
+#[cold]
+fn put_times(room: &mut Room, asked: Asked, at: Nanos) {
+    // `SO_TIMESTAMP_NEW` and so on, by which messages of times of 64 bits are called.
+    const NEW: [c_int; 3] = [63, 64, 65];
+    const OLD: [c_int; 3] = [
+        libc::SO_TIMESTAMP,
+        libc::SO_TIMESTAMPNS,
+        libc::SO_TIMESTAMPING,
+    ];
+    let names = if asked.contains(Asked::TIME_NEW) {
+        NEW
+    } else {
+        OLD
+    };
+    let at = process().time_of_day(at);
+    let time = |fraction: u32| {
+        let mut time = [0; size_of::<timespec>()];
+        time[..8].copy_from_slice(&at.as_secs().to_ne_bytes());
+        time[8..].copy_from_slice(&u64::from(fraction).to_ne_bytes());
+        time
+    };
+    if asked.contains(Asked::TIME) {
+        room.put(libc::SOL_SOCKET, names[0], &time(at.subsec_micros()));
+    }
+    let time = time(at.subsec_nanos());
+    if asked.contains(Asked::TIME_NS) {
+        room.put(libc::SOL_SOCKET, names[1], &time);
+    }
+    if asked.contains(Asked::TIMES) {
+        // `struct scm_timestamping`: the software's time, and two that are not known.
+        let mut times = [0; 3 * size_of::<timespec>()];
+        times[..time.len()].copy_from_slice(&time);
+        room.put(libc::SOL_SOCKET, names[2], &times);
+    }
 }
 
 /// In the order of Linux.
 fn put_all(room: &mut Room, arrival: &Arrival, is_v6: bool) {
     let asked = |what: Asked| arrival.asked.contains(what);
+    if arrival.asked.intersects(Asked::ANY_TIME) {
+        put_times(room, arrival.asked, arrival.at);
+    }
     let by_v4 = arrival.target.v4();
     if is_v6 && asked(Asked::INFO6) {
         let mut info = [0; size_of::<in6_pktinfo>()];

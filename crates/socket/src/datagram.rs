@@ -11,8 +11,8 @@ use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
 use sidestep_shm::{NONE, Nanos, Retired};
 use sidestep_stack::{
-    Asked, Datagram, Discover, Error, Handover, HopState, Ready, SocketFlags, SocketRef, WaitFor,
-    Way,
+    Asked, Beside, Datagram, Discover, Error, Handover, HopState, Ready, SocketFlags, SocketRef,
+    WaitFor, Way,
 };
 
 impl Process {
@@ -167,6 +167,39 @@ impl Process {
         self.typed_socket_of(fd).map(|(_, _, is_tcp)| is_tcp)
     }
 
+    /// What the stack knows of a datagram's way.
+    fn known_of(
+        &self,
+        shared: &Shared,
+        r: SocketRef,
+        target: Option<Endpoint>,
+        departure: &Departure,
+    ) -> Result<Known, NoWay> {
+        let known = self
+            .with_stack(shared, |stack| {
+                let peer = stack.datagram_peer(r)?;
+                let target = target.map(reachable);
+                let hint = target.and_then(|t| stack.route_hint(&t));
+                let device = match (departure.device, stack.leaves_by(r)?) {
+                    (0, own) => own,
+                    (given, _) => given,
+                };
+                let plain = departure.device == 0 && departure.source.is_none();
+                let last = target.filter(|_| plain && peer.is_none());
+                Ok(Known {
+                    peer,
+                    // It may lead by another interface.
+                    hint: hint.filter(|_| device == 0),
+                    last: last.and_then(|target| stack.last_way(r, &target)),
+                    bound: stack.local(r)?,
+                    flags: stack.flags(r)?,
+                    device,
+                })
+            })
+            .map_err(|Retired| NoWay::Kernel)?;
+        known.map_err(|e: Error| NoWay::Failed(from_stack(e)))
+    }
+
     /// From where, to where and which way a datagram goes.
     fn datagram_way(
         &self,
@@ -176,27 +209,16 @@ impl Process {
         target: Option<Endpoint>,
         departure: &Departure,
     ) -> Result<(Endpoint, Endpoint, Way), NoWay> {
-        let known = self
-            .with_stack(shared, |stack| {
-                let peer = stack.datagram_peer(r)?;
-                let target = target.map(reachable);
-                let hint = target.and_then(|t| stack.route_hint(&t));
-                let (bound, flags, device) =
-                    (stack.local(r)?, stack.flags(r)?, stack.leaves_by(r)?);
-                let device = [departure.device, device].into_iter().find(|d| *d != 0);
-                let device = device.unwrap_or(0);
-                // A hint may lead by another interface.
-                let hint = hint.filter(|_| device == 0);
-                let plain = departure.device == 0 && departure.source.is_none();
-                let last = target.filter(|_| plain && peer.is_none());
-                let last = last.and_then(|target| stack.last_way(r, &target));
-                Ok((peer, hint, last, (bound, flags, device)))
-            })
-            .map_err(|Retired| NoWay::Kernel)?;
-        let (peer, hint, last, (bound, flags, device)) =
-            known.map_err(|e: Error| NoWay::Failed(from_stack(e)))?;
+        let Known {
+            peer,
+            hint,
+            last,
+            bound,
+            flags,
+            device,
+        } = self.known_of(shared, r, target, departure)?;
         let bound = bound.map(not_a_group);
-        if departure.other || flags.contains(SocketFlags::SEGMENT) {
+        if departure.other || flags.intersects(SocketFlags::SEGMENT.union(SocketFlags::STAMPED)) {
             self.count_handover(shared, Handover::Option);
             return Err(NoWay::Kernel);
         }
@@ -508,6 +530,17 @@ impl Process {
     }
 }
 
+/// What the stack knows of a datagram's way: the socket's peer, the way that its target was heard by, and that of the last
+/// datagram there; and of the socket.
+struct Known {
+    peer: Option<(Endpoint, Way)>,
+    hint: Option<Way>,
+    last: Option<(Way, Address)>,
+    bound: Option<Endpoint>,
+    flags: SocketFlags,
+    device: u32,
+}
+
 /// What a socket sends from: one that is bound to a group, to hear nothing else, from any address.
 fn not_a_group(bound: Endpoint) -> Endpoint {
     if !bound.addr.is_multicast() {
@@ -536,11 +569,13 @@ fn received(datagram: &Datagram, asked: Asked) -> Received {
         },
         tos: datagram.tos,
         hop_limit: datagram.hop_limit,
+        at: datagram.at,
     });
     Received {
         copied: datagram.copied,
         len: datagram.len,
         source: Some(datagram.source),
         arrival,
+        beside: Beside::default(),
     }
 }

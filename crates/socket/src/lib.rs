@@ -49,7 +49,7 @@ pub use process::{Process, process};
 pub use rehearsal::Stage;
 pub use sidestep_control::GroupChange;
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
-pub use sidestep_stack::{Address, Asked, Complaint, Endpoint, Leaving, Notice};
+pub use sidestep_stack::{Address, Asked, Beside, Complaint, Endpoint, Leaving, Notice};
 pub use signals::{note_signal, puts_signal_off, quietly, set_signal_delivery};
 pub use stream::{AcceptedFd, Listening};
 pub use tcp_info::TCP_INFO_BYTES;

@@ -3,7 +3,7 @@
 use crate::errno::from_stack;
 use crate::process::{Process, Shared};
 use crate::{Errno, ForeignMut, Nanos, Verdict};
-use sidestep_stack::{Complaint, Error, Notice, SocketFlags, SocketRef};
+use sidestep_stack::{Complaint, Error, Notice, SocketRef};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What MSG_ERRQUEUE tells.
@@ -33,20 +33,6 @@ impl Process {
             // What comes by the kernel is told by the kernel.
             _ => Verdict::Kernel,
         }
-    }
-
-    /// What TCP_INQ tells with bytes that were read: how many more there are; one at the end of the stream, so that it
-    /// is read too. None where the program has not asked.
-    pub fn left_to_read(&self, fd: i32) -> Option<i32> {
-        let left = self.on_socket(fd, |stack, r| {
-            if !stack.flags(r)?.contains(SocketFlags::INQ) || !stack.is_connected_stream(r) {
-                return Ok(None);
-            }
-            let left = i32::try_from(stack.recv_len(r)?).unwrap_or(i32::MAX);
-            let ended = left == 0 && stack.at_end(r);
-            Ok(Some(left + i32::from(ended)))
-        });
-        left?.ok()?
     }
 
     /// When something was, by the clock on the wall, since 1970. In a rehearsal, where time is made, by that.

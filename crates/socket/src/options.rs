@@ -26,6 +26,10 @@ const HEADERS_V4: u16 = 40;
 const HEADERS_V6: u16 = 60;
 /// TCP_INQ of linux/tcp.h.
 const TCP_INQ: i32 = 36;
+/// The same options with times of 64 bits, of asm-generic/socket.h.
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
+const SO_TIMESTAMPING_NEW: i32 = 65;
 /// The bits of SO_TIMESTAMPING that there are (`SOF_TIMESTAMPING_MASK`).
 const STAMPING: i32 = (1 << 19) - 1;
 /// TCP_AO_ADD_KEY to TCP_AO_REPAIR of linux/tcp.h, which the C library's crate does not know.
@@ -174,20 +178,22 @@ fn is_signature(level: i32, name: i32) -> bool {
 /// Options that an accelerated connection has of its own.
 const fn known(level: i32, name: i32) -> bool {
     match level {
-        libc::SOL_SOCKET => matches!(
-            name,
-            libc::SO_KEEPALIVE
-                | libc::SO_LINGER
-                | libc::SO_RCVTIMEO
-                | libc::SO_SNDTIMEO
-                | libc::SO_RCVLOWAT
-                | libc::SO_SNDBUF
-                | libc::SO_RCVBUF
-                | libc::SO_MAX_PACING_RATE
-                | libc::SO_OOBINLINE
-                | libc::SO_ZEROCOPY
-                | libc::SO_TIMESTAMPING
-        ),
+        libc::SOL_SOCKET => {
+            is_about_times(name)
+                || matches!(
+                    name,
+                    libc::SO_KEEPALIVE
+                        | libc::SO_LINGER
+                        | libc::SO_RCVTIMEO
+                        | libc::SO_SNDTIMEO
+                        | libc::SO_RCVLOWAT
+                        | libc::SO_SNDBUF
+                        | libc::SO_RCVBUF
+                        | libc::SO_MAX_PACING_RATE
+                        | libc::SO_OOBINLINE
+                        | libc::SO_ZEROCOPY
+                )
+        }
         libc::IPPROTO_TCP => matches!(
             name,
             libc::TCP_NODELAY
@@ -239,7 +245,7 @@ fn judge(level: i32, name: i32, value: OptionValue) -> Result<(), Errno> {
         },
         OptionValue::Int(n) if level == libc::SOL_SOCKET => match name {
             libc::SO_ZEROCOPY => matches!(n, 0 | 1),
-            libc::SO_TIMESTAMPING => n & !STAMPING == 0,
+            libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => n & !STAMPING == 0,
             _ => true,
         },
         _ => true,
@@ -320,9 +326,7 @@ fn apply_number(
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => stack.set_flags(r, SocketFlags::REUSEADDR, on),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => stack.set_flags(r, SocketFlags::REUSE, on),
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => stack.set_flags(r, SocketFlags::ZEROCOPY, on),
-        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
-            stack.set_stamping(r, Stamping::from_bits_retain(n.cast_unsigned()))
-        }
+        (libc::SOL_SOCKET, _) if is_about_times(name) => apply_times(stack, r, name, n),
         (libc::IPPROTO_TCP, TCP_INQ) => stack.set_flags(r, SocketFlags::INQ, on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => stack.set_rcv_low(r, size),
         // As Linux: twice of what was asked for, within bounds; never less than what serves a full wire.
@@ -340,12 +344,69 @@ fn apply_number(
             stack.tcb(r)?.set_oob_inline(on);
             Ok(())
         }
-        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
         (libc::IPPROTO_UDP, libc::UDP_SEGMENT) => {
             stack.set_flags(r, SocketFlags::SEGMENT, on)?;
             // What was made for the short way says nothing of that.
             stack.set_ip(r, None, None)
         }
+        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => apply_ip(stack, r, option, n),
+        (libc::IPPROTO_TCP, _) if stack.is_stream(r) => {
+            apply_tcp(stack.tcb(r)?, now, name, n);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Options that have times told.
+const fn is_about_times(name: i32) -> bool {
+    matches!(
+        name,
+        libc::SO_TIMESTAMP
+            | libc::SO_TIMESTAMPNS
+            | libc::SO_TIMESTAMPING
+            | SO_TIMESTAMP_NEW
+            | SO_TIMESTAMPNS_NEW
+            | SO_TIMESTAMPING_NEW
+    )
+}
+
+fn apply_times(
+    stack: &mut Stack<'static>,
+    r: SocketRef,
+    name: i32,
+    n: i32,
+) -> sidestep_stack::Result<()> {
+    let on = n != 0;
+    match name {
+        libc::SO_TIMESTAMPING | SO_TIMESTAMPING_NEW => {
+            stack.ask(r, Asked::TIME_NEW, name == SO_TIMESTAMPING_NEW)?;
+            stack.set_stamping(r, Stamping::from_bits_retain(n.cast_unsigned()))
+        }
+        libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => {
+            stack.ask(r, Asked::TIME_NEW, name == SO_TIMESTAMP_NEW)?;
+            stack.ask(r, Asked::TIME_NS, false)?;
+            stack.ask(r, Asked::TIME, on)
+        }
+        _ => {
+            stack.ask(r, Asked::TIME_NEW, name == SO_TIMESTAMPNS_NEW)?;
+            stack.ask(r, Asked::TIME, false)?;
+            stack.ask(r, Asked::TIME_NS, on)
+        }
+    }
+}
+
+/// Options of IP, of either family.
+fn apply_ip(
+    stack: &mut Stack<'static>,
+    r: SocketRef,
+    option: (i32, i32),
+    n: i32,
+) -> sidestep_stack::Result<()> {
+    let (level, name) = option;
+    let on = n != 0;
+    match (level, name) {
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => stack.set_flags(r, SocketFlags::V6ONLY, on),
         (libc::IPPROTO_IP, libc::IP_RECVERR) => stack.set_recverr(r, true, on),
         (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => stack.set_recverr(r, false, on),
         (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => {
@@ -380,10 +441,6 @@ fn apply_number(
         {
             let default = 64;
             stack.set_ip(r, None, Some(if n > 0 { low_byte(n) } else { default }))
-        }
-        (libc::IPPROTO_TCP, _) if stack.is_stream(r) => {
-            apply_tcp(stack.tcb(r)?, now, name, n);
-            Ok(())
         }
         _ => Ok(()),
     }
@@ -453,7 +510,7 @@ fn answer(
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => number(u32::from(
             stack.flags(r).ok()?.contains(SocketFlags::ZEROCOPY),
         )),
-        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => number(stack.stamping(r).ok()?.bits()),
+        (libc::SOL_SOCKET, _) if is_about_times(name) => answer_times(stack, r, name),
         (libc::IPPROTO_TCP, TCP_INQ) => {
             number(u32::from(stack.flags(r).ok()?.contains(SocketFlags::INQ)))
         }
@@ -518,6 +575,23 @@ fn answer_datagram(
         }
         _ => None,
     }
+}
+
+/// Options that have times told: each of them says whether that is done in just its way.
+fn answer_times(stack: &mut Stack<'static>, r: SocketRef, name: i32) -> Option<OptionAnswer> {
+    let way = match name {
+        libc::SO_TIMESTAMP => Asked::TIME,
+        libc::SO_TIMESTAMPNS => Asked::TIME_NS,
+        SO_TIMESTAMP_NEW => Asked::TIME | Asked::TIME_NEW,
+        SO_TIMESTAMPNS_NEW => Asked::TIME_NS | Asked::TIME_NEW,
+        _ => {
+            let stamping = stack.stamping(r).ok()?;
+            return Some(OptionAnswer::Int(stamping.bits().cast_signed()));
+        }
+    };
+    let ways = Asked::TIME | Asked::TIME_NS | Asked::TIME_NEW;
+    let asked = stack.asked(r).ok()? & ways;
+    Some(OptionAnswer::Int(i32::from(asked == way)))
 }
 
 fn answer_tcp(tcb: &Tcb, name: i32) -> Option<OptionAnswer> {

@@ -12,7 +12,7 @@ use rustix::net::SocketFlags as OpenFlags;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{
-    ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, WaitFor,
+    Beside, ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, WaitFor,
 };
 use smallvec::SmallVec;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -517,22 +517,31 @@ impl Process {
         let first = self.with_stack(shared, |stack| {
             let got = stack.recv_new(now, r, parts, peek);
             let more_wanted = got.is_err() || flags.contains(RecvFlags::WAITALL);
-            (got, more_wanted && stack.blocks(r))
+            let tells = got.is_ok() && flags.contains(RecvFlags::BESIDE);
+            let beside = if tells {
+                stack.beside(r)
+            } else {
+                Beside::default()
+            };
+            (got, more_wanted && stack.blocks(r), beside)
         });
         let total: usize = parts.iter().map(|p| p.len()).sum();
         let all = flags.contains(RecvFlags::WAITALL);
         let (got, blocks) = match first {
             Err(Retired) => return Verdict::fail(Errno::CONNRESET),
-            Ok((Ok(n), _)) if n == 0 || n == total || !all => {
-                return Verdict::Done(Ok(stream_bytes(n)));
+            Ok((Ok(n), _, beside)) if n == 0 || n == total || !all => {
+                return Verdict::Done(Ok(Received {
+                    beside,
+                    ..stream_bytes(n)
+                }));
             }
-            Ok((Ok(n), blocks)) => (n, blocks),
-            Ok((Err(Error::WouldBlock), _)) if total == 0 => {
+            Ok((Ok(n), blocks, _)) => (n, blocks),
+            Ok((Err(Error::WouldBlock), ..)) if total == 0 => {
                 return Verdict::Done(Ok(stream_bytes(0)));
             }
-            Ok((Err(Error::WouldBlock), blocks)) => (0, blocks),
-            Ok((Err(Error::NotConnected), _)) => return Verdict::Kernel,
-            Ok((Err(error), _)) => return Verdict::fail(from_stack(error)),
+            Ok((Err(Error::WouldBlock), blocks, _)) => (0, blocks),
+            Ok((Err(Error::NotConnected), ..)) => return Verdict::Kernel,
+            Ok((Err(error), ..)) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
             self.stayed_awake();
@@ -542,7 +551,14 @@ impl Process {
                 Err(Errno::AGAIN)
             });
         }
-        self.await_bytes(shared, fd, r, parts, (peek, all), got)
+        let mut waited = self.await_bytes(shared, fd, r, parts, (peek, all), got);
+        if let Verdict::Done(Ok(received)) = &mut waited
+            && flags.contains(RecvFlags::BESIDE)
+        {
+            let beside = self.with_stack(shared, |stack| stack.beside(r));
+            received.beside = beside.unwrap_or_default();
+        }
+        waited
     }
 
     /// Waits for bytes: some, or all that there is room for. `got` of them are there already.
@@ -678,6 +694,10 @@ pub(crate) const fn stream_bytes(n: usize) -> Received {
         len: n,
         source: None,
         arrival: None,
+        beside: Beside {
+            left: None,
+            at: None,
+        },
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who serves a call, and what came of it.
 
-use crate::{Address, Endpoint, Errno};
+use crate::{Address, Endpoint, Errno, Nanos};
 use bitflags::bitflags;
-use sidestep_stack::{Asked, Leaving};
+use sidestep_stack::{Asked, Beside, Leaving};
 
 /// The outcome of a call on a descriptor.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ bitflags! {
         const WAITALL = 1 << 2;
         /// Report the true length of a datagram; of a stream, drop the data instead of copying it.
         const TRUNC = 1 << 3;
+        /// There is room for what is told beside.
+        const BESIDE = 1 << 4;
     }
 }
 
@@ -68,6 +70,8 @@ pub struct Received {
     pub source: Option<Endpoint>,
     /// What the program wants to be told beside; none for streams, and where it wants nothing.
     pub arrival: Option<Arrival>,
+    /// What it wants to be told of a stream.
+    pub beside: Beside,
 }
 
 /// How a datagram came.
@@ -83,6 +87,8 @@ pub struct Arrival {
     pub tos: u8,
     /// Routers that it could still have passed.
     pub hop_limit: u8,
+    /// When it came.
+    pub at: Nanos,
 }
 
 /// What came with a datagram that is to be sent.

@@ -7,7 +7,7 @@ use crate::hops::Way;
 use crate::memory::{Core, Stack};
 use crate::socket::{SocketFlags, SocketRef, decode_error};
 use crate::{Address, Endpoint, Error, Ready, Result};
-use sidestep_shm::{Foreign, ForeignMut, NONE, Use};
+use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos, Use};
 use sidestep_wire::icmp::ErrorKind;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -85,10 +85,11 @@ struct Record {
     payload_len: u16,
     origin: u8,
     kind: u8,
+    at: Nanos,
     code: u8,
     tos: u8,
     hop_limit: u8,
-    _reserved: u8,
+    _reserved: [u8; 5],
 }
 
 /// A complaint as it is told.
@@ -116,6 +117,8 @@ pub struct Complaint {
     pub tos: u8,
     /// Routers that it could still have passed.
     pub hop_limit: u8,
+    /// When it came.
+    pub at: Nanos,
     /// Bytes of the packet's payload that came back, and those copied out.
     pub len: usize,
     /// See `len`.
@@ -268,6 +271,7 @@ impl Stack<'_> {
             device: record.device,
             tos: record.tos,
             hop_limit: record.hop_limit,
+            at: record.at,
             len: usize::from(record.payload_len),
             copied,
         })
@@ -299,13 +303,14 @@ impl Core<'_> {
             error: error as u16 + 1,
             info,
             device: report.device,
+            at: self.now(),
             payload_len: 0,
             origin: if is_v4 { BY_ICMP } else { BY_ICMP6 },
             kind,
             code,
             tos: report.tos,
             hop_limit: report.hop_limit,
-            _reserved: 0,
+            _reserved: [0; 5],
         };
         self.queue_complaint(index, record, report.payload);
     }

@@ -51,7 +51,7 @@ pub use notices::{Notice, Stamping};
 pub use ready::{Ready, SetRef, WaitFor};
 pub use report::{FaultReport, SocketReport, StackReport, WireReport};
 pub use sidestep_wire::{Address, Endpoint};
-pub use socket::{Asked, Kind, Served, SocketFlags, SocketRef};
+pub use socket::{Asked, Beside, Kind, Served, SocketFlags, SocketRef};
 pub use tcp::ConnectState;
 pub use udp::{Datagram, Leaving};
 pub use wires::{WireKind, WireSetup, WireState, WireToAttach};

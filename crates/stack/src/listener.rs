@@ -5,7 +5,7 @@
 use crate::fast_open::Opening;
 use crate::memory::{Core, Stack};
 use crate::slots::bit;
-use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::socket::{Asked, Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Result};
 use sidestep_shm::{Foreign, NONE};
 use sidestep_tcp::{Env, Events, State};
@@ -193,15 +193,19 @@ impl Core<'_> {
         let (linger, tos, hop_limit, options) = (from.linger, from.tos, from.hop_limit, from.tcb);
         let (rcv_timeout, snd_timeout, rcv_low) =
             (from.rcv_timeout, from.snd_timeout, from.rcv_low);
-        let device = from.device;
+        let (device, asked, extra) = (from.device, from.asked, from.extra);
         let now = self.now();
         let s = self.at(child);
         s.flags |= flags;
         s.device = device;
+        s.asked = asked & Asked::INHERITED.bits();
         (s.rcv_buf_bytes, s.snd_buf_bytes, s.rcv_low) = (rcv, snd, rcv_low);
         (s.linger, s.tos, s.hop_limit) = (linger, tos, hop_limit);
         (s.rcv_timeout, s.snd_timeout) = (rcv_timeout, snd_timeout);
         s.tcb.inherit(&options, now);
+        if extra != 0 {
+            self.inherit_stamping(listener, child);
+        }
     }
 
     /// Puts a child on one of its listener's lists.

@@ -4,7 +4,7 @@
 //! Few sockets have any: all of it lies in a chunk that is taken when a program asks, and its queues in others.
 
 use crate::memory::{Core, Stack};
-use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::socket::{Asked, Kind, SocketFlags, SocketRef};
 use crate::{Error, Ready, Result};
 use bitflags::bitflags;
 use sidestep_shm::{CHUNK_BYTES, ChunkPool, ChunkQueue, ForeignMut, Nanos, Use};
@@ -30,6 +30,8 @@ bitflags! {
     pub struct Stamping: u32 {
         /// `SOF_TIMESTAMPING_TX_SOFTWARE`: when the last byte of a write left.
         const SENT = 1 << 1;
+        /// `SOF_TIMESTAMPING_RX_SOFTWARE`: when what is read came.
+        const RECEIVED = 1 << 3;
         /// `SOF_TIMESTAMPING_SOFTWARE`: the times are told.
         const TOLD = 1 << 4;
         /// `SOF_TIMESTAMPING_OPT_ID`: and which byte it was.
@@ -160,7 +162,16 @@ impl Stack<'_> {
     /// Where the socket is gone, or there is no memory.
     pub fn set_stamping(&mut self, r: SocketRef, stamping: Stamping) -> Result<()> {
         let s = self.core.socket(r)?;
-        if s.kind() != Kind::Stream && s.kind() != Kind::Listener {
+        let is_told = stamping.contains(Stamping::RECEIVED.union(Stamping::TOLD));
+        let mut asked = Asked::from_bits_retain(s.asked);
+        asked.set(Asked::TIMES, is_told);
+        s.asked = asked.bits();
+        let watches = stamping.intersects(Stamping::WATCHING);
+        s.set(SocketFlags::STAMPED, watches);
+        if s.kind() == Kind::Datagram {
+            // What was made for the short ways says nothing of times.
+            s.template.forget();
+            self.core.forget_recent();
             return Ok(());
         }
         let (written, (_, acknowledged)) = (s.tcb.written_to(), s.tcb.sent_to());
@@ -174,9 +185,7 @@ impl Stack<'_> {
             }
             extra.stamping = stamping.bits();
         })?;
-        let watches = stamping.intersects(Stamping::WATCHING);
         let s = self.core.at(r.index);
-        s.set(SocketFlags::STAMPED, watches);
         s.tcb.watch_acknowledgements(watches);
         Ok(())
     }
@@ -261,6 +270,21 @@ impl Core<'_> {
             self.at(index).set(SocketFlags::NOTICES, any);
         }
         Ok(())
+    }
+
+    /// A connection has SO_TIMESTAMPING from its listening socket; its bytes are counted from its beginning.
+    #[cold]
+    pub(crate) fn inherit_stamping(&mut self, listener: u32, child: u32) {
+        let place = self.at(listener).extra;
+        let stamping = Extra::of(&self.pool, place).map(|from| from.stamping);
+        let Some(stamping) = stamping.filter(|bits| *bits != 0) else {
+            return;
+        };
+        let watches = Stamping::from_bits_retain(stamping).intersects(Stamping::WATCHING);
+        let _ = self.change_extra(child, |extra, _| extra.stamping = stamping);
+        let s = self.at(child);
+        s.set(SocketFlags::STAMPED, watches);
+        s.tcb.watch_acknowledgements(watches);
     }
 
     /// What was written last ends with a byte that is watched.

@@ -119,7 +119,31 @@ bitflags! {
         const HOP_LIMIT = 1 << 4;
         /// IPV6_RECVTCLASS.
         const CLASS = 1 << 5;
+        /// SO_TIMESTAMP: when it came, in microseconds; also of the bytes of a connection, as all about times.
+        const TIME = 1 << 6;
+        /// SO_TIMESTAMPNS: in nanoseconds.
+        const TIME_NS = 1 << 7;
+        /// SO_TIMESTAMPING: as `struct scm_timestamping`.
+        const TIMES = 1 << 8;
+        /// By the options for programs whose times have 64 bits everywhere, of which the layout is the same here.
+        const TIME_NEW = 1 << 9;
     }
+}
+
+impl Asked {
+    /// All about times.
+    pub const ANY_TIME: Self = Self::TIME.union(Self::TIME_NS).union(Self::TIMES);
+    /// What connections have from their listening socket.
+    pub(crate) const INHERITED: Self = Self::ANY_TIME.union(Self::TIME_NEW);
+}
+
+/// What is told with bytes of a connection; none of it where the program has not asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// How many bytes are left to read.
+    pub left: Option<i32>,
+    /// When the last ones came, and as what that is to be told.
+    pub at: Option<(Asked, Nanos)>,
 }
 
 /// Names a socket: its index, and which of the entry's lives is meant.
@@ -509,6 +533,32 @@ impl Stack<'_> {
         self.core
             .socket(r)
             .map(|s| Asked::from_bits_retain(s.asked))
+    }
+
+    /// What is to be told with bytes of a connection: how many are left to read (TCP_INQ), one at its end; and when the last
+    /// ones came.
+    #[inline]
+    pub fn beside(&mut self, r: SocketRef) -> Beside {
+        match self.core.socket(r) {
+            Ok(s) if s.asked != 0 || s.has(SocketFlags::INQ) => self.beside_all(r),
+            _ => Beside::default(),
+        }
+    }
+
+    #[cold]
+    fn beside_all(&mut self, r: SocketRef) -> Beside {
+        let asks = self
+            .flags(r)
+            .is_ok_and(|flags| flags.contains(SocketFlags::INQ));
+        let asked = self.asked(r).unwrap_or(Asked::empty());
+        let len = self.recv_len(r).unwrap_or(0);
+        let left = i32::try_from(len).unwrap_or(i32::MAX);
+        let at = self.core.at(r.index).tcb.last_data_received();
+        let ended = left == 0 && self.at_end(r);
+        Beside {
+            left: asks.then_some(left + i32::from(ended)),
+            at: asked.intersects(Asked::ANY_TIME).then_some((asked, at)),
+        }
     }
 
     /// Asks to be told something with each datagram, or no longer.

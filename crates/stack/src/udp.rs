@@ -32,6 +32,7 @@ struct Preamble {
     tos: u8,
     hop_limit: u8,
     device: u32,
+    at: Nanos,
 }
 
 /// Received datagrams that wait for the program.
@@ -90,6 +91,8 @@ pub struct Datagram {
     pub hop_limit: u8,
     /// The index of the interface that it came by; 0 where it came by a wire between stacks.
     pub device: u32,
+    /// When it came.
+    pub at: Nanos,
 }
 
 /// How a datagram leaves, where that is not as its socket says.
@@ -198,6 +201,7 @@ impl UdpQueue {
             tos: preamble.tos,
             hop_limit: preamble.hop_limit,
             device: preamble.device,
+            at: preamble.at,
         })
     }
 
@@ -461,6 +465,7 @@ impl Core<'_> {
         (local, remote): (Endpoint, Endpoint),
         payload: Foreign<'_>,
     ) {
+        let at = self.now();
         let s = &mut self.sockets[index as usize];
         let full = s.udp.bytes() as usize + payload.len() + OVERHEAD_BYTES as usize
             > s.rcv_buf_bytes as usize;
@@ -470,6 +475,7 @@ impl Core<'_> {
             tos,
             hop_limit,
             device,
+            at,
         };
         if full || !s.udp.push(&mut self.pool, &preamble, payload) {
             self.counters.udp_rx_full += 1;

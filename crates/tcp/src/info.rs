@@ -159,6 +159,11 @@ pub struct Info {
 }
 
 impl Tcb {
+    /// When data came last.
+    pub const fn last_data_received(&self) -> Nanos {
+        self.last_data_rx
+    }
+
     /// All that can be told as of when something was last sent or received.
     pub fn info(&self) -> Info {
         self.info_at(self.last_rx.max(self.last_tx))

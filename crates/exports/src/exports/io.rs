@@ -9,8 +9,8 @@ use crate::{c, control, real};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use sidestep_socket::{
-    Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Told, Verdict,
-    process,
+    Beside, Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Told,
+    Verdict, process,
 };
 
 /// Sends through the stack; `kernel` is the same call of the C library.
@@ -66,6 +66,18 @@ pub(super) fn recv_parts(
     fd: c_int,
     parts: &mut [ForeignMut<'_>],
     flags: c_int,
+    kernel: impl FnMut(c_int) -> ssize_t,
+) -> Result<Received, ssize_t> {
+    recv_parts_with(fd, parts, flags, RecvFlags::empty(), kernel)
+}
+
+/// As [`recv_parts`], and what else is `asked` for.
+#[inline]
+fn recv_parts_with(
+    fd: c_int,
+    parts: &mut [ForeignMut<'_>],
+    flags: c_int,
+    mut asked: RecvFlags,
     mut kernel: impl FnMut(c_int) -> ssize_t,
 ) -> Result<Received, ssize_t> {
     if flags & libc::MSG_ERRQUEUE != 0 {
@@ -85,7 +97,6 @@ pub(super) fn recv_parts(
     if flags & libc::MSG_OOB != 0 {
         return recv_urgent(fd, parts, flags, kernel);
     }
-    let mut asked = RecvFlags::empty();
     asked.set(RecvFlags::PEEK, flags & libc::MSG_PEEK != 0);
     asked.set(RecvFlags::DONTWAIT, flags & libc::MSG_DONTWAIT != 0);
     asked.set(RecvFlags::WAITALL, flags & libc::MSG_WAITALL != 0);
@@ -146,6 +157,10 @@ const fn nothing() -> Received {
         len: 0,
         source: None,
         arrival: None,
+        beside: Beside {
+            left: None,
+            at: None,
+        },
     }
 }
 
@@ -262,9 +277,14 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
     }
     let (iov, count) = (header.msg_iov, header.msg_iovlen);
     let room = header.msg_controllen;
-    let has_room = room > 0;
+    let wanted = if room > 0 {
+        RecvFlags::BESIDE
+    } else {
+        RecvFlags::empty()
+    };
+    let receive = |parts: &mut [ForeignMut<'_>]| recv_parts_with(fd, parts, flags, wanted, kernel);
     // SAFETY: the caller's own vectors.
-    match unsafe { c::with_parts_mut(iov, count, |parts| recv_parts(fd, parts, flags, kernel)) } {
+    match unsafe { c::with_parts_mut(iov, count, receive) } {
         Ok(Ok(received)) => {
             header.msg_flags = flags & libc::MSG_OOB;
             if received.len > received.copied {
@@ -275,14 +295,11 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
                 let is_v6 = received.arrival.is_some() && process().is_v6(fd);
                 control::put(header, received.arrival.as_ref(), is_v6);
             }
-            // A stream tells only what TCP_INQ asks for, where there is room for it.
-            if has_room
-                && received.source.is_none()
-                && let Some(left) = process().left_to_read(fd)
-            {
+            // Of a stream other things are told.
+            if received.beside.left.is_some() || received.beside.at.is_some() {
                 header.msg_controllen = room;
                 // SAFETY: as above.
-                unsafe { control::put_left(header, left) };
+                unsafe { control::put_beside(header, &received.beside, received.copied > 0) };
             }
             match received.source {
                 // SAFETY: the caller's own room for a name.

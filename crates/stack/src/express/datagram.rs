@@ -15,10 +15,6 @@ use sidestep_wire::plain::datagram::{self, V4_BYTES, V6_BYTES};
 use sidestep_wire::{Protocol, udp};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What is said of how a datagram came where nobody asked: no interface, and type of service and hop limit as they mostly
-/// are.
-const UNTOLD: (u32, (u8, u8)) = (0, (0, 64));
-
 /// Where a socket's last datagram went. Its headers are the socket's template, once a second one went there.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -219,14 +215,16 @@ impl Core<'_> {
                 target: arrived.local.addr,
                 copied: reader.sink.fill(payload),
                 len: payload.len(),
-                tos: UNTOLD.1.0,
-                hop_limit: UNTOLD.1.1,
-                device: UNTOLD.0,
+                tos: arrived.tos,
+                hop_limit: arrived.hop_limit,
+                device: 0,
+                at: self.header.now,
             });
             self.counters.udp_rx_datagrams += 1;
         } else {
             let ends = (arrived.local, arrived.remote);
-            self.queue_datagram(index, UNTOLD, ends, payload);
+            let marks = (arrived.tos, arrived.hop_limit);
+            self.queue_datagram(index, (0, marks), ends, payload);
         }
         true
     }

@@ -20,6 +20,10 @@ pub struct Arrived {
     pub remote: Endpoint,
     /// Bytes of payload, which begin where the headers end; never more than the frame has.
     pub payload_len: usize,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// Routers that it could still have passed.
+    pub hop_limit: u8,
 }
 
 /// Reads the headers of a frame of `frame_len` bytes. None if they are not such ones, or contradict the frame: a parser
@@ -47,6 +51,8 @@ pub fn parse_v4(head: &[u8; V4_BYTES], frame_len: usize) -> Option<Arrived> {
             u16_at(head, V4_BYTES - UDP + field::SRC_PORT),
         ),
         payload_len: udp - UDP,
+        tos: head[field::IP + 1],
+        hop_limit: head[field::IP + 8],
     })
 }
 
@@ -72,6 +78,8 @@ pub fn parse_v6(head: &[u8; V6_BYTES], frame_len: usize) -> Option<Arrived> {
         local: Endpoint::new(dst, u16_at(head, V6_BYTES - UDP + field::DST_PORT)),
         remote: Endpoint::new(src, u16_at(head, V6_BYTES - UDP + field::SRC_PORT)),
         payload_len: length - UDP,
+        tos: head[field::IP] << 4 | head[field::IP + 1] >> 4,
+        hop_limit: head[field::IP + 7],
     })
 }
 

@@ -22,8 +22,8 @@ fn headers(v4: bool, ports: (u16, u16), payload_len: usize) -> Vec<u8> {
         src,
         dst,
         protocol: Protocol::UDP,
-        hop_limit: 64,
-        tos: 0x10,
+        hop_limit: 63,
+        tos: 0x14,
         ident: 0,
         dont_fragment: true,
         fragment: None,
@@ -56,6 +56,7 @@ proptest! {
         let arrived = parse(&head, head.len() + lens.0).unwrap();
         prop_assert_eq!(arrived.payload_len, lens.0);
         prop_assert_eq!((arrived.remote.port, arrived.local.port), ports);
+        prop_assert_eq!((arrived.tos, arrived.hop_limit), (0x14, 63));
         prop_assert!(parse(&head, head.len() + lens.0 - 1).is_none() || lens.0 == 0);
 
         let mut template = Template::new_zeroed();

@@ -32,7 +32,7 @@ impl Tcb {
         let is_reset = seg.flags.contains(Flags::RST);
         if !is_reset && !self.passes_paws(seg, env.now) {
             if self.is(Marks::TIMESTAMPS) && seg.options.timestamps.is_some() {
-                self.answer_unacceptable(payload_len, env.now);
+                self.answer_unacceptable(seg, payload_len, env.now);
             }
             return drop;
         }
@@ -111,13 +111,13 @@ impl Tcb {
             let end = seg.seq + u32::try_from(payload_len).unwrap_or(0);
             self.note_arrived_twice(seg.seq, end.min(self.rcv_nxt));
         }
-        self.answer_unacceptable(seg.seq_len(payload_len) as usize, now);
+        self.answer_unacceptable(seg, payload_len, now);
     }
 
-    /// The acknowledgement that an unacceptable segment is owed. For segments without text it is limited, so that two
-    /// ends never answer each other for ever.
-    fn answer_unacceptable(&mut self, len: usize, now: Nanos) {
-        if len > 0 {
+    /// The acknowledgement that an unacceptable segment is owed. For one without text, or with a SYN, it is limited: so two
+    /// ends never answer each other for ever, and a SYN gets its challenge as one in the window does (as Linux).
+    fn answer_unacceptable(&mut self, seg: &Repr, payload_len: usize, now: Nanos) {
+        if seg.seq_len(payload_len) > 0 && !seg.flags.contains(Flags::SYN) {
             self.marks.insert(Marks::ACK_NOW);
         } else {
             self.challenge(now);

@@ -70,6 +70,22 @@ fn syn_in_a_connection_is_challenged_and_limited() {
 }
 
 #[test]
+fn syn_beyond_the_window_is_limited_by_the_same_rule() {
+    let mut bench = Bench::established();
+    for far in [0, 1, 2] {
+        bench.segment(PEERS + 5_000_000 + far, OURS, Flags::SYN, b"text");
+    }
+    assert!(bench.one().is_pure_ack());
+    assert_eq!(bench.tcb.info().counters.challenges_suppressed, 2);
+    bench.wait(ms(500));
+    bench.segment(PEERS - 100, OURS, Flags::SYN, &[]);
+    assert!(bench.one().is_pure_ack());
+    bench.abort();
+    bench.out();
+    bench.finish();
+}
+
+#[test]
 fn acknowledgement_of_the_future_or_the_distant_past_is_challenged() {
     let mut bench = Bench::established();
     bench.ack(PEERS, OURS + 1, b"blind data");

@@ -151,7 +151,7 @@ impl Reference {
         let reset = seg.flags.contains(Flags::RST);
         let seq_len = seg.seq_len(len);
         if !reset && !self.passes_paws(seg) {
-            return self.owed(len as u32, now);
+            return self.owed(seg, seq_len, now);
         }
         let simultaneous = self.state == State::SynReceived
             && !self.passive
@@ -216,7 +216,7 @@ impl Reference {
         if self.state == State::TimeWait && fin && seg.seq + seq_len == self.rcv_nxt {
             return Answer::Ack;
         }
-        self.owed(seq_len, now)
+        self.owed(seg, seq_len, now)
     }
 
     /// First check of 3.10.7.4. At a closed window what begins at RCV.NXT is let in for its ACK and RST.
@@ -231,9 +231,9 @@ impl Reference {
         ts.is_none_or(|ts| ts.value.wrapping_sub(self.ts_recent).cast_signed() >= 0)
     }
 
-    /// An acknowledgement is owed; without text it is limited.
-    fn owed(&mut self, len: u32, now: Nanos) -> Answer {
-        if len > 0 {
+    /// An acknowledgement is owed; without text, or to a SYN (RFC 5961 section 4), it is limited.
+    fn owed(&mut self, seg: &Repr, seq_len: u32, now: Nanos) -> Answer {
+        if seq_len > 0 && !seg.flags.contains(Flags::SYN) {
             Answer::Ack
         } else {
             self.challenge(now)

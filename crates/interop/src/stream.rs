@@ -37,14 +37,14 @@ impl Stream {
         }
     }
 
+    /// Sends one piece at a time: with a large buffer to fill, packets would wait for that.
     fn send(&mut self, host: &mut dyn Host, now: Nanos, conn: Conn) -> anyhow::Result<()> {
-        loop {
-            match host.send(now, conn, pattern(self.sent, TURN_BYTES)) {
-                Ok(sent) => self.sent += sent,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+        match host.send(now, conn, pattern(self.sent, TURN_BYTES)) {
+            Ok(sent) => self.sent += sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 
     fn read(&mut self, host: &mut dyn Host, now: Nanos, conn: Conn) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ import sides
 IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
 V4, V6 = socket.AF_INET, socket.AF_INET6
 IP_RECVERR, IP_RECVTTL, IP_MTU_DISCOVER, IP_MTU, IP_PKTINFO = 11, 12, 10, 14, 8
-IPV6_RECVERR, IPV6_MTU_DISCOVER, IPV6_MTU = 25, 23, 24
+IPV6_RECVERR, IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_2292HOPLIMIT = 25, 23, 24, 8
 MSG_ERRQUEUE = 0x2000
 LEVEL = {V4: IP, V6: IPV6}
 RECVERR = {V4: (IP, IP_RECVERR), V6: (IPV6, IPV6_RECVERR)}
@@ -191,7 +191,7 @@ def how_it_came(t):
     """What was asked for of datagrams is told of the message about them."""
     port = t.port()
     own = t.port()
-    asked = {V4: [(IP, IP_RECVTTL), (IP, socket.IP_RECVTOS), (IP, IP_PKTINFO)], V6: [(IPV6, socket.IPV6_RECVHOPLIMIT)]}
+    asked = {V4: [(IP, IP_RECVTTL), (IP, socket.IP_RECVTOS), (IP, IP_PKTINFO)], V6: [(IPV6, socket.IPV6_RECVHOPLIMIT), (IPV6, IPV6_2292HOPLIMIT)]}
     if not t.is_server:
         for family in (V4, V6):
             s = socket.socket(family, socket.SOCK_DGRAM)

@@ -263,6 +263,10 @@ fn put_all(room: &mut Room, arrival: &Arrival, is_v6: bool) {
         let bytes = c_int::from(tos).to_ne_bytes();
         room.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &bytes);
     }
+    if asked(Asked::OLD_HOP_LIMIT) {
+        let bytes = hop_limit.to_ne_bytes();
+        room.put(libc::IPPROTO_IPV6, libc::IPV6_2292HOPLIMIT, &bytes);
+    }
 }
 
 /// What the program says of a datagram beside its bytes. Whatever is not understood, or wrong, is the kernel's to judge.

@@ -642,6 +642,7 @@ const fn asks(level: i32, name: i32) -> Option<Asked> {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => Asked::INFO6,
         (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) => Asked::HOP_LIMIT,
         (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) => Asked::CLASS,
+        (libc::IPPROTO_IPV6, libc::IPV6_2292HOPLIMIT) => Asked::OLD_HOP_LIMIT,
         _ => return None,
     })
 }

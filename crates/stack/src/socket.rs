@@ -127,6 +127,8 @@ bitflags! {
         const TIMES = 1 << 8;
         /// By the options for programs whose times have 64 bits everywhere, of which the layout is the same here.
         const TIME_NEW = 1 << 9;
+        /// IPV6_2292HOPLIMIT: as HOP_LIMIT, by the message of RFC 2292.
+        const OLD_HOP_LIMIT = 1 << 10;
     }
 }
 

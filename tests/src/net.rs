@@ -50,6 +50,9 @@ fn lane(said: Option<&str>) -> std::ops::Range<u16> {
     start..start + each
 }
 
+/// How long a server may take to begin; an emulated processor takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// So many free ports, all different.
 pub fn free_ports(count: usize) -> Vec<u16> {
     (0..count).map(|_| free_port()).collect()
@@ -57,20 +60,16 @@ pub fn free_ports(count: usize) -> Vec<u16> {
 
 /// Waits until somebody listens on this TCP port, without connecting to it: that would be counted.
 pub fn wait_listening(port: u16) {
-    wait_until(
-        &format!("a listener on port {port}"),
-        Duration::from_secs(10),
-        || is_listening(port).then_some(()),
-    );
+    wait_until(&format!("a listener on port {port}"), PATIENCE, || {
+        is_listening(port).then_some(())
+    });
 }
 
 /// Waits until somebody has bound this UDP port.
 pub fn wait_bound_udp(port: u16) {
-    wait_until(
-        &format!("a UDP socket on port {port}"),
-        Duration::from_secs(10),
-        || is_bound_udp(port).then_some(()),
-    );
+    wait_until(&format!("a UDP socket on port {port}"), PATIENCE, || {
+        is_bound_udp(port).then_some(())
+    });
 }
 
 /// Whether a TCP socket of the calling thread's network namespace listens on the port.

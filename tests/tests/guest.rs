@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sidestep_tests::netns::{Cable, Netns};
-use sidestep_tests::{Deadline, Mode, Network, Process, Program, in_modes};
+use sidestep_tests::{Deadline, Host, Mode, Network, Process, Program, in_modes};
 
 /// An emulated processor takes its time.
 const LONG: Duration = Duration::from_secs(120);
@@ -294,7 +294,7 @@ fn cards(driver: &str) -> Vec<String> {
 }
 
 /// Two hosts with a card each, on one segment. The cards are given back as the namespaces end.
-fn with_cards(mode: Mode, driver: &str) {
+fn with_cards(mode: Mode, driver: &str) -> Option<Network> {
     // Those of the test before come back in their own time.
     let patience = Deadline::after(Duration::from_secs(5));
     let mut found = cards(driver);
@@ -304,7 +304,7 @@ fn with_cards(mode: Mode, driver: &str) {
     }
     let [first, second, ..] = &found[..] else {
         println!("LEFT OUT: {driver}: this QEMU has no such card");
-        return;
+        return None;
     };
     let ends = [
         (first, "card1", new_netns()),
@@ -328,33 +328,91 @@ fn with_cards(mode: Mode, driver: &str) {
         address(netns, name, n);
     }
     let [(.., server), (.., client)] = ends;
-    let network = Network::joined(
+    Some(Network::joined(
         mode,
         [
             (server, "card1", ADDRESSES[0]),
             (client, "card2", ADDRESSES[1]),
         ],
-    );
+    ))
+}
+
+/// All is tried, and the agents ran the driver as it can be run.
+fn try_cards(mode: Mode, driver: &str, xdp: &str) {
+    let Some(network) = with_cards(mode, driver) else {
+        return;
+    };
     try_all(&network);
-    for host in [&network.server, &network.client] {
-        let log = host.log();
-        for line in log.lines().filter(|line| line.contains(" XDP")) {
-            println!("{driver}: {line}");
-        }
+    let ends = [
+        (&network.server, mode.server()),
+        (&network.client, mode.client()),
+    ];
+    for (host, _) in ends.into_iter().filter(|end| end.1) {
+        let said = host.log();
+        assert!(said.contains(&format!(": {xdp} XDP")), "{said}");
+        let found = doctors(host);
+        assert!(found.contains(&format!("{xdp} XDP")), "{found}");
     }
 }
 
+/// What the doctor says of a host's card.
+fn doctors(host: &Host) -> String {
+    let said = host.sidestep().args("doctor").run(LONG).text();
+    let is_it = |line: &&str| line.contains(host.interface) && line.contains("MTU");
+    let found = said.lines().find(is_it);
+    found.unwrap_or_default().to_owned()
+}
+
+/// Programs drive those cards that can be driven, and leave the others to their interrupts.
+fn busy_polling(driver: &str, can: bool) {
+    let Some(mut network) = with_cards(Mode::Kernel, driver) else {
+        return;
+    };
+    network.server.start_agent_for("xdp:card1,busypoll");
+    let words = format!("serve_epoll :: {PORT}");
+    let server = network.server.accelerated("python3").script("networks.py");
+    let server = server.args(&words).spawn();
+    network.server.wait_listening(PORT);
+    let ask = || {
+        let client = network.client.plain("python3");
+        assert_all_right(part(client, "ask", network.server.address, "2 20"));
+    };
+    ask();
+    let said = || {
+        let said = network.server.sidestep().args("ps --json").run(LONG);
+        said.success().text()
+    };
+    if can {
+        sidestep_tests::wait_until("programs to drive the card", LONG, || {
+            said().contains("\"busy_poll\": true").then_some(())
+        });
+    }
+    ask();
+    let found = said();
+    assert_eq!(found.contains("\"busy_poll\": true"), can, "{found}");
+    network.server.ps().assert_network_used(server.pid());
+}
+
+#[test]
+#[ignore = "by hand, in a guest: cargo xtask test --vm"]
+fn driven_by_programs() {
+    busy_polling("virtio_net", true);
+    busy_polling("e1000e", false);
+    // Its driver in Linux 6.12 does not say what would have to be driven.
+    busy_polling("igb", false);
+}
+
 fn virtio_net(mode: Mode) {
-    with_cards(mode, "virtio_net");
+    try_cards(mode, "virtio_net", "native");
 }
 in_modes!("by hand, in a guest: cargo xtask test --vm", virtio_net: both, server_only, client_only);
 
 fn e1000e(mode: Mode) {
-    with_cards(mode, "e1000e");
+    try_cards(mode, "e1000e", "generic");
 }
 in_modes!("by hand, in a guest: cargo xtask test --vm", e1000e: both, server_only, client_only);
 
 fn igb(mode: Mode) {
-    with_cards(mode, "igb");
+    try_cards(mode, "igb", "native");
 }
 in_modes!("by hand, in a guest: cargo xtask test --vm", igb: both, server_only, client_only);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use sidestep_tests::{Mode, Network, Process, Program, World, in_modes, wait_until};
 
 const SHORT: Duration = Duration::from_secs(20);
@@ -149,4 +150,30 @@ fn agent_of_another_build() {
     wait_until("it to end", SHORT, || (!other.is_running()).then_some(()));
     let ran = world.accelerated("true").run(SHORT).success();
     assert_eq!(ran.error_text(), "");
+}
+
+/// The doctor finds a virtual cable whose other end leaves checksums unfinished, and the command that it says mends it.
+#[test]
+#[ignore = "needs root, ip, ethtool and sysctl"]
+fn checksums_left_unfinished() {
+    let network = Network::new(Mode::Kernel);
+    let host = &network.server;
+    host.netns.run("ip link add cable0 type veth peer cable1");
+    host.netns.run("ip link set cable0 up");
+    host.netns.run("ip link set cable1 up");
+    host.netns.run("ethtool -K cable0 tx off");
+    let check = || {
+        let said = host.sidestep().args("doctor --json").run(SHORT).text();
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let cards = said["cards"].as_array().cloned().unwrap_or_default();
+        let found = cards.into_iter().find(|card| card["name"] == "cable0");
+        found.unwrap_or_else(|| panic!("no cable0 in {said}"))
+    };
+    let before = check();
+    assert_eq!(before["verdict"], "limited", "{before}");
+    let found = before["found"].as_str().unwrap_or_default();
+    assert!(found.contains("native XDP"), "{found}");
+    let change = before["change"].as_str().expect("a command");
+    host.netns.run(change);
+    assert_eq!(check()["verdict"], "ok");
 }

@@ -182,6 +182,7 @@ impl Registry {
         self.check_wires(now);
         self.check_queues();
         self.check_new_queues();
+        self.check_busy_polls();
         self.check_claims();
         self.look_for_guests();
         self.refresh_neighbours(now);

@@ -33,4 +33,4 @@ pub use lifetime::{Copying, LinkSpec, Options, Wanted, run};
 pub use sidestep_control::start;
 pub use sidestep_netlink as netlink;
 pub use sidestep_stack::layout;
-pub use sidestep_steering::{IS_BUILT as STEERS, Mode, hides_tags};
+pub use sidestep_steering::{IS_BUILT as STEERS, Mode, driver, hides_tags, leaves_checksums};

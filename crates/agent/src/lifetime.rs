@@ -28,6 +28,8 @@ pub struct LinkSpec {
     pub copying: Copying,
     /// Most queues that one stack gets; none for all that are free.
     pub queues: Option<usize>,
+    /// Whether programs are to drive the interface themselves where they wait for frames.
+    pub busy_poll: bool,
     /// All of it, as it was said.
     pub said: String,
 }
@@ -52,6 +54,7 @@ impl FromStr for LinkSpec {
             },
             copying: Copying::Auto,
             queues: None,
+            busy_poll: false,
             said: text.to_owned(),
         };
         for word in words {
@@ -62,11 +65,14 @@ impl FromStr for LinkSpec {
                 "native" => spec.mode = Wanted::Only(Mode::Native),
                 "generic" => spec.mode = Wanted::Only(Mode::Generic),
                 "copy" => spec.copying = Copying::Copy,
+                "busypoll" => spec.busy_poll = true,
                 "zerocopy" => spec.copying = Copying::ZeroCopy,
                 other => {
                     let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
                     let wrong = || {
-                        format!("{other}: not one of native, generic, copy, zerocopy and queues=N")
+                        format!(
+                            "{other}: not one of native, generic, copy, zerocopy, busypoll and queues=N"
+                        )
                     };
                     spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);
                 }

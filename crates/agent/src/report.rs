@@ -59,6 +59,12 @@ pub struct Queue {
     pub stack: String,
     /// Driver and program share the buffers; else the kernel copies.
     pub zero_copy: bool,
+    /// The buffers are in huge pages.
+    #[serde(default)]
+    pub huge_pages: bool,
+    /// Whether the program drives the interface where it waits (busy polling), where that was asked for.
+    #[serde(default)]
+    pub busy_poll: Option<bool>,
     /// Frames lost because the program did not take them in time.
     pub rx_full: u64,
     /// Frames lost for other reasons.

@@ -8,7 +8,7 @@ use crate::table::{Lean, Table};
 use Lean::{Left, Right};
 use anyhow::Context as _;
 use clap::Args;
-use sidestep_agent::report::{Report, Stack};
+use sidestep_agent::report::{Queue, Report, Stack};
 use sidestep_control::{Client, ClientError, RuntimeDir};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -165,6 +165,9 @@ fn interfaces(report: &Report) -> String {
     }
     let mut text = table.text();
     for interface in &report.interfaces {
+        if let Some(how) = how(&interface.queues) {
+            let _ = writeln!(text, "{}: {how}", interface.name);
+        }
         if let Some(why) = &interface.fallback {
             text += &format!("{}: not by AF_XDP, because {why}\n", interface.name);
         }
@@ -181,6 +184,26 @@ fn interfaces(report: &Report) -> String {
         }
     }
     text
+}
+
+/// How frames get to and from the buffers of an interface's own queues; none where no program has one.
+fn how(queues: &[Queue]) -> Option<String> {
+    let own: Vec<&Queue> = queues.iter().filter(|q| q.queue.is_some()).collect();
+    let first = own.first()?;
+    let mut words = vec![if first.zero_copy {
+        "without copying"
+    } else {
+        "the kernel copies frames"
+    }];
+    if first.huge_pages {
+        words.push("buffers in huge pages");
+    }
+    match (first.busy_poll, own.iter().any(|q| q.busy_poll == Some(true))) {
+        (_, true) => words.push("driven by programs (busypoll)"),
+        (Some(_), false) => words.push("not driven by programs yet: nothing has come, or the driver has nothing to be driven (busypoll)"),
+        (None, false) => {}
+    }
+    Some(words.join(", "))
 }
 
 fn stacks(report: &Report) -> String {

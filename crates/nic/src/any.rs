@@ -51,6 +51,13 @@ impl From<packet::State> for State {
 }
 
 impl State {
+    /// Has receiving drive the interface; nothing to any driver but that of AF_XDP.
+    pub fn set_busy_poll(&mut self, on: bool) {
+        if self.driver == XDP {
+            self.xdp.set_busy_poll(on);
+        }
+    }
+
     /// The counters.
     pub const fn stats(&self) -> PortStats {
         match self.driver {

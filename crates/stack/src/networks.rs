@@ -84,6 +84,13 @@ impl Stack<'_> {
         Ok(())
     }
 
+    /// Receiving by a queue drives its interface from now on.
+    pub fn busy_poll(&mut self, wire: u32) {
+        if let Some(wire) = self.wires.get_mut(wire as usize) {
+            wire.port.set_busy_poll(true);
+        }
+    }
+
     /// The longest IP packet in bytes that a queue carries is another one: connections adapt their segments to it.
     pub fn set_network_mtu(&mut self, wire: u32, mtu: u32) {
         let Some(known) = self.core.mtus.get_mut(wire as usize) else {

@@ -15,8 +15,13 @@ const FAMILY_NAME: u16 = 2;
 const DEVICE: u8 = 1;
 const DEVICE_IFINDEX: u16 = 1;
 const DEVICE_FEATURES: u16 = 3;
-/// `NETDEV_XDP_ACT_NDO_XMIT`.
+const DEVICE_SOCKETS: u16 = 6;
+/// `NETDEV_XDP_ACT_BASIC`, `NETDEV_XDP_ACT_NDO_XMIT`, `NETDEV_XDP_ACT_XSK_ZEROCOPY`.
+const NATIVE: u64 = 1;
 const SENDS: u64 = 4;
+const ZERO_COPY: u64 = 8;
+/// `NETDEV_XSK_FLAGS_TX_CHECKSUM`.
+const FINISHES_CHECKSUMS: u64 = 2;
 
 /// `ETHTOOL_MSG_FEATURES_GET`, its attributes, and what they nest: a bit of a set has a name.
 const FEATURES: u8 = 11;
@@ -28,6 +33,8 @@ const BIT: u16 = 1;
 const BIT_NAME: u16 = 2;
 /// Taking VLAN tags out of frames that arrive: `rxvlan` of ethtool.
 const TAKES_TAGS_OUT: &[u8] = b"rx-vlan-hw-parse\0";
+/// Finishing checksums of what is sent: `tx` of ethtool. What has no wire leaves them unfinished then.
+const FINISHES_FOR_KERNEL: &[u8] = b"tx-checksum-ip-generic\0";
 
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 1 << 15;
@@ -40,24 +47,55 @@ const ATTRIBUTE_BYTES: usize = 4;
 /// Whether an interface sends frames that native XDP programs redirect to it; none where the kernel, older than 6.3,
 /// does not say.
 pub(crate) fn sends(ifindex: u32) -> Option<bool> {
+    driver(ifindex).map(|driver| driver.sends)
+}
+
+/// What the driver of an interface has for XDP and AF_XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// Programs run in it.
+    pub native: bool,
+    /// AF_XDP without copying.
+    pub zero_copy: bool,
+    /// It finishes checksums of what AF_XDP sockets send.
+    pub finishes_checksums: bool,
+    /// It sends what programs redirect to it.
+    pub(crate) sends: bool,
+}
+
+/// What the driver of an interface has; none where the kernel, older than 6.3, does not say.
+pub fn driver(ifindex: u32) -> Option<Driver> {
     ask(ifindex).ok()
 }
 
 /// Whether the driver of an interface takes VLAN tags out of the frames that arrive (`rxvlan` of ethtool), so that XDP
 /// programs do not see them. None where the kernel, older than 5.7, does not say.
 pub fn hides_tags(ifindex: u32) -> Option<bool> {
-    active_features(ifindex).ok()
+    is_active(ifindex, TAKES_TAGS_OUT).ok()
 }
 
-fn ask(ifindex: u32) -> io::Result<bool> {
+/// Whether the kernel leaves checksums of what it sends by an interface for that to finish (`tx` of ethtool), as by a
+/// virtual cable, where nobody does. None where the kernel, older than 5.7, does not say.
+pub fn leaves_checksums(ifindex: u32) -> Option<bool> {
+    is_active(ifindex, FINISHES_FOR_KERNEL).ok()
+}
+
+fn ask(ifindex: u32) -> io::Result<Driver> {
     let (socket, family) = open(b"netdev\0")?;
     let device = ifindex.to_ne_bytes();
     let said = request(&socket, family, DEVICE, DEVICE_IFINDEX, &device)?;
     let features = u64::from_ne_bytes(attribute(&said, DEVICE_FEATURES)?);
-    Ok(features & SENDS != 0)
+    // Kernels before 6.8 have nothing of the kind.
+    let sockets = attribute(&said, DEVICE_SOCKETS).map_or(0, u64::from_ne_bytes);
+    Ok(Driver {
+        native: features & NATIVE != 0,
+        zero_copy: features & ZERO_COPY != 0,
+        finishes_checksums: sockets & FINISHES_CHECKSUMS != 0,
+        sends: features & SENDS != 0,
+    })
 }
 
-fn active_features(ifindex: u32) -> io::Result<bool> {
+fn is_active(ifindex: u32, feature: &[u8]) -> io::Result<bool> {
     let (socket, family) = open(b"ethtool\0")?;
     let mut device = 8u16.to_ne_bytes().to_vec();
     device.extend(HEADER_DEVICE.to_ne_bytes());
@@ -67,7 +105,7 @@ fn active_features(ifindex: u32) -> io::Result<bool> {
     let active = active.ok_or(io::ErrorKind::NotFound)?;
     let bits = nested(active, SET_BITS).next().unwrap_or_default();
     // Each bit of the list is of the same kind.
-    let is_named = |bit: &[u8]| nested(bit, BIT_NAME).any(|name| name == TAKES_TAGS_OUT);
+    let is_named = |bit: &[u8]| nested(bit, BIT_NAME).any(|name| name == feature);
     Ok(nested(bits, BIT).any(is_named))
 }
 

@@ -7,7 +7,7 @@ use crate::lifetime::LinkSpec;
 use anyhow::Context;
 use sidestep_control::StackId;
 use sidestep_netlink::{Link, LinkKind};
-use sidestep_nic::xdp::{self, OpenError, Options, Socket};
+use sidestep_nic::xdp::{self, BusyPoll, OpenError, Options, Socket};
 use sidestep_nic::{any, packet};
 use sidestep_shm::Region;
 use sidestep_steering::{Mode, QUEUES_MAX, Steering, SteeringError, Wanted};
@@ -23,6 +23,9 @@ use zerocopy::IntoBytes as _;
 
 /// Longest frame beyond the IP packet: Ethernet's header and a VLAN tag.
 const LINK_HEADERS: usize = 18;
+
+/// A call that finds nothing goes on at once; one that finds something takes no more than this.
+const BUSY_POLL: BusyPoll = BusyPoll { us: 20, budget: 64 };
 
 /// How often a queue that a stack had until lately is tried again, and after what time: the kernel lets go of the buffers
 /// of a closed socket in its own time, and says until then that the queue is taken.
@@ -71,6 +74,8 @@ pub(crate) struct Interface {
     copying: xdp::Copying,
     /// Most queues that one stack gets.
     queues_max: usize,
+    /// Whether programs are to drive it.
+    busy_poll: bool,
 }
 
 /// A stack's socket: on a queue of the interface, where there is at most one for each, or at the end of a cable.
@@ -86,6 +91,10 @@ pub(crate) struct Queue {
     pub(crate) socket: OwnedFd,
     rings: Rings,
     pub(crate) zero_copy: bool,
+    /// The buffers are in huge pages.
+    pub(crate) huge_pages: bool,
+    /// Programs were asked to drive it, and whether they do.
+    pub(crate) busy_poll: Option<bool>,
     /// Frames lost so far, of those that the kernel tells of only once.
     lost: Cell<u64>,
 }
@@ -112,6 +121,8 @@ pub(crate) struct Parts {
     socket: OwnedFd,
     rings: Rings,
     zero_copy: bool,
+    huge_pages: bool,
+    busy_poll: bool,
 }
 
 /// What a program needs to use a queue: rings, socket, and the memory of buffers that are not the socket's own.
@@ -135,6 +146,8 @@ impl Opened {
                 buffers: Arc::clone(at.umem()),
             },
             zero_copy: report.zero_copy,
+            huge_pages: report.huge_pages,
+            busy_poll: report.busy_poll,
         };
         Ok(Self {
             state: state.into(),
@@ -150,6 +163,8 @@ impl Opened {
             socket: at.socket_fd().try_clone_to_owned()?,
             rings: Rings::Packet(*state.geometry()),
             zero_copy: false,
+            huge_pages: false,
+            busy_poll: false,
         };
         Ok(Self {
             state: state.into(),
@@ -194,6 +209,7 @@ impl Interface {
             released: (0..QUEUES_MAX).collect(),
             copying: spec.copying,
             queues_max: spec.queues.unwrap_or(usize::MAX),
+            busy_poll: spec.busy_poll,
         })
     }
 
@@ -216,6 +232,7 @@ impl Interface {
         Options {
             frame_bytes_max: self.mtu as usize + LINK_HEADERS,
             copying: self.copying,
+            busy_poll: self.busy_poll.then_some(BUSY_POLL),
             ..Options::default()
         }
     }
@@ -289,6 +306,8 @@ impl Queue {
             socket: parts.socket,
             rings: parts.rings,
             zero_copy: parts.zero_copy,
+            huge_pages: parts.huge_pages,
+            busy_poll: parts.busy_poll.then_some(false),
             lost: Cell::new(0),
         }
     }

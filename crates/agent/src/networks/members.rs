@@ -10,6 +10,7 @@ use anyhow::Context;
 use sidestep_control::{Fault, StackId, namespace};
 use sidestep_netlink::Cables;
 use sidestep_nic::any::Attachment;
+use sidestep_nic::xdp;
 use sidestep_stack::NetworkSetup;
 use sidestep_steering::{Connection, STACKS_MAX};
 use std::io;
@@ -150,6 +151,23 @@ impl Registry {
         }
     }
 
+    /// Programs begin to drive those queues that they were asked to, and that can be driven.
+    pub(crate) fn check_busy_polls(&mut self) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let interfaces = networks.iter_mut().flat_map(|n| &mut n.interfaces);
+        for queue in interfaces.flat_map(|interface| &mut interface.queues) {
+            if queue.busy_poll != Some(false) || !xdp::can_busy_poll(&queue) {
+                continue;
+            }
+            // A stack that is busy is told the next time.
+            let told = stacks.get_mut(&queue.stack);
+            let told = told.map(|entry| entry.with(|stack| stack.busy_poll(queue.wire)));
+            queue.busy_poll = Some(matches!(told, Some(Ok(()))));
+        }
+    }
+
     /// A cable for what comes by queues on which the stack has no socket.
     fn lay_cable(&mut self, id: StackId, at: usize) -> anyhow::Result<(Hop, Opened)> {
         let networks = self.networks.as_mut().context("no networks")?;
@@ -160,7 +178,11 @@ impl Registry {
             none => none.insert(Hidden::new()?),
         };
         let cables = &mut networks.cables;
-        Hop::lay(interface, number, (hidden, cables), &interface.options())
+        let options = xdp::Options {
+            busy_poll: None,
+            ..interface.options()
+        };
+        Hop::lay(interface, number, (hidden, cables), &options)
     }
 
     /// Enters a socket into the stack, and into the steering program.

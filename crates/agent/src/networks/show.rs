@@ -63,6 +63,8 @@ fn queue(queue: &Queue) -> report::Queue {
         queue: queue.hop.is_none().then_some(queue.queue),
         stack: format!("{:016x}", queue.stack),
         zero_copy: queue.zero_copy,
+        huge_pages: queue.huge_pages,
+        busy_poll: queue.busy_poll,
         rx_full,
         rx_dropped,
     }

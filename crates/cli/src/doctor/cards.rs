@@ -16,6 +16,10 @@ pub(super) fn all() -> Vec<Check> {
     let xdp = rustix::net::socket(AddressFamily::from_raw(AF_XDP), SocketType::RAW, None);
     let mut checks = vec![af_xdp(xdp.map(drop)), packets(), bpf(), steering()];
     checks.push(locked_memory());
+    checks.push(Check::ok(
+        "queues",
+        "the first program gets an interface's; further ones share by a cable, at some 0.2 µs each way",
+    ));
     checks.extend(interfaces());
     checks
 }
@@ -64,7 +68,7 @@ pub(super) fn interface(picture: &Picture, link: &Link) -> Option<Check> {
         LinkKind::Macvlan { .. } => "a further address of another interface".to_owned(),
         LinkKind::Other(kind) => kind.clone(),
     };
-    let found = format!("{what}, MTU {}", link.mtu);
+    let found = format!("{what}, MTU {}{}", link.mtu, driver(link.index));
     let by =
         |name: &str| format!("{found}; accelerate with: sudo sidestep agent --link xdp:{name}");
     if !link.ethernet {
@@ -113,8 +117,49 @@ pub(super) fn interface(picture: &Picture, link: &Link) -> Option<Check> {
             let by_name = port.map_or(&name, |port| &port.name).clone();
             Check::ok(name, by(&by_name))
         }
+        LinkKind::Veth { .. } => virtual_cable(picture, link, &by(&name)),
         _ => Check::ok(name.clone(), by(&name)),
     })
+}
+
+/// What the driver has, as far as the kernel says it.
+fn driver(ifindex: u32) -> String {
+    let Some(driver) = sidestep_agent::driver(ifindex) else {
+        return String::new();
+    };
+    let xdp = match (driver.native, driver.zero_copy) {
+        (true, true) => "native XDP, without copying",
+        (true, false) => "native XDP",
+        (false, _) => "generic XDP",
+    };
+    let checksums = if driver.finishes_checksums {
+        ", finishes checksums for AF_XDP (not used: programs compute them)"
+    } else {
+        ""
+    };
+    format!(", {xdp}{checksums}")
+}
+
+/// A virtual cable, whose other end's kernel may leave checksums unfinished.
+fn virtual_cable(picture: &Picture, link: &Link, found: &str) -> Check {
+    let name = link.name.clone();
+    let other = match link.kind {
+        LinkKind::Veth { peer } => peer.and_then(|peer| picture.link(peer)),
+        _ => None,
+    };
+    match other {
+        Some(other) if sidestep_agent::leaves_checksums(other.index) == Some(true) => {
+            Check::limited(
+                name,
+                format!(
+                    "{found}; what comes from {} has unfinished checksums, which are believed",
+                    other.name
+                ),
+                format!("ethtool -K {} tx off", other.name),
+            )
+        }
+        _ => Check::ok(name, found),
+    }
 }
 
 /// What came of making an AF_XDP socket.

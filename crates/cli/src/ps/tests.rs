@@ -56,6 +56,13 @@ fn report() -> Report {
             passed: 3,
             upon: vec!["eth0.5".to_owned(), "br0".to_owned()],
             left: vec!["bond0: for a reason".to_owned()],
+            queues: vec![Queue {
+                queue: Some(0),
+                zero_copy: true,
+                huge_pages: true,
+                busy_poll: Some(true),
+                ..Queue::default()
+            }],
             ..Interface::default()
         }],
         stacks: vec![server],
@@ -67,7 +74,8 @@ fn tables_show_everything() {
     let text = text(&report(), false);
     for part in [
         "agent: process 9",
-        "eth0       native  1500        7       3       0     0",
+        "eth0       native  1500        7       3       1     0",
+        "\neth0: without copying, buffers in huge pages, driven by programs (busypoll)\n",
         "\neth0 carries eth0.5, br0\nleft to the kernel: bond0: for a reason\n",
         "00000000  redis-server  ok      17",
         "redis-server[17]  tcp    LISTEN      0      0  127.0.0.1:6379  *          -  17",

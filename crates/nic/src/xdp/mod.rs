@@ -26,5 +26,5 @@ mod sys;
 pub use attach::{Attachment, KernelCounters};
 pub use driver::{Link, Xdp};
 pub use layout::{Geometry, LOG2_BUFFERS_MAX, LOG2_BUFFERS_MIN};
-pub use socket::{BusyPoll, Copying, OpenError, Options, Report, Socket, is_there};
+pub use socket::{BusyPoll, Copying, OpenError, Options, Report, Socket, can_busy_poll, is_there};
 pub use state::State;

@@ -28,7 +28,8 @@ pub enum Copying {
     ZeroCopy,
 }
 
-/// Preferred busy polling: the interface's work is done by the calls of whoever receives, not by interrupts.
+/// Preferred busy polling: the interface's work is done by the calls of whoever receives, not by interrupts. It begins with
+/// [`State::set_busy_poll`], and only where the socket [can](can_busy_poll) is a call more than wasted.
 ///
 /// To be of use the interface needs `napi_defer_hard_irqs` and `gro_flush_timeout` set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub struct Report {
     pub huge_pages: bool,
     /// Frames longer than a buffer can come and go, in several.
     pub chained: bool,
-    /// Busy polling is on.
+    /// Busy polling was asked for.
     pub busy_poll: bool,
 }
 
@@ -187,7 +188,7 @@ impl Socket {
         }
         at.fill.produce(geometry.rx_buffers());
         Ok(Self {
-            state: State::new(&geometry, frame_bytes_max, options.busy_poll.is_some()),
+            state: State::new(&geometry, frame_bytes_max),
             at,
             options: *options,
             huge_pages,
@@ -236,6 +237,12 @@ impl Socket {
         };
         Ok((self.state, self.at, report))
     }
+}
+
+/// Whether calls on that socket can drive its queue: not where the driver has nothing to be driven, nor before a first
+/// frame has come.
+pub fn can_busy_poll(socket: impl AsFd) -> bool {
+    sys::napi_id(socket).is_ok_and(|id| id != 0)
 }
 
 /// Whether this kernel has AF_XDP, and lets us make sockets of it.

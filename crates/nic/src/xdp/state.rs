@@ -65,7 +65,7 @@ pub struct State {
 
 impl State {
     /// A new socket, all receiving buffers with the kernel.
-    pub(super) fn new(geometry: &Geometry, frame_bytes_max: u32, busy_poll: bool) -> Self {
+    pub(super) fn new(geometry: &Geometry, frame_bytes_max: u32) -> Self {
         let limit = if geometry.is_chained(frame_bytes_max as usize) {
             geometry.tx_bytes_max()
         } else {
@@ -90,7 +90,7 @@ impl State {
             idle_polls: 0,
             broken: 0,
             tx_owed: 0,
-            busy_poll: u8::from(busy_poll),
+            busy_poll: 0,
             rx_checksum_vouched: 0,
             tx_checksum_unneeded: 0,
             reserved: 0,
@@ -110,6 +110,11 @@ impl State {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.frame_bytes_max = wanted.min(limit);
         wanted <= limit
+    }
+
+    /// Says whether receiving drives the interface by system calls. Off at first.
+    pub fn set_busy_poll(&mut self, on: bool) {
+        self.busy_poll = u8::from(on);
     }
 
     /// Says whether the driver vouches for checksums of what arrives. Off at first.

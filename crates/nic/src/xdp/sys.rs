@@ -243,6 +243,32 @@ pub(super) enum Number {
     MaxTxBudget,
 }
 
+/// The interface's own number for what serves the socket's queue (`SO_INCOMING_NAPI_ID`): 0 where it has none, and until a
+/// first frame has come.
+pub(super) fn napi_id(socket: impl AsFd) -> io::Result<u32> {
+    let mut value = 0_u32;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the length of a number of four bytes"
+    )]
+    let mut length = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `value`, and both outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_INCOMING_NAPI_ID,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    if done == 0 {
+        Ok(value)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sets such an option.
 pub(super) fn set_number(socket: impl AsFd, which: Number, value: u32) -> io::Result<()> {
     let (level, option) = match which {

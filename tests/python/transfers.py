@@ -139,10 +139,30 @@ def waiting(t):
     s.close()
 
 
+def up_to_what_is_urgent(t):
+    """A pipe takes what comes before an urgent byte, and neither that nor what follows."""
+    s = t.pair()
+    r, w = os.pipe()
+    if t.is_server:
+        s.send(b"word!", socket.MSG_OOB)
+        t.sync("sent")
+    else:
+        t.sync("sent")
+        sides.wait_readable(s)
+        t.call("splice", os.splice, s.fileno(), w, 4)
+        t.call("read", os.read, r, 100)
+        t.call("splice at the mark", os.splice, s.fileno(), w, 1)
+        t.call("what is urgent", s.recv, 1, socket.MSG_OOB)
+    t.sync()
+    close(r, w)
+    s.close()
+
+
 sides.main(
     whole_files,
     no_files,
     through_pipes,
     without_waiting,
     waiting,
+    up_to_what_is_urgent,
 )

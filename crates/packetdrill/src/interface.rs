@@ -69,7 +69,7 @@ interface! {
     epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int = epoll::epoll_ctl;
     epoll_wait(epfd: c_int, events: *mut epoll_event, max: c_int, timeout: c_int) -> c_int = epoll::epoll_wait;
     pipe(fds: *mut c_int) -> c_int = libc::pipe;
-    splice(input: c_int, in_offset: *mut loff_t, out: c_int, out_offset: *mut loff_t, len: size_t, flags: c_uint) -> ssize_t = transfer::splice;
+    splice(input: c_int, in_offset: *mut loff_t, out: c_int, out_offset: *mut loff_t, len: size_t, flags: c_uint) -> ssize_t = splice_between;
 }
 
 /// Everything is the process's, and ends with it.
@@ -96,6 +96,28 @@ unsafe fn depart(packet: *mut c_void, bytes: *mut size_t, at_us: *mut c_longlong
     // SAFETY: as above.
     unsafe { *at_us = c_longlong::try_from(at.as_micros()).unwrap_or(c_longlong::MAX) };
     0
+}
+
+/// The tool passes the places of the offsets that a script names, also where that says NULL.
+unsafe fn splice_between(
+    input: c_int,
+    in_offset: *mut loff_t,
+    out: c_int,
+    out_offset: *mut loff_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let named = |offset: *mut loff_t| {
+        // SAFETY: null, or the tool's own place.
+        let is_null = unsafe { offset.as_ref() }.is_none_or(|value| *value == 0);
+        if is_null {
+            core::ptr::null_mut()
+        } else {
+            offset
+        }
+    };
+    // SAFETY: the tool's own arguments.
+    unsafe { transfer::splice(input, named(in_offset), out, named(out_offset), len, flags) }
 }
 
 unsafe fn sleep(us: c_uint) -> c_int {

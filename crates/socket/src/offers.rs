@@ -15,6 +15,7 @@ pub(crate) fn of_kernel() -> Offers {
         unsent_low: number("net/ipv4/tcp_notsent_lowat")
             .filter(|low| *low != u32::MAX)
             .unwrap_or(0),
+        slow_start_after_idle: is_on("net/ipv4/tcp_slow_start_after_idle"),
         ecn: number("net/ipv4/tcp_ecn").map_or(Ecn::Accept, Ecn::from_number),
     }
 }

@@ -14,6 +14,8 @@ pub struct Offers {
     pub sack: bool,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: Ecn,
+    /// Slow start after a pause (`net.ipv4.tcp_slow_start_after_idle`).
+    pub slow_start_after_idle: bool,
     /// Bytes that may wait to be sent where a program does not say (`net.ipv4.tcp_notsent_lowat`); 0 for no limit.
     pub unsent_low: u32,
 }
@@ -31,6 +33,7 @@ impl Offers {
             | u32::from(!self.window_scale) << 1
             | u32::from(!self.sack) << 2
             | (self.ecn as u32 ^ Ecn::Accept as u32) << 3
+            | u32::from(!self.slow_start_after_idle) << 6
     }
 
     pub(crate) const fn from_bits(bits: u32, unsent_low: u32) -> Self {
@@ -40,6 +43,7 @@ impl Offers {
             sack: bits & 4 == 0,
             unsent_low,
             ecn: Ecn::from_number(bits >> 3 & 7 ^ Ecn::Accept as u32),
+            slow_start_after_idle: bits & 1 << 6 == 0,
         }
     }
 }

@@ -691,6 +691,7 @@ impl Core<'_> {
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(RCV_BUF_MOST),
             snd_buf_bytes: s.snd_buf_bytes,
             unsent_low: offers.unsent_low,
+            slow_start_after_idle: offers.slow_start_after_idle,
             time_wait: if s.hop == NONE {
                 TIME_WAIT
             } else {

@@ -4,6 +4,7 @@ use crate::recovery::{Acked, Phase};
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Rare, Tcb};
 use crate::timer::Timer;
+use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Repr};
 
@@ -67,7 +68,7 @@ impl Tcb {
         // counted from the newer SND.UNA we would send beyond any window that was offered).
         let newer = self.snd_wl1.lt(seg.seq) || (self.snd_wl1 == seg.seq && self.snd_wl2.le(ack));
         if acked.bytes > 0 || newer {
-            self.update_send_window(seg.seq, ack, window);
+            self.update_send_window(seg.seq, ack, window, env.now);
         }
         if self.has_unsent() {
             // Also where the segment's window is not news: its acknowledgement may have made room.
@@ -94,19 +95,28 @@ impl Tcb {
 
     /// Takes a newer window. One that has opened ends probing; one that answers a probe shows that the peer lives.
     #[inline]
-    pub(crate) fn update_send_window(&mut self, seq: Seq, ack: Seq, window: u32) {
+    pub(crate) fn update_send_window(&mut self, seq: Seq, ack: Seq, window: u32, now: Nanos) {
         let before = self.snd_wnd;
         self.take_window(seq, ack, window);
         if !self.is_outstanding() {
             self.retries = 0;
             if self.snd_wnd > before {
                 self.backoff = 0;
-                self.deadlines.clear(Timer::Retransmit);
+                if self.deadlines.at(Timer::Retransmit) != Nanos::NEVER {
+                    self.end_probing(now);
+                }
             }
         }
         if self.has_unsent() {
             self.marks.insert(Marks::SEND_DUE);
         }
+    }
+
+    /// The peer's window has opened for what waited for it, with nothing outstanding.
+    #[cold]
+    fn end_probing(&mut self, now: Nanos) {
+        self.counters.busy_ns += (now - self.stalled_since).0;
+        self.deadlines.clear(Timer::Retransmit);
     }
 
     /// Whether queued data or a FIN has not been sent.

@@ -19,7 +19,7 @@ pub struct Counters {
     pub bytes_received: u64,
     /// Bytes of text acknowledged by the peer.
     pub bytes_acked: u64,
-    /// Nanoseconds in which something was outstanding, up to the last progress.
+    /// Nanoseconds in which something was outstanding or waited for the peer's window, up to the last progress.
     pub busy_ns: u64,
     /// Segments received.
     pub segments_in: u32,
@@ -142,15 +142,15 @@ pub struct Info {
     pub pacing_rate_max: u64,
     /// Bytes a second that arrived lately, where the congestion control measures it; else 0.
     pub delivery_rate: u64,
-    /// For how long something was outstanding.
+    /// For how long something was outstanding, or waited for the peer's window.
     pub busy: Nanos,
     /// For how long there was more to send than the peer's window allowed.
     pub limited_by_peer: Nanos,
     /// For how long a program had more to write than the send buffer held.
     pub limited_by_buffer: Nanos,
-    /// When data was last sent, data last received, anything last received.
+    /// When data was last sent.
     pub last_data_sent: Nanos,
-    /// When data was last received.
+    /// When data was last received; when the connection was established where none was, as Linux has it.
     pub last_data_received: Nanos,
     /// When a valid segment was last received.
     pub last_received: Nanos,
@@ -172,12 +172,7 @@ impl Tcb {
     /// All that can be told at a time.
     pub fn info_at(&self, now: Nanos) -> Info {
         let (by_peer, by_buffer) = self.limited.sums(now);
-        let stalled = if self.is_outstanding() {
-            (now - self.stalled_since).0
-        } else {
-            0
-        };
-        let idle = !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
+        let idle = self.probes_window();
         Info {
             state: self.told_state(),
             syn_data: self.opening.data_taken(),
@@ -232,13 +227,34 @@ impl Tcb {
                 most => most,
             },
             delivery_rate: self.pacing.delivery_rate,
-            busy: Nanos((self.counters.busy_ns + stalled).max(by_peer + by_buffer)),
+            busy: self.busy(now),
             limited_by_peer: Nanos(by_peer),
             limited_by_buffer: Nanos(by_buffer),
             last_data_sent: self.last_tx,
-            last_data_received: self.last_data_rx,
+            last_data_received: self.last_data_received(),
             last_received: self.last_rx,
             counters: self.counters,
+        }
+    }
+
+    /// Whether something waits for the peer's window, with nothing outstanding.
+    fn probes_window(&self) -> bool {
+        !self.is_outstanding() && self.deadlines.at(Timer::Retransmit) != Nanos::NEVER
+    }
+
+    fn busy(&self, now: Nanos) -> Nanos {
+        let mut busy = Nanos(self.counters.busy_ns);
+        if self.is_outstanding() || self.probes_window() {
+            busy = busy + (now - self.stalled_since);
+        }
+        busy
+    }
+
+    /// When data was last received, or the connection established if there was none.
+    fn last_data_received(&self) -> Nanos {
+        match self.counters.data_segments_in {
+            0 => self.last_data_rx + DELAYED_ACK,
+            _ => self.last_data_rx,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::rtt::Rtt;
 use crate::send_queue::SendQueue;
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Rare, Settings, Tcb};
-use crate::timer::{Deadlines, Timer};
+use crate::timer::{DELAYED_ACK, Deadlines, Timer};
 use crate::validate::is_older;
 use crate::window::{QUICK_ACKS, RCV_MSS_INITIAL, window_scale};
 use sidestep_shm::{Foreign, Nanos};
@@ -98,7 +98,7 @@ impl Tcb {
         self.path_mss = settings.path_mss;
         self.mss = self.adv_mss;
         let algorithm = self.choices.congestion().unwrap_or(settings.congestion);
-        self.congestion = Congestion::new(algorithm, u32::from(self.mss), env.now);
+        self.congestion = Congestion::new(algorithm, u32::from(self.mss), env.now, iss);
         self.choose_pacing();
         self.rcv_mss = RCV_MSS_INITIAL.min(self.adv_mss);
         self.rcv_buf_bytes = settings.rcv_buf_bytes.max(u32::from(MSS_MIN));
@@ -110,6 +110,8 @@ impl Tcb {
         self.syn_retries = self.choices.syn_retries().unwrap_or(settings.syn_retries);
         self.data_retries = settings.data_retries;
         self.quick_acks = QUICK_ACKS;
+        self.rare
+            .set(Rare::KEEPS_WINDOW, !settings.slow_start_after_idle);
         // Until the peer has answered, these are what we offer.
         self.marks.set(Marks::TIMESTAMPS, settings.timestamps);
         self.marks.set(Marks::WINDOW_SCALE, settings.window_scale);
@@ -164,8 +166,7 @@ impl Tcb {
         };
         self.mss = peer.min(self.adv_mss).min(path) - options;
         if self.snd_una == self.iss {
-            let (algorithm, since) = (self.congestion.algorithm(), self.congestion.validated_at);
-            self.congestion = Congestion::new(algorithm, u32::from(self.mss), since);
+            self.congestion.set_segment_size(u32::from(self.mss));
         }
     }
 
@@ -268,6 +269,7 @@ impl Tcb {
         self.deadlines.clear(Timer::Retransmit);
         self.take_window(seg.seq, seg.ack, self.window_of(seg));
         self.set_state(State::Established);
+        self.last_data_rx = env.now - DELAYED_ACK;
         self.start_keepalive(env.now);
         if self.is(Marks::FIN_QUEUED) {
             self.set_state(State::FinWait1);

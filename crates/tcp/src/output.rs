@@ -1,6 +1,7 @@
 //! What to send next: new data as the windows, Nagle's algorithm and the cork allow, retransmissions, probes,
 //! acknowledgements, resets (RFC 9293 3.7.4, 3.8.6.2.1).
 
+use crate::congestion::Pause;
 use crate::limited::By;
 use crate::recovery::Phase;
 use crate::recovery::scoreboard::ticks;
@@ -85,7 +86,9 @@ impl Tcb {
         let bytes = if self.unsent_low == 0 && src.len() <= room && !self.is(Marks::NO_SPACE) {
             self.snd.append(env.pool, src)
         } else {
-            self.snd.append(env.pool, src.first(self.send_space()))
+            let bytes = self.snd.append(env.pool, src.first(self.send_space()));
+            self.rare.set(Rare::WRITER_WAITS, bytes < src.len());
+            bytes
         };
         self.limited.set(By::Nothing, env.now);
         if bytes < src.len() {
@@ -183,6 +186,7 @@ impl Tcb {
     /// Asks for [`Events::WRITABLE`](crate::Events::WRITABLE) when there is room again, as a write that found none does.
     pub fn want_space(&mut self) {
         self.marks.insert(Marks::NO_SPACE);
+        self.rare.insert(Rare::WRITER_WAITS);
     }
 
     /// Bytes queued and not yet acknowledged (SIOCOUTQ).
@@ -242,7 +246,10 @@ impl Tcb {
                 self.new_segment(env)
             };
             if segment.is_some() {
-                let due = self.has_unsent() || self.scoreboard.lost_bytes() > 0;
+                // Where a program waits for room, it is told from this whether it is that which holds things up.
+                let due = self.has_unsent()
+                    || self.scoreboard.lost_bytes() > 0
+                    || self.is(Marks::NO_SPACE);
                 self.marks.set(Marks::SEND_DUE, due);
                 return segment;
             }
@@ -332,7 +339,7 @@ impl Tcb {
         let unsent = self.unsent_bytes();
         let fin = self.fin_is_unsent();
         if unsent == 0 && !fin {
-            if self.is(Marks::NO_SPACE) && flight > 0 {
+            if self.is(Marks::NO_SPACE) && self.rare.contains(Rare::WRITER_WAITS) && flight > 0 {
                 self.limited.set(By::Buffer, now);
             }
             return None;
@@ -357,8 +364,9 @@ impl Tcb {
         }
         let len = next.min(window).min(congestion);
         if len < next {
-            self.marks.set(Marks::CWND_LIMITED, congestion < window);
-            return self.plan_squeezed(len, window <= congestion, now);
+            let by_peer = window < congestion;
+            self.marks.set(Marks::CWND_LIMITED, !by_peer);
+            return self.plan_squeezed(len, by_peer, now);
         }
         if window <= len && fin && unsent == 0 {
             // A lone FIN takes room in the peer's window, too.
@@ -407,12 +415,30 @@ impl Tcb {
             && self.snd_sml.le(self.snd_nxt)
     }
 
-    /// Forgets, bit by bit, a congestion window that was not used for long (RFC 7661).
+    /// Forgets, bit by bit, a congestion window that was not used for long.
     #[inline]
     pub(crate) fn revalidate_window(&mut self, now: Nanos) {
-        if self.congestion.is_stale(now) && !self.has_model() {
-            self.congestion.shrink_stale(now, u32::from(self.mss));
+        if self.congestion.is_review_due(now) {
+            self.review_window(now);
         }
+    }
+
+    #[cold]
+    fn review_window(&mut self, now: Nanos) {
+        if self.has_model() {
+            return;
+        }
+        let idle = if self.is_outstanding() {
+            Nanos::ZERO
+        } else {
+            now - self.last_tx
+        };
+        let pause = Pause {
+            idle,
+            rto: self.rtt.rto(self.backoff),
+            keeps: self.rare.contains(Rare::KEEPS_WINDOW),
+        };
+        self.congestion.review(now, u32::from(self.mss), pause);
     }
 
     /// Whether our FIN is due and SND.NXT has not passed it.

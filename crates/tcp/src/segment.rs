@@ -86,7 +86,8 @@ impl Tcb {
         if seg.ack != self.snd_una {
             events |= self.advance_una(env, seg.ack, seg.timestamps.map(|ts| ts.echo));
         }
-        self.update_send_window(seg.seq, seg.ack, u32::from(seg.window) << self.snd_wscale);
+        let window = u32::from(seg.window) << self.snd_wscale;
+        self.update_send_window(seg.seq, seg.ack, window, env.now);
         if !payload.is_empty() {
             let flags = if seg.push { Flags::PSH } else { Flags::empty() };
             let is_empty = self.rcv.len() == 0;

@@ -67,6 +67,8 @@ pub struct Settings {
     pub ecn: Ecn,
     /// What moves the congestion window.
     pub congestion: Algorithm,
+    /// Begin anew with slow start after a pause (`net.ipv4.tcp_slow_start_after_idle`).
+    pub slow_start_after_idle: bool,
     /// How often a SYN is repeated before giving up.
     pub syn_retries: u8,
     /// How often data is repeated before giving up.
@@ -88,6 +90,7 @@ impl Default for Settings {
             sack: true,
             ecn: Ecn::Accept,
             congestion: Algorithm::Cubic,
+            slow_start_after_idle: true,
             syn_retries: 6,
             data_retries: 15,
         }
@@ -184,6 +187,10 @@ bitflags! {
         const RST_ACKS = 2;
         /// Acknowledgements of text are told, see [`Tcb::watch_acknowledgements`].
         const WATCHED = 4;
+        /// A window that was not used for a while is kept (`net.ipv4.tcp_slow_start_after_idle` is 0).
+        const KEEPS_WINDOW = 8;
+        /// The last write was not taken as a whole.
+        const WRITER_WAITS = 16;
     }
 }
 
@@ -251,9 +258,10 @@ pub struct Tcb {
     pub(crate) left_bytes: u32,
     pub(crate) scoreboard: Scoreboard,
 
-    /// When something was last received, data was last sent, data was last received.
+    /// When something was last received, and data was last sent.
     pub(crate) last_rx: Nanos,
     pub(crate) last_tx: Nanos,
+    /// When data was last received: before there is any, so long ago that nothing answers it.
     pub(crate) last_data_rx: Nanos,
     /// Since when the oldest outstanding data makes no progress.
     pub(crate) stalled_since: Nanos,

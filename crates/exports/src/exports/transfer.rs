@@ -156,6 +156,10 @@ fn stream_to_pipe(input: c_int, pipe: c_int, len: usize, waits: bool) -> ssize_t
     if let Err(failed) = ready(pipe, libc::POLLOUT, waits) {
         return failed;
     }
+    if process().at_mark(input) == Some(true) {
+        // What is urgent does not go into pipes, and nothing goes past it.
+        return 0;
+    }
     let mut block = [0u8; PIPE_BLOCK];
     let want = len.min(PIPE_BLOCK);
     let seen = receive(input, &mut block[..want], libc::MSG_PEEK);

@@ -102,10 +102,10 @@ pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
     state.cwnd = state.cwnd.saturating_add(whole(bytes));
 }
 
-/// A loss (4.6), with so much in flight.
-pub(super) fn on_loss(state: &mut Congestion, now: Nanos, flight_bytes: u32, mss: u32) {
+/// A loss (4.6). The window goes by itself, not by what was in flight of it, as it grows only where it is used.
+pub(super) fn on_loss(state: &mut Congestion, now: Nanos, mss: u32) {
     let cubic = &mut state.cubic;
-    let window = f64::from(flight_bytes) / f64::from(mss.max(1));
+    let window = f64::from(state.cwnd) / f64::from(mss.max(1));
     // 4.7: one that did not come back to where the last was leaves room for others.
     cubic.origin = narrow(if window < f64::from(cubic.origin) {
         window * (1.0 + BETA) / 2.0
@@ -114,7 +114,7 @@ pub(super) fn on_loss(state: &mut Congestion, now: Nanos, flight_bytes: u32, mss
     });
     cubic.prior = narrow(window);
     (cubic.epoch, cubic.friendly) = (now, 0.0);
-    state.ssthresh = whole(f64::from(flight_bytes) * BETA);
+    state.ssthresh = whole(f64::from(state.cwnd) * BETA);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of hours fit")]

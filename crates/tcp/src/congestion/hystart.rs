@@ -3,7 +3,6 @@
 use super::Growth;
 use crate::recovery::scoreboard::{span, ticks};
 use sidestep_shm::Nanos;
-use sidestep_wire::Seq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// By how much longer a round trip must be: an eighth, but neither less nor more than this.
@@ -35,28 +34,23 @@ pub(super) enum Pace {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct HyStart {
-    /// The round ends when more than this is acknowledged.
-    round_end: Seq,
     last_min: u32,
     current_min: u32,
     /// What the conservative phase began with, [`UNKNOWN`] in no such phase.
     baseline: u32,
     samples: u8,
     rounds: u8,
-    begun: u8,
-    _reserved: [u8; 5],
+    _reserved: [u8; 2],
 }
 
 impl HyStart {
     pub(super) const START: Self = Self {
-        round_end: Seq(0),
         last_min: UNKNOWN,
         current_min: UNKNOWN,
         baseline: UNKNOWN,
         samples: 0,
         rounds: 0,
-        begun: 0,
-        _reserved: [0; 5],
+        _reserved: [0; 2],
     };
 
     /// An acknowledgement in slow start (RFC 9406 4.2).
@@ -69,16 +63,13 @@ impl HyStart {
             self.samples = self.samples.saturating_add(1);
         }
         self.judge();
-        let round_over = self.begun == 0 || ack.una.gt(self.round_end);
-        if round_over {
+        if ack.round_over {
             if self.baseline != UNKNOWN {
                 self.rounds += 1;
                 if self.rounds >= ROUNDS {
                     return Pace::Enough;
                 }
             }
-            self.begun = 1;
-            self.round_end = ack.nxt;
             (self.last_min, self.current_min) = (self.current_min, UNKNOWN);
             self.samples = 0;
         }

@@ -10,17 +10,18 @@ mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
+mod usage;
 
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
+pub(crate) use usage::Pause;
+use usage::{Usage, spans};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Segments that may be sent before the first acknowledgement (RFC 6928).
 const INITIAL_SEGMENTS: u32 = 10;
 /// No window grows beyond this, so that sums with it never overflow.
 const CWND_MAX: u32 = 1 << 30;
-/// How long a window lasts of which less than half is used (RFC 7661 4.4).
-const NOT_VALIDATED: Nanos = Nanos::from_secs(300);
 
 /// The algorithms there are. Stored as a byte; one that is none of them reads as [`Algorithm::Reno`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +66,16 @@ impl Algorithm {
 #[repr(C)]
 pub(crate) struct Congestion {
     cubic: cubic::Cubic,
+    usage: Usage,
     hystart: hystart::HyStart,
     pub(crate) cwnd: u32,
     pub(crate) ssthresh: u32,
     /// Bytes acknowledged since the window last grew (RFC 3465).
     acked_bytes: u32,
     algorithm: u8,
-    _reserved: [u8; 3],
-    /// When more than half of the window was last in use.
-    pub(crate) validated_at: Nanos,
+    _reserved: u8,
+    /// When more than half of the window was last in use, in [`spans`].
+    validated: u16,
 }
 
 /// What a reduction can be taken back to.
@@ -95,23 +97,29 @@ pub(crate) struct Growth {
     pub(crate) min_rtt_ns: u64,
     /// How long the newest of them took, where that is known.
     pub(crate) rtt: Option<Nanos>,
-    pub(crate) una: Seq,
-    pub(crate) nxt: Seq,
+    /// A round trip ends with it.
+    pub(crate) round_over: bool,
 }
 
 impl Congestion {
     /// The state of a connection that begins.
-    pub(crate) fn new(algorithm: Algorithm, mss: u32, now: Nanos) -> Self {
+    pub(crate) fn new(algorithm: Algorithm, mss: u32, now: Nanos, iss: Seq) -> Self {
         Self {
             cwnd: initial_window(mss),
             ssthresh: u32::MAX,
             acked_bytes: 0,
             algorithm: algorithm as u8,
-            _reserved: [0; 3],
-            validated_at: now,
+            _reserved: 0,
+            validated: spans(now),
+            usage: Usage::new(now, iss),
             cubic: cubic::Cubic::START,
             hystart: hystart::HyStart::START,
         }
+    }
+
+    /// Segments are of another size than was thought; nothing was sent yet.
+    pub(crate) const fn set_segment_size(&mut self, mss: u32) {
+        self.cwnd = initial_window(mss);
     }
 
     /// Which algorithm it is.
@@ -165,15 +173,14 @@ impl Congestion {
 
     /// A loss was noticed, or the peer reports congestion; sets SSTHRESH.
     pub(crate) fn on_loss(&mut self, now: Nanos, flight_bytes: u32, mss: u32) {
-        // What was not in use does not count (RFC 7661 4.4.1).
-        let flight = flight_bytes.min(self.cwnd);
         match self.algorithm() {
-            Algorithm::Reno | Algorithm::Bbr => reno::on_loss(self, flight),
-            Algorithm::Cubic => cubic::on_loss(self, now, flight, mss),
+            // What was not in use does not count (RFC 7661 4.4.1).
+            Algorithm::Reno | Algorithm::Bbr => reno::on_loss(self, flight_bytes.min(self.cwnd)),
+            Algorithm::Cubic => cubic::on_loss(self, now, mss),
         }
         self.ssthresh = self.ssthresh.max(2 * mss);
         self.acked_bytes = 0;
-        self.validated_at = now;
+        self.validate(now);
     }
 
     /// The retransmission timer expired. `first` unless it had before, without progress since.
@@ -200,31 +207,10 @@ impl Congestion {
         self.ssthresh = self.ssthresh.max(prior.ssthresh);
         self.cubic = prior.cubic;
     }
-
-    /// Whether so little was used for so long that the path may have changed.
-    #[inline]
-    pub(crate) fn is_stale(&self, now: Nanos) -> bool {
-        now - self.validated_at > NOT_VALIDATED
-    }
-
-    /// Halves a stale window, down to the initial one (RFC 7661 4.4.2).
-    #[cold]
-    pub(crate) fn shrink_stale(&mut self, now: Nanos, mss: u32) {
-        let initial = initial_window(mss);
-        while self.is_stale(now) {
-            if self.cwnd <= initial {
-                self.validated_at = now;
-                break;
-            }
-            self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
-            self.cwnd = (self.cwnd / 2).max(initial);
-            self.validated_at = self.validated_at + NOT_VALIDATED;
-        }
-    }
 }
 
 /// What may be sent at first.
-fn initial_window(mss: u32) -> u32 {
+const fn initial_window(mss: u32) -> u32 {
     INITIAL_SEGMENTS * mss
 }
 

@@ -6,7 +6,6 @@ const RTT: Nanos = Nanos::from_millis(50);
 /// Acknowledges a whole window in one round trip, segment by segment; returns the time.
 fn round(state: &mut Congestion, now: Nanos, sent: &mut Seq, rtt: Nanos) -> Nanos {
     let segments = state.cwnd / MSS;
-    let begin = *sent;
     *sent += segments * MSS;
     for i in 1..=segments {
         state.on_ack(&Growth {
@@ -16,15 +15,14 @@ fn round(state: &mut Congestion, now: Nanos, sent: &mut Seq, rtt: Nanos) -> Nano
             srtt_ns: rtt.0,
             min_rtt_ns: RTT.0,
             rtt: Some(rtt),
-            una: begin + i * MSS,
-            nxt: *sent,
+            round_over: i == 1,
         });
     }
     now + rtt
 }
 
 fn state(algorithm: Algorithm) -> Congestion {
-    Congestion::new(algorithm, MSS, Nanos::ZERO)
+    Congestion::new(algorithm, MSS, Nanos::ZERO, Seq(0))
 }
 
 #[test]
@@ -150,17 +148,56 @@ fn slow_start_goes_on_when_the_delay_was_a_chance() {
     assert!(state.cwnd >= 320 * MSS, "{}", state.cwnd);
 }
 
+fn pause(idle_ms: u64, keeps: bool) -> Pause {
+    Pause {
+        idle: Nanos::from_millis(idle_ms),
+        rto: Nanos::from_millis(300),
+        keeps,
+    }
+}
+
 #[test]
-fn an_unused_window_lasts_for_five_minutes() {
+fn a_window_that_is_little_used_lasts_for_five_minutes() {
     let mut state = state(Algorithm::Cubic);
     state.cwnd = 100 * MSS;
-    assert!(!state.is_stale(Nanos::from_secs(300)));
-    let later = Nanos::from_secs(301);
-    assert!(state.is_stale(later));
     state.ssthresh = 20 * MSS;
-    state.shrink_stale(later, MSS);
+    let later = |secs| Nanos::from_secs(secs);
+    assert!(!state.is_review_due(Nanos::from_millis(200)));
+    state.review(later(299), MSS, pause(0, false));
+    assert_eq!(state.cwnd, 100 * MSS);
+    assert!(state.is_review_due(later(305)));
+    state.review(later(305), MSS, pause(0, false));
     assert_eq!((state.cwnd, state.ssthresh), (50 * MSS, 75 * MSS));
-    state.shrink_stale(Nanos::from_secs(3600), MSS);
+    assert!(!state.is_review_due(later(305)));
+    state.review(later(3600), MSS, pause(0, true));
     assert_eq!(state.cwnd, 10 * MSS);
-    assert!(!state.is_stale(Nanos::from_secs(3600)));
+}
+
+#[test]
+fn a_pause_halves_the_window_for_each_timeout_unless_it_is_kept() {
+    let after = |idle_ms, keeps| {
+        let mut state = state(Algorithm::Cubic);
+        (state.cwnd, state.ssthresh) = (100 * MSS, 50 * MSS);
+        state.review(Nanos::from_secs(10), MSS, pause(idle_ms, keeps));
+        (state.cwnd / MSS, state.ssthresh / MSS)
+    };
+    assert_eq!(after(299, false), (100, 50));
+    assert_eq!(after(301, false), (50, 75));
+    assert_eq!(after(601, false), (25, 75));
+    assert_eq!(after(3_600_000, false), (10, 75));
+    assert_eq!(after(3_600_000, true), (100, 50));
+}
+
+#[test]
+fn the_most_in_flight_in_a_round_trip_says_whether_the_window_is_in_use() {
+    let mut state = state(Algorithm::Cubic);
+    // Six of ten segments, acknowledged one by one, and then two.
+    let sent = Seq(6 * MSS);
+    assert!(state.note_flight(6 * MSS, Seq(MSS), sent));
+    for i in 2..=6 {
+        assert!(!state.note_flight((7 - i) * MSS, Seq(i * MSS), sent));
+        assert!(state.is_in_use());
+    }
+    assert!(state.note_flight(2 * MSS, Seq(7 * MSS), Seq(8 * MSS)));
+    assert!(!state.is_in_use());
 }

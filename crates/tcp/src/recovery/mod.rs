@@ -113,18 +113,18 @@ impl Tcb {
             return;
         }
         let now = env.now;
-        // More than half in use says that the window is right for the path (RFC 7661 4.3).
-        let in_use = flight_before.saturating_mul(2) > self.congestion.cwnd;
+        let (una, nxt) = (self.snd_una, self.snd_nxt);
+        let round_over = self.congestion.note_flight(flight_before, una, nxt);
         let limited = self.is(Marks::CWND_LIMITED);
-        if in_use || limited {
-            self.congestion.validated_at = now;
+        if limited || self.congestion.is_in_use() {
+            self.congestion.validate(now);
             if limited || self.congestion.in_slow_start() {
-                self.grow_window(now, acked_bytes, sent);
+                self.grow_window(now, acked_bytes, sent, round_over);
             }
         }
     }
 
-    fn grow_window(&mut self, now: Nanos, acked_bytes: u32, sent: Option<u32>) {
+    fn grow_window(&mut self, now: Nanos, acked_bytes: u32, sent: Option<u32>, round_over: bool) {
         if acked_bytes == 0 {
             return;
         }
@@ -135,8 +135,7 @@ impl Tcb {
             srtt_ns: self.rtt.srtt_ns,
             min_rtt_ns: self.rtt.min_ns,
             rtt: sent.map(|sent| span(ticks(now).wrapping_sub(sent))),
-            una: self.snd_una,
-            nxt: self.snd_nxt,
+            round_over,
         });
     }
 
@@ -172,7 +171,7 @@ impl Tcb {
             _ if self.has_model() => self.model_on_disturbed_ack(env, acked, lost),
             // The end of slow start after a timeout is part of it.
             Phase::Open if before == Phase::Loss => {
-                self.grow_window(env.now, acked.delivered.bytes, None);
+                self.grow_window(env.now, acked.delivered.bytes, None, false);
             }
             Phase::Open if before != Phase::Open => {}
             Phase::Open => {
@@ -181,7 +180,7 @@ impl Tcb {
                 self.on_progress(env, news, acked.pipe_before, None);
             }
             Phase::Recovery => prr::on_ack(self, acked, lost.0 > 0),
-            Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None),
+            Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None, false),
         }
         if sack {
             let probing = self.recovery.probe != tail_probe::Kind::None as u8;

@@ -59,6 +59,10 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
     if !doubtful && (rack.known == 0 || is_after((sent, end), (rack.sent, rack.end))) {
         (rack.sent, rack.end, rack.rtt) = (sent, end, rtt);
     }
+    if let Some(sent) = acked.delivered.last_original {
+        // Others of its age may be as late, though something newer has arrived already (as Linux).
+        rack.rtt = ticks(now).wrapping_sub(sent);
+    }
     if rack.known == 0 {
         rack.highest = una;
         rack.known = 1;

@@ -98,8 +98,10 @@ pub(crate) struct Delivered {
     pub(crate) bytes: u32,
     /// The one sent last: when, its end, and whether it had been sent before.
     pub(crate) newest: Option<(u32, Seq, bool)>,
-    /// Of those sent only once: the lowest end, and when.
+    /// Of those sent only once: the lowest end.
     pub(crate) lowest_original: Option<Seq>,
+    /// The last of what was acknowledged in sequence, where it was sent only once: when.
+    pub(crate) last_original: Option<u32>,
 }
 
 impl Delivered {
@@ -305,6 +307,7 @@ impl Scoreboard {
                 let end = run.end().min(una);
                 if !run.is_sacked() {
                     delivered.note(start, end, run);
+                    delivered.last_original = (!run.was_repeated()).then_some(run.sent());
                 }
                 gone += usize::from(run.end().le(una));
                 start = end;

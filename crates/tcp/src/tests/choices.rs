@@ -204,3 +204,65 @@ fn time_is_told_apart_by_what_was_the_limit() {
     assert_eq!(info.counters.data_segments_in, 1);
     bench.finish();
 }
+
+#[test]
+fn waiting_for_the_window_counts_as_busy_with_nothing_outstanding_too() {
+    let mut bench = Bench::established();
+    bench.peer_window = 0;
+    bench.ack(PEERS, OURS, b"x");
+    bench.out();
+    bench.send(&pattern(0, 1000));
+    assert!(bench.out().is_empty());
+    bench.now = bench.now + ms(100);
+    let info = bench.tcb.info_at(bench.now);
+    assert_eq!((info.busy, info.limited_by_peer), (ms(100), ms(100)));
+    bench.peer_window = 60_000;
+    bench.ack(PEERS + 1, OURS, &[]);
+    assert_eq!(bench.out().len(), 1);
+    bench.now = bench.now + ms(30);
+    bench.ack(PEERS + 1, OURS + 1000, &[]);
+    bench.now = bench.now + ms(1000);
+    let info = bench.tcb.info_at(bench.now);
+    assert_eq!((info.busy, info.limited_by_peer), (ms(130), ms(100)));
+    bench.finish();
+}
+
+#[test]
+fn a_full_send_buffer_that_is_all_in_flight_is_the_limit() {
+    let mut bench = Bench::established();
+    bench.tcb.set_snd_buf(5000);
+    bench.send(&pattern(0, 200_000));
+    assert!(bench.tcb.unsent_len() > 0, "more than the window takes");
+    bench.out();
+    let taken = u32::try_from(bench.tcb.send_len()).unwrap_or(0);
+    bench.now = bench.now + ms(20);
+    assert_eq!(
+        bench.tcb.info_at(bench.now).limited_by_buffer,
+        Nanos::ZERO,
+        "the network was"
+    );
+    bench.ack(PEERS, OURS + 10_000, &[]);
+    bench.out();
+    bench.ack(PEERS, OURS + 20_000, &[]);
+    bench.out();
+    assert_eq!(bench.tcb.unsent_len(), 0);
+    bench.now = bench.now + ms(70);
+    assert_eq!(bench.tcb.info_at(bench.now).limited_by_buffer, ms(70));
+    bench.ack(PEERS, OURS + taken, &[]);
+    bench.send(&pattern(0, 10));
+    bench.out();
+    bench.now = bench.now + ms(70);
+    assert_eq!(bench.tcb.info_at(bench.now).limited_by_buffer, ms(70));
+    bench.finish();
+}
+
+#[test]
+fn before_there_is_data_it_is_told_since_when_the_connection_stands() {
+    let mut bench = Bench::established();
+    let since = bench.now;
+    assert_eq!(bench.tcb.info().last_data_received, since);
+    bench.now = bench.now + ms(500);
+    bench.ack(PEERS, OURS, b"x");
+    assert_eq!(bench.tcb.info().last_data_received, since + ms(500));
+    bench.finish();
+}

@@ -369,3 +369,22 @@ fn acknowledgements_that_come_together_say_what_they_say_one_by_one() {
     assert_eq!(one_by_one.0, together.0);
     assert_eq!(one_by_one, together);
 }
+
+#[test]
+fn what_is_as_old_as_a_late_original_has_as_much_time() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 10_000));
+    assert_eq!(bench.out().len(), 10);
+    bench.now = bench.now + ms(20);
+    // 0 is lost, 3000..8000 seem so, and 9000..10000 may be on its way.
+    bench.sack(0, &[(1000, 2000)]);
+    bench.sack(0, &[(1000, 3000)]);
+    bench.out();
+    bench.sack(0, &[(1000, 3000), (8000, 9000)]);
+    assert_eq!(offsets(&bench.out()), [0]);
+    bench.now = bench.now + ms(22);
+    // 3000..4000 was late only: what was sent together with it is not lost because 0 arrived when sent again.
+    bench.sack(4000, &[(8000, 9000)]);
+    assert_eq!(offsets(&bench.out()), [4000, 5000, 6000]);
+    bench.finish();
+}

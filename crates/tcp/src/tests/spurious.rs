@@ -120,23 +120,42 @@ fn reports_that_all_came_twice_give_the_window_back() {
     bench.finish();
 }
 
-#[test]
-fn an_unused_window_stays_for_five_minutes() {
-    let mut bench = Bench::established_sacking(&plain());
+/// A window grown to 20 segments, of which none is used for a minute.
+fn after_a_minute(slow_start_after_idle: bool) -> Bench {
+    let mut bench = Bench::established_sacking(&Settings {
+        slow_start_after_idle,
+        ..plain()
+    });
     bench.send(&pattern(0, 10_000));
     bench.out();
     bench.now = bench.now + ms(20);
     bench.ack(PEERS, OURS + 10_000, &[]);
-    let grown = bench.tcb.info().snd_cwnd_bytes;
-    assert!(grown >= 20_000, "{grown}");
+    assert_eq!(bench.tcb.info().snd_cwnd_bytes, 20_000);
     bench.now = bench.now + ms(60_000);
     bench.send(&pattern(0, 1000));
     bench.out();
-    assert_eq!(bench.tcb.info().snd_cwnd_bytes, grown);
+    bench
+}
+
+#[test]
+fn after_a_pause_slow_start_begins_anew() {
+    let bench = after_a_minute(true);
+    let info = bench.tcb.info();
+    assert_eq!(
+        (info.snd_cwnd_bytes, info.snd_ssthresh_bytes),
+        (10_000, u32::MAX)
+    );
+    bench.finish();
+}
+
+#[test]
+fn an_unused_window_stays_for_five_minutes_where_pauses_do_not_count() {
+    let mut bench = after_a_minute(false);
+    assert_eq!(bench.tcb.info().snd_cwnd_bytes, 20_000);
     bench.segment(PEERS, OURS + 11_000, Flags::ACK, &[]);
     bench.now = bench.now + ms(300_000);
     bench.send(&pattern(0, 1000));
     bench.out();
-    assert_eq!(bench.tcb.info().snd_cwnd_bytes, 10_000.max(grown / 2));
+    assert_eq!(bench.tcb.info().snd_cwnd_bytes, 10_000);
     bench.finish();
 }

@@ -16,6 +16,8 @@ pub(crate) fn of_kernel() -> Offers {
             .filter(|low| *low != u32::MAX)
             .unwrap_or(0),
         slow_start_after_idle: is_on("net/ipv4/tcp_slow_start_after_idle"),
+        burst_segments: number("net/ipv4/tcp_min_tso_segs")
+            .map_or(2, |segments| u8::try_from(segments).unwrap_or(u8::MAX)),
         ecn: number("net/ipv4/tcp_ecn").map_or(Ecn::Accept, Ecn::from_number),
     }
 }

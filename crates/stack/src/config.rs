@@ -3,6 +3,9 @@
 use sidestep_nic::fault::Spec;
 use sidestep_tcp::Ecn;
 
+/// What [`Offers::burst_segments`] is where nobody says.
+const BURST_SEGMENTS: u8 = 2;
+
 /// What connections offer their peers, and accept of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offers {
@@ -16,6 +19,8 @@ pub struct Offers {
     pub ecn: Ecn,
     /// Slow start after a pause (`net.ipv4.tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
+    /// Segments at least of a burst that is pushed as one (`net.ipv4.tcp_min_tso_segs`).
+    pub burst_segments: u8,
     /// Bytes that may wait to be sent where a program does not say (`net.ipv4.tcp_notsent_lowat`); 0 for no limit.
     pub unsent_low: u32,
 }
@@ -34,6 +39,7 @@ impl Offers {
             | u32::from(!self.sack) << 2
             | (self.ecn as u32 ^ Ecn::Accept as u32) << 3
             | u32::from(!self.slow_start_after_idle) << 6
+            | u32::from(self.burst_segments ^ BURST_SEGMENTS) << 8
     }
 
     pub(crate) const fn from_bits(bits: u32, unsent_low: u32) -> Self {
@@ -44,6 +50,7 @@ impl Offers {
             unsent_low,
             ecn: Ecn::from_number(bits >> 3 & 7 ^ Ecn::Accept as u32),
             slow_start_after_idle: bits & 1 << 6 == 0,
+            burst_segments: bits.to_le_bytes()[1] ^ BURST_SEGMENTS,
         }
     }
 }

@@ -127,7 +127,8 @@ impl Core<'_> {
     fn on_icmp_error(&mut self, packet: &Packet<'_>, kind: ErrorKind, offending: &Offending) {
         let limit = match kind {
             ErrorKind::PacketTooBig { mtu } => {
-                let believed = believable(&offending.dst.addr, mtu, offending.packet_len);
+                let packet_len = offending.packet_len.max(self.syn_bytes(offending));
+                let believed = believable(&offending.dst.addr, mtu, packet_len);
                 if believed.is_none() {
                     return;
                 }
@@ -198,6 +199,21 @@ impl Core<'_> {
         // As in Linux, the last word counts.
         self.at(index).error = error as u32 + 1;
         self.notify(index, Ready::ERR | Ready::IN | Ready::OUT);
+    }
+
+    /// How long a packet was at least that seems to be a SYN of ours with text, whatever is quoted of its length; else 0.
+    fn syn_bytes(&self, offending: &Offending) -> usize {
+        let (Protocol::TCP, Some(seq)) = (offending.protocol, offending.seq) else {
+            return 0;
+        };
+        let Some(index) = self.find_flow(&offending.src, &offending.dst) else {
+            return 0;
+        };
+        match self.sockets[index as usize].tcb.syn_text_at(seq) {
+            0 => 0,
+            text if offending.dst.addr.is_v4() => text + 40,
+            text => text + 60,
+        }
     }
 
     /// An error about a segment, which a connection of ours must have in flight (RFC 5927 section 4.1); `limit` is what

@@ -692,6 +692,7 @@ impl Core<'_> {
             snd_buf_bytes: s.snd_buf_bytes,
             unsent_low: offers.unsent_low,
             slow_start_after_idle: offers.slow_start_after_idle,
+            burst_segments: offers.burst_segments,
             time_wait: if s.hop == NONE {
                 TIME_WAIT
             } else {

@@ -72,6 +72,11 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// Bytes of text in our SYN, or in the peer's.
+    pub(crate) const fn text_bytes(&self) -> u16 {
+        self.text
+    }
+
     fn set(&mut self, part: Part, cookie: &FastOpen) {
         self.part = part as u8;
         self.keep(cookie);

@@ -110,6 +110,7 @@ impl Tcb {
         self.syn_retries = self.choices.syn_retries().unwrap_or(settings.syn_retries);
         self.data_retries = settings.data_retries;
         self.quick_acks = QUICK_ACKS;
+        self.burst_min = settings.burst_segments;
         self.rare
             .set(Rare::KEEPS_WINDOW, !settings.slow_start_after_idle);
         // Until the peer has answered, these are what we offer.

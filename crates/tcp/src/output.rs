@@ -327,7 +327,9 @@ impl Tcb {
             round_trip_ms => 2 * cwnd / round_trip_ms,
         };
         let pairs = (bytes.min(BURST_MAX) / (2 * mss)).max(1);
-        let segments = (2 * pairs).min(cwnd / 2 / mss);
+        let segments = (2 * pairs)
+            .max(u64::from(self.burst_min))
+            .min(cwnd / 2 / mss);
         u8::try_from(segments).unwrap_or(u8::MAX)
     }
 
@@ -589,7 +591,12 @@ impl Tcb {
         let text_end = self.snd_una + self.snd.len();
         let fin = self.is(Marks::FIN_SENT) && end.gt(text_end);
         let len = end.min(text_end).0.wrapping_sub(start.0);
-        self.data_segment(env, start, len, fin)
+        let mut segment = self.data_segment(env, start, len, fin);
+        if len != 0 && len == u32::from(self.opening.text_bytes()) && start == self.iss + 1 {
+            // What a SYN brought is pushed, as it was then.
+            segment.flags |= Flags::PSH;
+        }
+        segment
     }
 
     /// New data if the peer has room for it, else the last segment again (RFC 8985 7.3).

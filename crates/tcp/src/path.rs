@@ -38,6 +38,15 @@ impl Tcb {
         }
     }
 
+    /// Bytes of text in our SYN, if that begins at `seq` and is not answered.
+    pub fn syn_text_at(&self, seq: Seq) -> usize {
+        if self.state() == State::SynSent && seq == self.iss {
+            usize::from(self.opening.text_bytes())
+        } else {
+            0
+        }
+    }
+
     /// Most payload in a segment, without options, that the path is known to carry; 0 where nothing is known.
     pub const fn path_mss(&self) -> u16 {
         self.path_mss

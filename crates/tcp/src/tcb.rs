@@ -69,6 +69,8 @@ pub struct Settings {
     pub congestion: Algorithm,
     /// Begin anew with slow start after a pause (`net.ipv4.tcp_slow_start_after_idle`).
     pub slow_start_after_idle: bool,
+    /// Segments at least of a burst that is pushed as one (`net.ipv4.tcp_min_tso_segs`).
+    pub burst_segments: u8,
     /// How often a SYN is repeated before giving up.
     pub syn_retries: u8,
     /// How often data is repeated before giving up.
@@ -91,6 +93,7 @@ impl Default for Settings {
             ecn: Ecn::Accept,
             congestion: Algorithm::Cubic,
             slow_start_after_idle: true,
+            burst_segments: 2,
             syn_retries: 6,
             data_retries: 15,
         }
@@ -320,7 +323,9 @@ pub struct Tcb {
     pub(crate) burst_max: u8,
     pub(crate) rare: Rare,
     pub(crate) accurate: Accurate,
-    pub(crate) _reserved2: [u8; 2],
+    /// So many at least, where the window has room for twice as many.
+    pub(crate) burst_min: u8,
+    pub(crate) _reserved2: u8,
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

@@ -59,7 +59,7 @@ pub(super) fn on_delivered(tcb: &mut Tcb, acked: &Acked, now: Nanos) {
     if !doubtful && (rack.known == 0 || is_after((sent, end), (rack.sent, rack.end))) {
         (rack.sent, rack.end, rack.rtt) = (sent, end, rtt);
     }
-    if let Some(sent) = acked.delivered.last_original {
+    if let Some(sent) = acked.delivered.late {
         // Others of its age may be as late, though something newer has arrived already (as Linux).
         rack.rtt = ticks(now).wrapping_sub(sent);
     }

@@ -100,8 +100,8 @@ pub(crate) struct Delivered {
     pub(crate) newest: Option<(u32, Seq, bool)>,
     /// Of those sent only once: the lowest end.
     pub(crate) lowest_original: Option<Seq>,
-    /// The last of what was acknowledged in sequence, where it was sent only once: when.
-    pub(crate) last_original: Option<u32>,
+    /// When the last of what was acknowledged in sequence was sent, where it seemed lost and was only late.
+    pub(crate) late: Option<u32>,
 }
 
 impl Delivered {
@@ -307,7 +307,8 @@ impl Scoreboard {
                 let end = run.end().min(una);
                 if !run.is_sacked() {
                     delivered.note(start, end, run);
-                    delivered.last_original = (!run.was_repeated()).then_some(run.sent());
+                    let late = run.is_lost() && !run.was_repeated();
+                    delivered.late = late.then_some(run.sent());
                 }
                 gone += usize::from(run.end().le(una));
                 start = end;

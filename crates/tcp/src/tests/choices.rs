@@ -1,6 +1,6 @@
 //! What a program chooses by socket options, buffers that grow, and pacing.
 
-use super::bench::{Bench, OURS, PEERS};
+use super::bench::{Bench, OURS, PEERS, Sent};
 use super::pair::{Link, Pair};
 use super::{ms, pattern, settings};
 use crate::{Algorithm, Events, Settings, State, Tcb};
@@ -265,4 +265,24 @@ fn before_there_is_data_it_is_told_since_when_the_connection_stands() {
     bench.ack(PEERS, OURS, b"x");
     assert_eq!(bench.tcb.info().last_data_received, since + ms(500));
     bench.finish();
+}
+
+#[test]
+fn bursts_are_as_long_as_is_asked_for_and_half_of_the_window_at_most() {
+    let pushed = |burst_segments| {
+        let mut bench = Bench::established_sacking(&Settings {
+            burst_segments,
+            timestamps: false,
+            window_scale: false,
+            ..settings()
+        });
+        bench.send(&pattern(0, 20_000));
+        let segments = bench.out();
+        let is_pushed = |sent: &Sent| sent.repr.flags.contains(Flags::PSH);
+        segments.iter().map(is_pushed).collect::<Vec<_>>()
+    };
+    let at = |places: &[usize]| (1..=10).map(|i| places.contains(&i)).collect::<Vec<_>>();
+    assert_eq!(pushed(2), at(&[2, 4, 6, 8, 10]));
+    assert_eq!(pushed(3), at(&[3, 6, 9]));
+    assert_eq!(pushed(100), at(&[5, 10]));
 }

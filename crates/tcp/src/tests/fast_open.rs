@@ -218,6 +218,8 @@ fn what_the_server_takes_in_part_goes_again_as_a_retransmission() {
 #[test]
 fn a_syn_with_data_too_long_for_the_path_goes_again_without() {
     let mut bench = opening(&pattern(0, 900));
+    assert_eq!(bench.tcb.syn_text_at(OUR_ISS), 900);
+    assert_eq!(bench.tcb.syn_text_at(OURS), 0);
     let events = with_env!(bench.memory, bench.now, |env| bench.tcb.on_icmp(
         env,
         IcmpError::TooBig { mss: 700 },
@@ -232,10 +234,24 @@ fn a_syn_with_data_too_long_for_the_path_goes_again_without() {
     );
     let answer = syn_ack(&bench, 0);
     bench.feed(&answer, &[]);
+    assert_eq!(bench.tcb.syn_text_at(OUR_ISS), 0);
     let sent = bench.out();
     let lengths: Vec<_> = sent.iter().map(|s| s.payload.len()).collect();
     assert_eq!(lengths, [700, 200]);
     bench.ack(PEERS, OURS + 900, &[]);
+    bench.finish();
+}
+
+#[test]
+fn text_that_only_the_syn_brought_is_pushed_again() {
+    let mut bench = opening(&pattern(0, 3000));
+    let answer = syn_ack(&bench, 0);
+    let text = bench.tcb.syn_text_at(OUR_ISS);
+    bench.feed(&answer, &[]);
+    let first = &bench.out()[0];
+    assert_eq!((first.repr.seq, first.payload.len()), (OURS, text));
+    assert!(first.repr.flags.contains(Flags::PSH));
+    bench.ack(PEERS, OURS + 3000, &[]);
     bench.finish();
 }
 

@@ -376,7 +376,7 @@ impl Tcb {
             bytes,
             newest: sent.map(|sent| (sent, self.snd_una, false)),
             lowest_original: None,
-            last_original: None,
+            late: None,
         };
         self.model_on_ack(env, &delivered, pipe_before, (0, None));
     }

@@ -231,7 +231,7 @@ impl Tcb {
             limited_by_peer: Nanos(by_peer),
             limited_by_buffer: Nanos(by_buffer),
             last_data_sent: self.last_tx,
-            last_data_received: self.last_data_received(),
+            last_data_received: self.told_data_received(),
             last_received: self.last_rx,
             counters: self.counters,
         }
@@ -251,7 +251,7 @@ impl Tcb {
     }
 
     /// When data was last received, or the connection established if there was none.
-    fn last_data_received(&self) -> Nanos {
+    fn told_data_received(&self) -> Nanos {
         match self.counters.data_segments_in {
             0 => self.last_data_rx + DELAYED_ACK,
             _ => self.last_data_rx,

@@ -32,12 +32,13 @@ impl Tcb {
     }
 
     /// How long to wait for acknowledgements before the tail is probed (RFC 8985 7.2): no longer than before it is
-    /// repeated. A single segment may wait for a delayed acknowledgement; a FIN is acknowledged at once (RFC 9293
-    /// 3.10.7.4, eighth).
+    /// repeated. A single segment may wait for a delayed acknowledgement; text with a FIN is acknowledged at once (RFC 9293
+    /// 3.10.7.4, eighth). For a FIN alone nobody waits: it has the time that Linux gives it.
     #[inline]
     pub(crate) fn probe_after(&self) -> Nanos {
         let mut after = self.rtt.probe_after();
-        if self.flight_bytes() <= u32::from(self.mss) && !self.is(Marks::FIN_SENT) {
+        let flight = self.flight_bytes();
+        if flight <= u32::from(self.mss) && (flight == 1 || !self.is(Marks::FIN_SENT)) {
             after = after + DELAYED_ACK_MAX;
         }
         after.min(self.rtt.rto(self.backoff))

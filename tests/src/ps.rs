@@ -70,6 +70,8 @@ pub struct Wire {
     pub rx_frames: u64,
     /// Frames sent.
     pub tx_frames: u64,
+    /// Long segments that the kernel cut.
+    pub tx_cut: u64,
 }
 
 /// A socket in a report.
@@ -112,6 +114,12 @@ impl Ps {
     pub fn frames_lost(&self) -> u64 {
         let queues = self.interfaces.iter().flat_map(|i| &i.queues);
         queues.map(|queue| queue.rx_full).sum()
+    }
+
+    /// Long segments that the kernel cut for stacks.
+    pub fn segments_cut(&self) -> u64 {
+        let wires = self.stacks.iter().flat_map(|stack| &stack.wires);
+        wires.map(|wire| wire.tx_cut).sum()
     }
 
     /// Reads a report; panics if it is none.

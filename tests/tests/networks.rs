@@ -337,6 +337,26 @@ fn gifts(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", gifts: server_only);
 
+/// The cable by which a server's long segments leave is taken away while they do: each segment leaves by itself then.
+fn gifts_uncut(mode: Mode) {
+    let network = Network::new(mode);
+    let _server = part(&network, network.serving("python3"), "serve_gifts").spawn();
+    network.server.wait_listening(PORT);
+    let client = part(&network, network.asking("python3"), "take_gifts").arg("60");
+    let client = client.spawn();
+    wait_until("long segments", SHORT, || {
+        (network.server.ps().segments_cut() > 100).then_some(())
+    });
+    let index = network.server.netns.ifindex("near0");
+    network.server.netns.run(&format!("ip link del ssc{index}"));
+    let cut = network.server.ps().segments_cut();
+    let said = client.wait(Duration::from_secs(40)).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+    let more = network.server.ps().segments_cut() - cut;
+    assert!(more < 10, "{more} long segments left by no cable");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", gifts_uncut: server_only);
+
 fn python_echo(mode: Mode) {
     for serving in ["serve_blocking", "serve_epoll", "serve_asyncio"] {
         let network = Network::new(mode);

@@ -26,6 +26,8 @@ pub struct LinkSpec {
     pub mode: Wanted,
     /// Who copies its frames.
     pub copying: Copying,
+    /// Whether the kernel or the card may cut the segments of streams, where the kernel copies frames.
+    pub cuts: bool,
     /// Most queues that one stack gets; none for all that are free.
     pub queues: Option<usize>,
     /// Whether programs are to drive the interface themselves where they wait for frames.
@@ -53,6 +55,7 @@ impl FromStr for LinkSpec {
                 false => Wanted::Auto,
             },
             copying: Copying::Auto,
+            cuts: true,
             queues: None,
             busy_poll: false,
             said: text.to_owned(),
@@ -67,11 +70,12 @@ impl FromStr for LinkSpec {
                 "copy" => spec.copying = Copying::Copy,
                 "busypoll" => spec.busy_poll = true,
                 "zerocopy" => spec.copying = Copying::ZeroCopy,
+                "gso=off" => spec.cuts = false,
                 other => {
                     let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
                     let wrong = || {
                         format!(
-                            "{other}: not one of native, generic, copy, zerocopy, busypoll and queues=N"
+                            "{other}: not one of native, generic, copy, zerocopy, busypoll, gso=off and queues=N"
                         )
                     };
                     spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);

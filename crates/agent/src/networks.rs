@@ -19,6 +19,7 @@
 
 pub(crate) mod carriers;
 mod claims;
+mod cutter;
 mod follow;
 mod groups;
 mod hop;

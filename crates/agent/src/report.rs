@@ -65,6 +65,9 @@ pub struct Queue {
     /// Whether the program drives the interface where it waits (busy polling), where that was asked for.
     #[serde(default)]
     pub busy_poll: Option<bool>,
+    /// Segments of streams are cut by the kernel or the card.
+    #[serde(default)]
+    pub cuts: bool,
     /// Frames lost because the program did not take them in time.
     pub rx_full: u64,
     /// Frames lost for other reasons.
@@ -215,6 +218,9 @@ pub struct Wire {
     pub tx_full: u64,
     /// Wake-ups sent.
     pub tx_doorbells: u64,
+    /// Long segments that the kernel or the card cut.
+    #[serde(default)]
+    pub tx_cut: u64,
 }
 
 /// Why sockets were left to the kernel.
@@ -312,6 +318,7 @@ fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -
         rx_malformed: wire.stats.rx_malformed,
         tx_full: wire.stats.tx_full,
         tx_doorbells: wire.stats.tx_doorbells,
+        tx_cut: wire.stats.tx_cut,
     });
     Stack {
         sockets: report

@@ -355,11 +355,10 @@ fn respond(connection: &Connection, answer: Result<Answer, Fault>, generation: u
             let reply = Reply::MappedQueue {
                 geometry: &queue.geometry,
             };
-            let socket = queue.socket.as_fd();
-            match &queue.buffers {
-                Some(buffers) => send(&reply, &[socket, buffers.as_fd()]),
-                None => send(&reply, &[socket]),
-            }
+            let more = [&queue.buffers, &queue.cutter];
+            let more = more.into_iter().flatten().map(AsFd::as_fd);
+            let fds: Vec<_> = core::iter::once(queue.socket.as_fd()).chain(more).collect();
+            send(&reply, &fds)
         }
         Ok(Answer::Way(way)) => {
             let reply = Reply::Way {

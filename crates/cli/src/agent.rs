@@ -51,8 +51,9 @@ pub(crate) struct Agent {
     /// Accelerate over this network interface, and over what lies upon it (VLANs, bridges, macvlans), too; may be given
     /// several times. A bond stands for its ports. xdp:NAME, and after commas `native` or
     /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`, `queues=N`: a
-    /// program gets N queues of its own, not all that are free; and `busypoll`: programs drive the interface where they
-    /// wait for frames, not interrupts. packet:NAME does without XDP, by packet sockets: slower,
+    /// program gets N queues of its own, not all that are free, `busypoll`: programs drive the interface where they
+    /// wait for frames, not interrupts, and `gso=off`: bursts of streams leave segment by segment, also where the kernel
+    /// copies them and could cut them itself. packet:NAME does without XDP, by packet sockets: slower,
     /// and works beside other XDP programs; xdp:NAME becomes that where there is no AF_XDP, and says so.
     #[arg(long = "link", value_name = "xdp:NAME|packet:NAME", value_parser = link_spec)]
     links: Vec<LinkSpec>,

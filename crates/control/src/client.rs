@@ -85,6 +85,8 @@ pub struct MappedQueue {
     pub socket: OwnedFd,
     /// The memory of an AF_XDP socket's buffers.
     pub buffers: Option<OwnedFd>,
+    /// Takes long segments, where the kernel is to cut them.
+    pub cutter: Option<OwnedFd>,
 }
 
 /// A driver's geometry, as it lies in memory.
@@ -358,6 +360,7 @@ impl Client {
                     geometry,
                     socket,
                     buffers,
+                    cutter: fds.take(),
                 }))
             }
             _ => self.garbage(),

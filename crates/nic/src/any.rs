@@ -1,7 +1,7 @@
 //! A port of whichever driver a link has, for tables that hold links of several.
 
 use crate::fault::{Faulty, Lines};
-use crate::{Caps, Port, PortStats, memif, packet, xdp};
+use crate::{Caps, Cut, Port, PortStats, memif, packet, xdp};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -56,6 +56,11 @@ impl State {
         if self.driver == XDP {
             self.xdp.set_busy_poll(on);
         }
+    }
+
+    /// Lets long segments be cut, where the driver can have that done. False where it cannot.
+    pub fn cut_segments(&mut self) -> bool {
+        self.driver == XDP && self.xdp.cut_segments()
     }
 
     /// The counters.
@@ -205,6 +210,11 @@ impl Port for AnyPort<'_> {
     #[inline]
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
         on_driver!(self, port => port.tx(bytes, fill))
+    }
+
+    #[inline]
+    fn tx_cut(&mut self, bytes: usize, cut: Cut, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        on_driver!(self, port => port.tx_cut(bytes, cut, fill))
     }
 
     #[inline]

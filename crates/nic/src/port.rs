@@ -12,6 +12,23 @@ pub struct Caps {
     pub rx_checksum_vouched: bool,
     /// The other end does not look at checksums: packets may leave with them unfinished.
     pub tx_checksum_unneeded: bool,
+    /// Longest frame that [`tx_cut`](Port::tx_cut) takes; 0 where segments are not cut by the link.
+    pub cut_bytes_max: usize,
+}
+
+/// How a long TCP segment is to be cut into such as the link carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the TCP header begins in the frame.
+    pub tcp_offset: usize,
+    /// Where the payload begins.
+    pub payload_offset: usize,
+    /// Payload bytes of each segment but the last.
+    pub segment_bytes: usize,
+    /// How many segments it makes.
+    pub segments: usize,
+    /// Whether the packet is of IPv6.
+    pub is_v6: bool,
 }
 
 /// What a driver counts; plain data, in the stack's memory.
@@ -32,6 +49,8 @@ pub struct PortStats {
     pub tx_full: u64,
     /// Wake-ups sent to the other end, or calls that had the kernel look at a ring.
     pub tx_doorbells: u64,
+    /// Long segments that were handed over to be cut.
+    pub tx_cut: u64,
 }
 
 /// One end of a link. Calls come from the holder of the stack's lock only.
@@ -64,6 +83,15 @@ pub trait Port {
     /// Sends a frame of `bytes` (at most `frame_bytes_max`), written by `fill`. False, without a call of `fill`,
     /// when there is no room. The frame may be held back until [`tx_flush`](Self::tx_flush).
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool;
+
+    /// Sends a frame of `bytes` (at most [`Caps::cut_bytes_max`]) with one TCP segment, which leaves as several: headers
+    /// are repeated, sequence numbers go on, and checksums, of which that over the pseudo-header was written, are
+    /// finished. It leaves behind all that was written before. False, without a call of `fill`, when there is no room,
+    /// which there is where [`tx_room`](Self::tx_room) says so.
+    #[inline]
+    fn tx_cut(&mut self, _bytes: usize, _cut: Cut, _fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        false
+    }
 
     /// Hands the frames written so far to the other end, and wakes it if it sleeps. What a driver could not get rid of
     /// earlier is tried again; it also is, now and then, by polls that find nothing.

@@ -170,7 +170,7 @@ impl End {
         let transmit = self.with(now, Tcb::poll_transmit)?;
         let mut payload = vec![0; transmit.payload_len];
         let pool = self.memory.pool();
-        transmit.copy_payload(&self.tcb, &pool, &mut ForeignMut::from(&mut payload[..]));
+        transmit.copy_payload(&pool, &mut ForeignMut::from(&mut payload[..]));
         Some(Segment {
             repr: transmit.repr,
             payload,

@@ -412,7 +412,11 @@ fn attach_queue(mapped: MappedQueue) -> Result<(any::Attachment, OwnedFd), Clien
             let geometry =
                 xdp::Geometry::read_from_bytes(bytes).map_err(|_| ClientError::Garbage)?;
             let buffers = Region::attach_unsealed(buffers).map_err(unusable)?;
-            xdp::Attachment::new(mapped.socket, buffers, &geometry).map(Into::into)
+            let at = xdp::Attachment::new(mapped.socket, buffers, &geometry);
+            match mapped.cutter {
+                Some(cutter) => at.and_then(|at| at.with_cutter(cutter)).map(Into::into),
+                None => at.map(Into::into),
+            }
         }
         None => {
             let geometry =

@@ -8,9 +8,9 @@ use crate::memory::{Core, Stack};
 use crate::socket::SocketFlags;
 use crate::wires::UNHEARD_MAX;
 use crate::{Address, Endpoint};
-use sidestep_nic::{Caps, Port, on_port};
+use sidestep_nic::{Caps, Cut, Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
-use sidestep_tcp::Env;
+use sidestep_tcp::{Env, Tcb, Transmit};
 use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp, vlan};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,7 +21,9 @@ const BURST: usize = 64;
 /// The two bits of ECN in the type of service, and what says that marks are understood (RFC 3168 section 5).
 const ECN_FIELD: u8 = 3;
 const ECT_0: u8 = 2;
-/// Turns of sockets in one flush; the rest follows with the next poll.
+/// Rounds of one flush, each of which ends where too much was sent without a look at what came.
+const ROUNDS_A_FLUSH: usize = 4;
+/// Turns of sockets in one round; the rest follows with the next poll.
 const SOCKETS_A_FLUSH: usize = 1024;
 
 /// A packet that answers without any socket: a reset, or an ICMP message. Kept until its wire is flushed.
@@ -112,26 +114,27 @@ pub(crate) struct Pending {
 }
 
 impl Stack<'_> {
-    /// Sends what is due on a wire, as far as there is room.
+    /// Sends what is due on a wire, as far as there is room; where much is, in rounds, between which what came is heard.
     pub(crate) fn flush_wire(&mut self, index: u32) {
         let now = self.core.now();
-        let Some(wire) = self.wires.get_mut(index as usize) else {
-            return;
-        };
-        if !wire.is_open() {
-            return;
-        }
-        let Some(port) = self.links.port(index, wire, &mut self.faults, now) else {
-            return;
-        };
-        let core = &mut self.core;
-        if port.tx_unheard() < UNHEARD_MAX {
-            return on_port!(port, port => core.flush_port(index, &mut port));
-        }
-        self.listen_to(index);
-        let (core, wire) = (&mut self.core, &mut self.wires[index as usize]);
-        if let Some(port) = self.links.port(index, wire, &mut self.faults, now) {
-            on_port!(port, port => core.flush_port(index, &mut port));
+        for round in 1..=ROUNDS_A_FLUSH {
+            let Some(wire) = self.wires.get_mut(index as usize).filter(|w| w.is_open()) else {
+                return;
+            };
+            let Some(port) = self.links.port(index, wire, &mut self.faults, now) else {
+                return;
+            };
+            let core = &mut self.core;
+            let is_done = on_port!(port, port => {
+                if port.tx_unheard() < UNHEARD_MAX || round == ROUNDS_A_FLUSH {
+                    core.flush_port(index, &mut port);
+                }
+                port.tx_unheard() < UNHEARD_MAX || round == ROUNDS_A_FLUSH
+            });
+            if is_done {
+                return;
+            }
+            self.listen_to(index);
         }
     }
 
@@ -186,6 +189,10 @@ impl Core<'_> {
                 self.queue_output(socket);
             }
             self.after_output(socket);
+            // A burst that the link cuts is many frames, and is gone at once.
+            if port.tx_unheard() >= UNHEARD_MAX {
+                break;
+            }
         }
         port.tx_flush();
     }
@@ -262,69 +269,145 @@ impl Core<'_> {
         let Some(stations) = self.stations(self.sockets[index as usize].hop) else {
             return false;
         };
-        for _ in 0..BURST {
+        let cuts = caps.cut_bytes_max != 0 && stations.vlan == 0;
+        let (mut held, mut sent) = (None, 0);
+        while sent < BURST || held.is_some() {
             let s = &mut self.sockets[index as usize];
-            if !s.tcb.wants_output() {
-                return false;
-            }
-            if port.tx_room() == 0 {
-                return true;
-            }
-            let Some(segment) = s.tcb.poll_transmit(&mut Env {
+            let mut env = Env {
                 now,
                 pool: &mut self.pool,
-            }) else {
+            };
+            let polled = match held.take() {
+                None if !s.tcb.wants_output() => return false,
+                None if port.tx_room() == 0 => return true,
+                None => s.tcb.poll_transmit(&mut env),
+                // It was taken when there was room for one more.
+                held => held,
+            };
+            let Some(mut segment) = polled else {
                 return false;
             };
-            let path = Path {
-                src: s.local.addr,
-                dst: s.remote.addr,
-                hop_limit: s.hop_limit,
-                tos: if segment.ect {
-                    s.tos & !ECN_FIELD | ECT_0
-                } else {
-                    s.tos
-                },
-                ident: 0,
-            };
-            let header_len = segment.repr.header_len();
-            let mut headers = [0; HEADERS_MAX];
-            let ip = emit_ip(
-                &mut headers,
-                stations,
-                &path,
-                Protocol::TCP,
-                header_len + segment.payload_len,
-            );
-            segment.repr.emit(&mut headers[ip..]);
-            if s.template.is_empty() {
-                s.template.keep(&headers[..ip + header_len]);
-            }
-            let total = ip + header_len + segment.payload_len;
-            let unfinished = caps.tx_checksum_unneeded && self.header.checksums == 0;
-            let (tcb, pool) = (&s.tcb, &self.pool);
-            let sent = port.tx(total, |mut frame| {
-                let at = ip + header_len;
-                segment.copy_payload(tcb, pool, &mut frame.skip(at));
-                if !unfinished {
-                    let sum = payload_sum(&mut frame.skip(at), segment.payload_len);
-                    put_checksum(
-                        &mut headers[ip..at],
-                        tcp::CHECKSUM_OFFSET,
-                        &path,
-                        Protocol::TCP,
-                        segment.payload_len,
-                        sum,
-                    );
+            let cut = segment.payload_len;
+            if cuts && s.tcb.has_whole_unsent(cut) {
+                let most = (caps.cut_bytes_max - HEADERS_MAX) / cut;
+                let segments = gather(&mut s.tcb, &mut env, &mut segment, (most, &mut held));
+                if segments > 1 {
+                    self.send_cut(index, port, stations, &segment, (segments, cut));
+                    sent += segments;
+                    continue;
                 }
-                frame.copy_from(&headers[..at]);
-            });
-            debug_assert!(sent, "room was checked");
-            self.counters.tx_frames += 1;
-            self.counters.tcp_tx_segments += 1;
-            self.counters.tcp_tx_bytes += segment.payload_len as u64;
+            }
+            self.send_segment(index, port, stations, &segment);
+            sent += 1;
         }
         self.sockets[index as usize].tcb.wants_output()
+    }
+
+    /// Writes the headers of a segment, but for its checksum. Returns where they go to, where that of TCP begins, and where
+    /// they end.
+    #[inline]
+    fn emit_headers(
+        &self,
+        index: u32,
+        stations: Stations,
+        segment: &Transmit,
+        headers: &mut [u8; HEADERS_MAX],
+    ) -> (Path, usize, usize) {
+        let s = &self.sockets[index as usize];
+        let path = Path {
+            src: s.local.addr,
+            dst: s.remote.addr,
+            hop_limit: s.hop_limit,
+            tos: if segment.ect {
+                s.tos & !ECN_FIELD | ECT_0
+            } else {
+                s.tos
+            },
+            ident: 0,
+        };
+        let header_len = segment.repr.header_len();
+        let ip = emit_ip(
+            headers,
+            stations,
+            &path,
+            Protocol::TCP,
+            header_len + segment.payload_len,
+        );
+        segment.repr.emit(&mut headers[ip..]);
+        (path, ip, ip + header_len)
+    }
+
+    /// Sends one segment. There is room.
+    #[inline]
+    fn send_segment(
+        &mut self,
+        index: u32,
+        port: &mut impl Port,
+        stations: Stations,
+        segment: &Transmit,
+    ) {
+        let mut headers = [0; HEADERS_MAX];
+        let (path, ip, at) = self.emit_headers(index, stations, segment, &mut headers);
+        let s = &mut self.sockets[index as usize];
+        if s.template.is_empty() {
+            s.template.keep(&headers[..at]);
+        }
+        let unfinished = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
+        let pool = &self.pool;
+        let sent = port.tx(at + segment.payload_len, |mut frame| {
+            segment.copy_payload(pool, &mut frame.skip(at));
+            if !unfinished {
+                let sum = payload_sum(&mut frame.skip(at), segment.payload_len);
+                put_checksum(
+                    &mut headers[ip..at],
+                    tcp::CHECKSUM_OFFSET,
+                    &path,
+                    Protocol::TCP,
+                    segment.payload_len,
+                    sum,
+                );
+            }
+            frame.copy_from(&headers[..at]);
+        });
+        debug_assert!(sent, "room was checked");
+        self.count_sent(1, segment);
+    }
+
+    /// Sends a long segment, which the link is to cut into so many of so many bytes.
+    #[inline(never)]
+    fn send_cut(
+        &mut self,
+        index: u32,
+        port: &mut impl Port,
+        stations: Stations,
+        segment: &Transmit,
+        (segments, segment_bytes): (usize, usize),
+    ) {
+        let mut headers = [0; HEADERS_MAX];
+        let (path, ip, at) = self.emit_headers(index, stations, segment, &mut headers);
+        begin_checksum(&mut headers[ip..at], &path, segment.payload_len);
+        let cut = Cut {
+            tcp_offset: ip,
+            payload_offset: at,
+            segment_bytes,
+            segments,
+            is_v6: !path.dst.is_v4(),
+        };
+        let pool = &self.pool;
+        let taken = port.tx_cut(at + segment.payload_len, cut, |mut frame| {
+            frame.copy_from(&headers[..at]);
+            segment.copy_payload(pool, &mut frame.skip(at));
+        });
+        debug_assert!(taken, "room was checked");
+        self.count_sent(segments as u64, segment);
+    }
+
+    /// Counts the segments that a polled one made.
+    #[inline]
+    const fn count_sent(&mut self, segments: u64, segment: &Transmit) {
+        self.counters.tx_frames += segments;
+        self.counters.tcp_tx_segments += segments;
+        self.counters.tcp_tx_bytes += segment.payload_len as u64;
     }
 
     /// Sends one datagram; false when the port has no room.
@@ -405,6 +488,37 @@ impl Core<'_> {
             }
         }
     }
+}
+
+/// Polls segments that go on where the last one ended, until there are `most`. The first one that does not go on is `held`.
+/// Returns how many there are.
+#[inline(never)]
+fn gather(
+    tcb: &mut Tcb,
+    env: &mut Env<'_, '_>,
+    segment: &mut Transmit,
+    (most, held): (usize, &mut Option<Transmit>),
+) -> usize {
+    let cut = segment.payload_len;
+    let mut segments = 1;
+    while segments < most
+        && let Some(next) = tcb.poll_transmit(env)
+    {
+        if !segment.absorb(&next, cut) {
+            *held = Some(next);
+            break;
+        }
+        segments += 1;
+    }
+    segments
+}
+
+/// Writes the sum over the pseudo-header in place of a checksum, for the link to finish.
+fn begin_checksum(header: &mut [u8], path: &Path, payload_len: usize) {
+    let len = u32::try_from(header.len() + payload_len).unwrap_or(0);
+    let pseudo = checksum::pseudo_header(path.src, path.dst, Protocol::TCP.0, len);
+    let begun = checksum::fold(pseudo).to_be_bytes();
+    header[tcp::CHECKSUM_OFFSET..tcp::CHECKSUM_OFFSET + 2].copy_from_slice(&begun);
 }
 
 /// The sum over a payload as it lies in the frame.

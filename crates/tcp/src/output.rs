@@ -36,15 +36,31 @@ pub struct Transmit {
 }
 
 impl Transmit {
+    /// Takes in `next`, which was polled after this and goes on where it ends, if both are segments of one burst that
+    /// differ in nothing but that: as one long segment, to be cut into such as were `cut` bytes long before. False where
+    /// it must leave by itself.
+    pub fn absorb(&mut self, next: &Self, cut: usize) -> bool {
+        let (whole, last) = (self.repr, next.repr);
+        let mut expected = whole;
+        #[expect(clippy::cast_possible_truncation, reason = "less than 64 KiB")]
+        let end = whole.seq + self.payload_len as u32;
+        expected.seq = end;
+        expected.flags |= last.flags & Flags::PSH;
+        // What ends in a shorter one, or is pushed, ends there; marks of congestion are told once only.
+        let is_open = self.payload_len.is_multiple_of(cut) && whole.flags == Flags::ACK;
+        let fits = (1..=cut).contains(&next.payload_len) && next.ect == self.ect;
+        if !is_open || !fits || last != expected {
+            return false;
+        }
+        self.payload_len += next.payload_len;
+        self.repr.flags = last.flags;
+        true
+    }
+
     /// Writes the payload from the send queue into `dst`. To be called before anything else is done with the
     /// connection. Returns how many bytes; `payload_len` if `dst` holds as many.
     #[inline]
-    pub fn copy_payload(
-        &self,
-        _tcb: &Tcb,
-        pool: &ChunkPool<'_>,
-        dst: &mut ForeignMut<'_>,
-    ) -> usize {
+    pub fn copy_payload(&self, pool: &ChunkPool<'_>, dst: &mut ForeignMut<'_>) -> usize {
         SendQueue::copy_from(pool, self.place, &mut dst.first(self.payload_len))
     }
 }
@@ -187,6 +203,13 @@ impl Tcb {
     pub fn want_space(&mut self) {
         self.marks.insert(Marks::NO_SPACE);
         self.rare.insert(Rare::WRITER_WAITS);
+    }
+
+    /// Whether a segment of `bytes` is a whole one, and another one is queued behind it.
+    #[inline]
+    pub fn has_whole_unsent(&self, bytes: usize) -> bool {
+        let mss = u32::from(self.mss);
+        bytes == mss as usize && self.unsent_bytes() >= mss
     }
 
     /// Bytes queued and not yet acknowledged (SIOCOUTQ).

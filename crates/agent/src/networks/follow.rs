@@ -163,6 +163,9 @@ impl Registry {
         };
         let of_index = |i: &mut super::Interface| i.index == index;
         let gone: Vec<_> = networks.interfaces.extract_if(.., of_index).collect();
+        for cable in gone.iter().filter_map(|interface| interface.cutter.cable()) {
+            let _ = networks.cables.remove(cable);
+        }
         for queue in gone.iter().flat_map(|interface| &interface.queues) {
             if let Some(hop) = &queue.hop {
                 let _ = networks.cables.remove(hop.index);

@@ -57,8 +57,13 @@ impl Hidden {
         Ok(Self(fd.context("a network namespace")?))
     }
 
+    /// Lays a cable whose far end is there.
+    pub(super) fn lay(&self, name: &str, mtu: u32, cables: &mut Cables) -> anyhow::Result<()> {
+        Ok(cables.lay(name, self.0.as_fd(), mtu)?)
+    }
+
     /// Runs `work` there, on a thread of its own; what it opens stays there.
-    fn inside<T: Send>(
+    pub(super) fn inside<T: Send>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
@@ -88,7 +93,7 @@ impl Hop {
         if let Ok(old) = index_of(&name) {
             let _ = cables.remove(old);
         }
-        cables.lay(&name, hidden.0.as_fd(), interface.mtu)?;
+        hidden.lay(&name, interface.mtu, cables)?;
         let index = index_of(&name)?;
         let laid = Self::connect(interface, index, &name, (hidden, cables), options);
         if laid.is_err() {
@@ -141,7 +146,7 @@ impl Hop {
 }
 
 /// The index of a link in the namespace of the calling thread.
-fn index_of(name: &str) -> anyhow::Result<u32> {
+pub(super) fn index_of(name: &str) -> anyhow::Result<u32> {
     let flags = rustix::net::SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,

@@ -2,6 +2,7 @@
 //! ends of cables, there packet sockets where AF_XDP is not to be had.
 
 use super::carriers::Upon;
+use super::cutter::Cutting;
 use super::hop::Hop;
 use crate::lifetime::LinkSpec;
 use anyhow::Context;
@@ -72,6 +73,8 @@ pub(crate) struct Interface {
     /// Queues that stacks had and have no more.
     pub(crate) released: BTreeSet<u32>,
     copying: xdp::Copying,
+    /// By which long segments of all stacks leave.
+    pub(super) cutter: Cutting,
     /// Most queues that one stack gets.
     queues_max: usize,
     /// Whether programs are to drive it.
@@ -103,6 +106,8 @@ pub(crate) struct Queue {
 enum Rings {
     Xdp {
         geometry: xdp::Geometry,
+        /// Takes long segments.
+        cutter: Option<OwnedFd>,
         buffers: Arc<Region>,
     },
     Packet(packet::Geometry),
@@ -130,6 +135,8 @@ pub(crate) struct Mapping {
     pub(crate) geometry: Vec<u8>,
     pub(crate) socket: OwnedFd,
     pub(crate) buffers: Option<OwnedFd>,
+    /// What takes its long segments.
+    pub(crate) cutter: Option<OwnedFd>,
 }
 
 impl Opened {
@@ -144,6 +151,7 @@ impl Opened {
             rings: Rings::Xdp {
                 geometry: *state.geometry(),
                 buffers: Arc::clone(at.umem()),
+                cutter: None,
             },
             zero_copy: report.zero_copy,
             huge_pages: report.huge_pages,
@@ -152,6 +160,32 @@ impl Opened {
         Ok(Self {
             state: state.into(),
             attachment: at.into(),
+            parts,
+        })
+    }
+
+    /// Whether the kernel copies its frames, as they lie in an AF_XDP socket's ring.
+    pub(super) const fn is_copied(&self) -> bool {
+        !self.parts.zero_copy && matches!(self.parts.rings, Rings::Xdp { .. })
+    }
+
+    /// The same, with a socket that takes long segments.
+    pub(super) fn with_cutter(self, socket: OwnedFd) -> io::Result<Self> {
+        let Self {
+            mut state,
+            attachment,
+            mut parts,
+        } = self;
+        let attachment = match (attachment, &mut parts.rings) {
+            (any::Attachment::Xdp(at), Rings::Xdp { cutter, .. }) if state.cut_segments() => {
+                *cutter = Some(socket.try_clone()?);
+                at.with_cutter(socket)?.into()
+            }
+            (attachment, _) => attachment,
+        };
+        Ok(Self {
+            state,
+            attachment,
             parts,
         })
     }
@@ -208,6 +242,11 @@ impl Interface {
             // Those of an agent before this one.
             released: (0..QUEUES_MAX).collect(),
             copying: spec.copying,
+            cutter: if spec.cuts {
+                Cutting::Untried
+            } else {
+                Cutting::Off
+            },
             queues_max: spec.queues.unwrap_or(usize::MAX),
             busy_poll: spec.busy_poll,
         })
@@ -316,11 +355,24 @@ impl Queue {
     pub(crate) fn attachment(&self) -> io::Result<any::Attachment> {
         let socket = self.socket.try_clone()?;
         match &self.rings {
-            Rings::Xdp { geometry, buffers } => {
-                xdp::Attachment::new(socket, Arc::clone(buffers), geometry).map(Into::into)
+            Rings::Xdp {
+                geometry,
+                buffers,
+                cutter,
+            } => {
+                let at = xdp::Attachment::new(socket, Arc::clone(buffers), geometry)?;
+                Ok(match cutter {
+                    Some(cutter) => at.with_cutter(cutter.try_clone()?)?.into(),
+                    None => at.into(),
+                })
             }
             Rings::Packet(geometry) => packet::Attachment::new(socket, geometry).map(Into::into),
         }
+    }
+
+    /// Whether its long segments are cut by the kernel or the card.
+    pub(crate) const fn cuts(&self) -> bool {
+        matches!(&self.rings, Rings::Xdp { cutter, .. } if cutter.is_some())
     }
 
     /// Frames lost so far: because the program did not take them in time, and for other reasons.
@@ -341,19 +393,28 @@ impl Queue {
 
     /// What a program needs to use it.
     pub(crate) fn mapping(&self) -> io::Result<Mapping> {
-        let (geometry, buffers) = match &self.rings {
-            Rings::Xdp { geometry, buffers } => {
+        let (geometry, buffers, cutter) = match &self.rings {
+            Rings::Xdp {
+                geometry,
+                buffers,
+                cutter,
+            } => {
                 let buffers = buffers.fd();
                 let buffers =
                     buffers.ok_or_else(|| io::Error::other("buffers without a descriptor"))?;
-                (geometry.as_bytes(), Some(buffers.try_clone_to_owned()?))
+                (
+                    geometry.as_bytes(),
+                    Some(buffers.try_clone_to_owned()?),
+                    cutter.as_ref().map(OwnedFd::try_clone).transpose()?,
+                )
             }
-            Rings::Packet(geometry) => (geometry.as_bytes(), None),
+            Rings::Packet(geometry) => (geometry.as_bytes(), None, None),
         };
         Ok(Mapping {
             geometry: geometry.to_vec(),
             socket: self.socket.try_clone()?,
             buffers,
+            cutter,
         })
     }
 }

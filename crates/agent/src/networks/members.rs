@@ -1,6 +1,7 @@
 //! A stack joins the networks when it first needs them, and leaves them when it ends.
 
 use super::claims::Claim;
+use super::cutter::Cutting;
 use super::groups::{Membership, unsteer};
 use super::hop::{Hidden, Hop};
 use super::interface::{Interface, Mapping, Opened, Queue};
@@ -101,13 +102,17 @@ impl Registry {
             Fault::Interface
         })?;
         for socket in opened {
+            let socket = self.add_cutter(at, socket)?;
             self.add_queue(id, at, socket, None)?;
         }
         if all || self.queue_of(at, id, |queue| queue.hop.is_some()) {
             return Ok(());
         }
         match self.lay_cable(id, at) {
-            Ok((hop, socket)) => self.add_queue(id, at, socket, Some(hop)),
+            Ok((hop, socket)) => {
+                let socket = self.add_cutter(at, socket)?;
+                self.add_queue(id, at, socket, Some(hop))
+            }
             Err(error) => {
                 self.log.line(format_args!(
                     "stack {id:016x} shares no queue, and so has none: {error:#}"
@@ -165,6 +170,34 @@ impl Registry {
             let told = stacks.get_mut(&queue.stack);
             let told = told.map(|entry| entry.with(|stack| stack.busy_poll(queue.wire)));
             queue.busy_poll = Some(matches!(told, Some(Ok(()))));
+        }
+    }
+
+    /// The socket with one for long segments, where the kernel copies its frames. Without that it does, too.
+    fn add_cutter(&mut self, at: usize, opened: Opened) -> Result<Opened, Fault> {
+        let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
+        let interface = networks.interfaces.get_mut(at).ok_or(Fault::NoNetwork)?;
+        if !opened.is_copied() || matches!(interface.cutter, Cutting::Off) {
+            return Ok(opened);
+        }
+        let mut cutter = core::mem::replace(&mut interface.cutter, Cutting::Off);
+        let hidden = match &mut networks.hidden {
+            Some(hidden) => Ok(hidden),
+            none => Hidden::new().map(|hidden| none.insert(hidden)),
+        };
+        let socket = hidden
+            .and_then(|hidden| cutter.socket(interface, (hidden, &mut networks.cables)))
+            .unwrap_or_else(|error| {
+                let name = &interface.name;
+                self.log.line(format_args!(
+                    "interface {name}: segments are not cut by the kernel: {error:#}"
+                ));
+                None
+            });
+        interface.cutter = cutter;
+        match socket {
+            None => Ok(opened),
+            Some(socket) => opened.with_cutter(socket).map_err(|_| Fault::Exhausted),
         }
     }
 
@@ -234,9 +267,14 @@ impl Registry {
         } else {
             ""
         };
+        let cutting = if queue.cuts() {
+            ", segments cut behind it"
+        } else {
+            ""
+        };
         let name = &interface.name;
         self.log.line(format_args!(
-            "stack {id:016x} has {has} interface {name}{copying}"
+            "stack {id:016x} has {has} interface {name}{copying}{cutting}"
         ));
         interface.queues.push(queue);
         steered.map_err(|error| {

@@ -65,6 +65,7 @@ fn queue(queue: &Queue) -> report::Queue {
         zero_copy: queue.zero_copy,
         huge_pages: queue.huge_pages,
         busy_poll: queue.busy_poll,
+        cuts: queue.cuts(),
         rx_full,
         rx_dropped,
     }

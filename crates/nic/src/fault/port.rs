@@ -60,6 +60,8 @@ impl<P: Port> Port for Faulty<'_, P> {
         let caps = self.inner.caps();
         Caps {
             frame_bytes_max: caps.frame_bytes_max.min(FRAME_BYTES),
+            // Faults are those of frames.
+            cut_bytes_max: 0,
             ..caps
         }
     }

@@ -317,6 +317,7 @@ impl Port for Memif<'_> {
             frame_bytes_max: self.at.frame_bytes_max,
             rx_checksum_vouched: self.state.rx_checksum_vouched != 0,
             tx_checksum_unneeded: self.state.tx_checksum_unneeded != 0,
+            cut_bytes_max: 0,
         }
     }
 

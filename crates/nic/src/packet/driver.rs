@@ -194,6 +194,7 @@ impl Port for Packet<'_> {
             frame_bytes_max: self.state.frame_bytes_max as usize,
             rx_checksum_vouched: false,
             tx_checksum_unneeded: false,
+            cut_bytes_max: 0,
         }
     }
 

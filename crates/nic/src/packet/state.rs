@@ -35,17 +35,9 @@ pub struct State {
 
 impl State {
     /// A new socket.
-    pub(super) const fn new(geometry: &Geometry, frame_bytes_max: u32) -> Self {
+    pub(super) fn new(geometry: &Geometry, frame_bytes_max: u32) -> Self {
         Self {
-            stats: PortStats {
-                rx_frames: 0,
-                rx_bytes: 0,
-                tx_frames: 0,
-                tx_bytes: 0,
-                rx_malformed: 0,
-                tx_full: 0,
-                tx_doorbells: 0,
-            },
+            stats: PortStats::default(),
             heard_at: 0,
             geometry: *geometry,
             frame_bytes_max,

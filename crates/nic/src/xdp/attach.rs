@@ -24,6 +24,8 @@ pub struct Attachment {
     pub(super) buffer_bytes: usize,
     /// Where a frame in several buffers is put together; this process's own.
     pub(super) scratch: Region,
+    /// Takes long segments, if the kernel is to cut them.
+    pub(super) cutter: Option<Fd>,
 }
 
 /// What the kernel counts for a socket since it was made: `struct xdp_statistics`.
@@ -68,7 +70,19 @@ impl Attachment {
             scratch: Region::private(CHAIN_BYTES_MAX)?,
             socket,
             umem,
+            cutter: None,
         })
+    }
+
+    /// The same, with a socket that takes long segments.
+    pub fn with_cutter(mut self, cutter: OwnedFd) -> io::Result<Self> {
+        self.cutter = Some(Fd::adopt(cutter)?);
+        Ok(self)
+    }
+
+    /// The socket that takes long segments, if there is one: to hand to another process that shares the stack.
+    pub fn cutter_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.cutter.as_ref().map(AsFd::as_fd)
     }
 
     /// The socket: to hand to another process that shares the stack, to name in a steering program's table, and to

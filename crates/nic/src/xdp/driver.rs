@@ -5,10 +5,11 @@
 //! are in the cache, and the kernel is told once for all frames of a flush, and only where it waits for that.
 
 use super::attach::Attachment;
-use super::layout::{Desc, PKT_CONTD, RX_HEADROOM_BYTES};
+use super::cutter::{self, HEADER_BYTES, Outcome};
+use super::layout::{CUT_BYTES_MAX, Desc, PKT_CONTD, RX_HEADROOM_BYTES};
 use super::state::State;
 use super::sys;
-use crate::{Caps, Port, PortStats};
+use crate::{Caps, Cut, Port, PortStats};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use sidestep_shm::{Foreign, ForeignMut};
@@ -186,7 +187,7 @@ impl<'a> Xdp<'a> {
         if self.state.busy_poll != 0 || self.at.fill.needs_wakeup() {
             self.drive_rx();
         }
-        if self.state.tx_owed != 0 {
+        if self.state.tx_owed != 0 || self.state.staged != 0 {
             self.state.idle_polls += 1;
             if self.state.idle_polls >= OWED_POLLS {
                 self.tx_flush();
@@ -223,7 +224,7 @@ impl<'a> Xdp<'a> {
             }
             self.state.stats.rx_malformed += 1;
         }
-        if self.state.tx_used < geometry.tx_buffers() && self.state.broken == 0 {
+        if self.state.tx_used < self.state.frame_buffers() && self.state.broken == 0 {
             let buffer = first + u64::from(self.state.tx_used);
             self.state.tx_used += 1;
             return Some(buffer * bytes);
@@ -235,7 +236,7 @@ impl<'a> Xdp<'a> {
     #[inline]
     fn free_buffers(&mut self) -> u32 {
         let done = self.refresh_done();
-        let unused = self.state.geometry().tx_buffers() - self.state.tx_used;
+        let unused = self.state.frame_buffers() - self.state.tx_used;
         if self.state.broken != 0 {
             0
         } else {
@@ -339,7 +340,36 @@ impl<'a> Xdp<'a> {
     /// Whether there are frames that the kernel will take in a moment.
     #[inline]
     const fn owes_soon(&self) -> bool {
-        self.state.tx_owed != 0 && self.state.owed_tries < OWED_TRIES_MAX
+        self.state.staged != 0 || self.state.tx_owed != 0 && self.state.owed_tries < OWED_TRIES_MAX
+    }
+
+    /// Hands over the long segment that was put together. It stays where the kernel has no room for it now.
+    #[cold]
+    fn send_staged(&mut self) {
+        self.state.idle_polls = 0;
+        let at = self.at;
+        let bytes = self.state.staged as usize;
+        let outcome = match &at.cutter {
+            Some(cutter) => {
+                self.state.stats.tx_doorbells += 1;
+                cutter::send(cutter, &at.umem, self.state.geometry().stage_start(), bytes)
+            }
+            None => Outcome::NotPossible,
+        };
+        match outcome {
+            Outcome::Full if self.state.staged_tries < u32::from(OWED_TRIES_MAX) => {
+                self.state.staged_tries += 1;
+                return;
+            }
+            Outcome::Sent => self.state.stats.tx_cut += 1,
+            Outcome::Full | Outcome::Lost => self.state.stats.tx_full += 1,
+            Outcome::NotPossible => {
+                self.state.stats.tx_full += 1;
+                self.state.cuts = 0;
+            }
+        }
+        self.state.staged = 0;
+        self.state.staged_tries = 0;
     }
 }
 
@@ -350,6 +380,11 @@ impl Port for Xdp<'_> {
             frame_bytes_max: self.state.frame_bytes_max as usize,
             rx_checksum_vouched: self.state.rx_checksum_vouched != 0,
             tx_checksum_unneeded: self.state.tx_checksum_unneeded != 0,
+            cut_bytes_max: if self.state.cuts != 0 && self.at.cutter.is_some() {
+                CUT_BYTES_MAX
+            } else {
+                0
+            },
         }
     }
 
@@ -405,8 +440,32 @@ impl Port for Xdp<'_> {
 
     #[inline]
     fn tx_room(&mut self) -> usize {
+        if self.state.staged != 0 {
+            self.send_staged();
+            if self.state.staged != 0 {
+                return 0;
+            }
+        }
         let parts = (self.state.frame_bytes_max as usize).div_ceil(self.at.buffer_bytes);
         self.free_buffers() as usize / parts.max(1)
+    }
+
+    fn tx_cut(&mut self, bytes: usize, cut: Cut, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        if bytes > CUT_BYTES_MAX || self.state.cuts == 0 || self.state.staged != 0 {
+            return false;
+        }
+        self.tx_flush();
+        let start = self.state.geometry().stage_start();
+        let Some(mut room) = self.at.umem.foreign_mut(start, HEADER_BYTES + bytes) else {
+            return false;
+        };
+        room.copy_from(&cutter::header(&cut));
+        fill(room.skip(HEADER_BYTES));
+        self.state.staged = u32::try_from(HEADER_BYTES + bytes).unwrap_or(0);
+        self.state.stats.tx_frames += cut.segments as u64;
+        self.state.stats.tx_bytes += (bytes + (cut.segments - 1) * cut.payload_offset) as u64;
+        self.send_staged();
+        true
     }
 
     #[inline]
@@ -439,6 +498,9 @@ impl Port for Xdp<'_> {
             tx, done, tx_owed, ..
         } = &mut *self.state;
         if tx.unpublished() == 0 && *tx_owed == 0 {
+            if self.state.staged != 0 {
+                self.send_staged();
+            }
             return;
         }
         // First the places in the completion ring: the kernel needs one for each frame that it takes.

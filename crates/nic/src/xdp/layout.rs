@@ -12,6 +12,10 @@ pub(super) const RX_HEADROOM_BYTES: usize = 256;
 pub(super) const PKT_CONTD: u32 = 1;
 /// Parts of a frame that the kernel sends at most: `MAX_SKB_FRAGS` as every kernel has it, and the head.
 pub(super) const TX_PARTS_MAX: usize = 17;
+/// Longest frame with a segment that is to be cut: an IP packet is at most 64 KiB long.
+pub(super) const CUT_BYTES_MAX: usize = 65_000;
+/// Room for it and what goes before it.
+pub(super) const STAGE_BYTES: u32 = 65_536;
 /// Longest frame in several buffers.
 pub(super) const CHAIN_BYTES_MAX: usize = 16 * 1024;
 
@@ -109,6 +113,16 @@ impl Geometry {
     /// Longest frame that arrives in one buffer.
     pub(super) const fn rx_bytes_unchained(&self) -> usize {
         self.buffer_bytes as usize - RX_HEADROOM_BYTES
+    }
+
+    /// The last sending buffers, in which a long segment is put together where such are cut by the kernel.
+    pub(super) const fn stage_buffers(&self) -> u32 {
+        STAGE_BYTES.div_ceil(self.buffer_bytes)
+    }
+
+    /// Where the first of these begins.
+    pub(super) const fn stage_start(&self) -> usize {
+        self.bytes() - self.stage_buffers() as usize * self.buffer_bytes as usize
     }
 
     /// Bytes that a frame can have in as many sending buffers as the kernel takes.

@@ -58,9 +58,14 @@ pub struct State {
     pub(super) busy_poll: u8,
     pub(super) rx_checksum_vouched: u8,
     pub(super) tx_checksum_unneeded: u8,
-    reserved: u8,
+    /// Whether long segments can be handed over to be cut.
+    pub(super) cuts: u8,
     /// Attempts in a row to send what was left in the tx ring that got nothing away.
     pub(super) owed_tries: u16,
+    /// Bytes of a long segment, with what goes before it, that the kernel had no room for yet.
+    pub(super) staged: u32,
+    /// Attempts in a row to hand it over.
+    pub(super) staged_tries: u32,
 }
 
 impl State {
@@ -93,8 +98,28 @@ impl State {
             busy_poll: 0,
             rx_checksum_vouched: 0,
             tx_checksum_unneeded: 0,
-            reserved: 0,
+            cuts: 0,
             owed_tries: 0,
+            staged: 0,
+            staged_tries: 0,
+        }
+    }
+
+    /// Lets long segments be cut by the kernel or the card. False where there are too few sending buffers to keep some
+    /// for them.
+    pub fn cut_segments(&mut self) -> bool {
+        self.cuts = u8::from(self.geometry.tx_buffers() >= 4 * self.geometry.stage_buffers());
+        self.cuts != 0
+    }
+
+    /// Sending buffers of single frames.
+    #[inline]
+    pub(super) const fn frame_buffers(&self) -> u32 {
+        let all = self.geometry.tx_buffers();
+        if self.cuts == 0 {
+            all
+        } else {
+            all - self.geometry.stage_buffers()
         }
     }
 

@@ -152,6 +152,11 @@ impl Packet {
     }
 }
 
+/// Binds a packet socket of whatever kind to an interface, for frames of every type.
+pub(crate) fn hear_all(socket: &OwnedFd, ifindex: u32) {
+    sys::bind_packet(socket, ifindex).unwrap();
+}
+
 /// Whether a socket becomes readable within the time.
 pub(crate) fn is_readable(socket: BorrowedFd<'_>, within: Duration) -> bool {
     let mut wait = [PollFd::new(&socket, PollFlags::IN)];

@@ -1,7 +1,7 @@
 //! One connection on a bench: segments go in by hand, what comes out is looked at.
 
 use super::{Memory, ms, settings, with_env};
-use crate::{Events, Settings, State, Tcb};
+use crate::{Events, Settings, State, Tcb, Transmit};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
@@ -178,15 +178,24 @@ impl Bench {
     }
 
     pub(super) fn out_one(&mut self) -> Option<Sent> {
-        let transmit = with_env!(self.memory, self.now, |env| self.tcb.poll_transmit(env))?;
+        let transmit = self.poll()?;
+        Some(self.sent(&transmit))
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Transmit> {
+        with_env!(self.memory, self.now, |env| self.tcb.poll_transmit(env))
+    }
+
+    /// What leaves by it.
+    pub(super) fn sent(&mut self, transmit: &Transmit) -> Sent {
         let mut payload = vec![0; transmit.payload_len];
         let pool = self.memory.pool();
-        let n = transmit.copy_payload(&self.tcb, &pool, &mut ForeignMut::from(&mut payload[..]));
+        let n = transmit.copy_payload(&pool, &mut ForeignMut::from(&mut payload[..]));
         assert_eq!(n, payload.len());
-        Some(Sent {
+        Sent {
             repr: transmit.repr,
             payload,
-        })
+        }
     }
 
     /// Expects exactly one segment.

@@ -10,6 +10,7 @@ mod bbr;
 mod choices;
 mod closing;
 mod cookies;
+mod cutting;
 mod fast_open;
 mod flow;
 mod handshake;

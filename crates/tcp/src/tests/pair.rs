@@ -148,7 +148,7 @@ impl Pair {
             };
             let mut payload = vec![0; transmit.payload_len];
             let pool = end.memory.pool();
-            transmit.copy_payload(&end.tcb, &pool, &mut ForeignMut::from(&mut payload[..]));
+            transmit.copy_payload(&pool, &mut ForeignMut::from(&mut payload[..]));
             end.segments += 1;
             self.launch(1 - i, transmit.repr, payload);
         }

@@ -477,7 +477,7 @@ impl World {
             let transmit = tcb.poll_transmit(env)?;
             let mut text = vec![0; transmit.payload_len];
             let pool = &*env.pool;
-            transmit.copy_payload(tcb, pool, &mut ForeignMut::from(&mut text[..]));
+            transmit.copy_payload(pool, &mut ForeignMut::from(&mut text[..]));
             Some((transmit.repr, text))
         })?;
         Some(segment)

@@ -18,6 +18,7 @@ impl Port for &mut Plain {
             frame_bytes_max: 1 << 16,
             rx_checksum_vouched: false,
             tx_checksum_unneeded: false,
+            cut_bytes_max: 0,
         }
     }
 

@@ -9,7 +9,7 @@ use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
 use zerocopy::FromZeros;
 
 /// Segments that one happening may cause.
-const OUTPUT_MAX: usize = 400;
+const OUTPUT_MAX: usize = 4_000;
 /// An acknowledgement is never later than this (RFC 1122 4.2.3.2).
 const ACK_DELAY_MAX: Nanos = Nanos::from_millis(500);
 /// More than are ever in use.

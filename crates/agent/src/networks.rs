@@ -34,7 +34,7 @@ pub(crate) mod ways;
 use crate::lifetime::LinkSpec;
 use crate::registry::{Registry, Token};
 use anyhow::Context;
-use hop::Hidden;
+use hop::Hiding;
 use interface::Interface;
 use members::Member;
 use rustix::event::epoll::{self, EventFlags};
@@ -57,8 +57,9 @@ pub(crate) struct Networks {
     routes: Routes,
     neighbours: Neighbours,
     cables: Cables,
-    /// Where the far ends of cables are, once there is one.
-    hidden: Option<Hidden>,
+    /// Where the far ends of cables are, of each user's stacks and of those for long segments: a packet socket can be tied
+    /// to another interface of its namespace, and hear that one, by whoever has it.
+    hidden: Hiding,
     /// The identity of the network that the ports of a bond are, by the bond's index.
     bonds: BTreeMap<u32, u64>,
     /// Connections of the kernel at ports that are stacks'.
@@ -87,7 +88,7 @@ impl Networks {
             routes: Routes::open().context("the kernel's routes")?,
             neighbours: Neighbours::open().context("the kernel's neighbours")?,
             cables: Cables::open().context("the kernel's links")?,
-            hidden: None,
+            hidden: Hiding::default(),
             bonds: BTreeMap::new(),
             kernels: BTreeSet::new(),
             left: BTreeMap::new(),

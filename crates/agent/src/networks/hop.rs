@@ -4,7 +4,7 @@
 //! is at the far end, and what it sends comes out at the near end, from where it leaves by the interface. All of that is
 //! the kernel's work, so no stack depends on another, nor on the agent being quick.
 //!
-//! The far ends are in a network namespace without a name: nobody but us sees them, and they end with us.
+//! The far ends are in network namespaces without a name, one for each user: nobody but us sees them, and they end with us.
 
 use super::interface::{Interface, Opened};
 use anyhow::Context;
@@ -15,10 +15,35 @@ use sidestep_netlink::Cables;
 use sidestep_nic::packet;
 use sidestep_nic::xdp::{Options, Socket};
 use sidestep_steering::{Mode, Relay, Steering, Swallow, Wanted};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The namespace of the far ends.
+/// A namespace of far ends.
 pub(super) struct Hidden(OwnedFd);
+
+/// Whose far ends are together in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FarEndsOf {
+    /// The stacks of that user.
+    User(u32),
+    /// Long segments.
+    Segments,
+}
+
+/// The namespaces of all far ends, made when they are first needed.
+#[derive(Default)]
+pub(super) struct Hiding(BTreeMap<FarEndsOf, Hidden>);
+
+impl Hiding {
+    /// The namespace of those.
+    pub(super) fn place(&mut self, of: FarEndsOf) -> anyhow::Result<&Hidden> {
+        Ok(match self.0.entry(of) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Hidden::new()?),
+        })
+    }
+}
 
 /// A stack's cable. Its near end must be removed by whoever lets go of it.
 pub(crate) struct Hop {
@@ -39,7 +64,7 @@ enum FarEnd {
 
 impl Hidden {
     /// A new one.
-    pub(super) fn new() -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         let made = std::thread::spawn(|| {
             #[expect(
                 deprecated,

@@ -3,7 +3,7 @@
 use super::claims::Claim;
 use super::cutter::Cutting;
 use super::groups::{Membership, unsteer};
-use super::hop::{Hidden, Hop};
+use super::hop::{FarEndsOf, Hop};
 use super::interface::{Interface, Mapping, Opened, Queue};
 use crate::registry::{Job, Registry};
 use crate::wires::random;
@@ -181,11 +181,9 @@ impl Registry {
             return Ok(opened);
         }
         let mut cutter = core::mem::replace(&mut interface.cutter, Cutting::Off);
-        let hidden = match &mut networks.hidden {
-            Some(hidden) => Ok(hidden),
-            none => Hidden::new().map(|hidden| none.insert(hidden)),
-        };
-        let socket = hidden
+        let socket = networks
+            .hidden
+            .place(FarEndsOf::Segments)
             .and_then(|hidden| cutter.socket(interface, (hidden, &mut networks.cables)))
             .unwrap_or_else(|error| {
                 let name = &interface.name;
@@ -206,10 +204,8 @@ impl Registry {
         let networks = self.networks.as_mut().context("no networks")?;
         let number = networks.members.get(&id).context("not a member")?.number;
         let interface = networks.interfaces.get(at).context("no interface")?;
-        let hidden = match &mut networks.hidden {
-            Some(hidden) => hidden,
-            none => none.insert(Hidden::new()?),
-        };
+        let user = self.stacks.get(&id).context("no such stack")?.user;
+        let hidden = networks.hidden.place(FarEndsOf::User(user))?;
         let cables = &mut networks.cables;
         let options = xdp::Options {
             busy_poll: None,

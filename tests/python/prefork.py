@@ -178,7 +178,10 @@ def child_connects(t):
 def killed_worker(t):
     s = t.pair()
     if t.is_server:
-        pid = child(lambda: s.recv(100) and 0)
+        # Not before it has begun: of a child that never did, nobody knows that it is gone.
+        begun, begin = os.pipe()
+        pid = child(lambda: os.write(begin, b"x") and s.recv(100) and 0)
+        os.read(begun, 1)
         s.close()
         t.sync("waiting")
         os.kill(pid, signal.SIGKILL)

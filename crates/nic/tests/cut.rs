@@ -5,7 +5,8 @@
 
 mod xdp_ends;
 
-use sidestep_nic::xdp::{Options, open_cutter};
+use sidestep_nic::packet::open_cutter;
+use sidestep_nic::xdp::Options;
 use sidestep_nic::{Cut, Port};
 use sidestep_tests::netns::Cable;
 use sidestep_wire::checksum::{self, Check};

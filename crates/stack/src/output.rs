@@ -126,10 +126,11 @@ impl Stack<'_> {
             };
             let core = &mut self.core;
             let is_done = on_port!(port, port => {
-                if port.tx_unheard() < UNHEARD_MAX || round == ROUNDS_A_FLUSH {
+                let flushes = port.tx_unheard() < UNHEARD_MAX || round == ROUNDS_A_FLUSH;
+                if flushes {
                     core.flush_port(index, &mut port);
                 }
-                port.tx_unheard() < UNHEARD_MAX || round == ROUNDS_A_FLUSH
+                flushes && (port.tx_unheard() < UNHEARD_MAX || !core.has_pending(index))
             });
             if is_done {
                 return;

@@ -7,7 +7,7 @@ use super::hop::{Hidden, index_of};
 use super::interface::Interface;
 use anyhow::Context;
 use sidestep_netlink::Cables;
-use sidestep_nic::xdp;
+use sidestep_nic::packet;
 use sidestep_steering::{Mode, Relay, Wanted};
 use std::os::fd::OwnedFd;
 
@@ -44,7 +44,7 @@ impl Cutting {
             return Ok(None);
         };
         let far = cable.far;
-        let socket = hidden.inside(|| Ok(xdp::open_cutter(far)?))?;
+        let socket = hidden.inside(|| Ok(packet::open_cutter(far)?))?;
         Ok(Some(socket))
     }
 

@@ -17,6 +17,7 @@
 //! interface to which only the stack's frames are sent: the far end of a veth.
 
 mod attach;
+pub(crate) mod cutter;
 mod driver;
 mod layout;
 mod socket;
@@ -24,6 +25,7 @@ mod state;
 mod sys;
 
 pub use attach::Attachment;
+pub use cutter::open_cutter;
 pub use driver::Packet;
 pub use layout::Geometry;
 pub use socket::{OpenError, Options, frames_lost, open};

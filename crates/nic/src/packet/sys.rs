@@ -35,10 +35,19 @@ pub(super) fn receive(socket: impl AsFd, into: &Region, offset: usize) -> io::Re
 
 /// Binds a packet socket to an interface, for frames of every type.
 pub(super) fn bind(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    bind_for(socket, ifindex, libc::ETH_P_ALL)
+}
+
+/// The same for frames of no type: it receives none.
+pub(super) fn bind_to_send(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    bind_for(socket, ifindex, 0)
+}
+
+fn bind_for(socket: impl AsFd, ifindex: u32, protocol: i32) -> io::Result<()> {
     let number = |constant: i32| u16::try_from(constant).map_err(io::Error::other);
     let address = libc::sockaddr_ll {
         sll_family: number(libc::AF_PACKET)?,
-        sll_protocol: number(libc::ETH_P_ALL)?.to_be(),
+        sll_protocol: number(protocol)?.to_be(),
         sll_ifindex: ifindex.cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -64,6 +73,10 @@ pub(super) enum Numbers {
     ReceiveBuffer,
     /// `SO_SNDBUFFORCE`: bytes that may be under way.
     SendBuffer,
+    /// `SO_LOCK_FILTER`: its filter stays.
+    LockFilter,
+    /// `PACKET_VNET_HDR`: a `struct virtio_net_hdr` goes before each frame.
+    VirtioHeader,
     /// `PACKET_VERSION`: 1 for the second one.
     Version,
     /// `PACKET_LOSS`: a slot that makes no sense is left out.
@@ -86,6 +99,8 @@ pub(super) fn set<const COUNT: usize>(
     let (level, option) = match which {
         Numbers::ReceiveBuffer => (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE),
         Numbers::SendBuffer => (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE),
+        Numbers::LockFilter => (libc::SOL_SOCKET, libc::SO_LOCK_FILTER),
+        Numbers::VirtioHeader => (libc::SOL_PACKET, 15),
         Numbers::Version => (libc::SOL_PACKET, 10),
         Numbers::Loss => (libc::SOL_PACKET, 14),
         Numbers::CopyThreshold => (libc::SOL_PACKET, 7),
@@ -132,4 +147,54 @@ fn result(done: i32) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Has a socket drop all that it would receive, for good.
+pub(super) fn receive_nothing(socket: impl AsFd) -> io::Result<()> {
+    const RETURN_NOTHING: u16 = 6;
+    let mut verdict = libc::sock_filter {
+        code: RETURN_NOTHING,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut verdict,
+    };
+    let length = u32::try_from(size_of_val(&program)).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `length` bytes of `program` and the one instruction that it points to; both outlive the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            length,
+        )
+    };
+    result(done)?;
+    set(socket, Numbers::LockFilter, [1])
+}
+
+/// Sends bytes of the region by a socket.
+pub(super) fn send(
+    socket: impl AsFd,
+    region: &Region,
+    offset: usize,
+    bytes: usize,
+) -> io::Result<usize> {
+    let start = region
+        .at(offset, bytes)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads `bytes` bytes from `start` on, all inside of the region by the check above.
+    let sent = unsafe {
+        libc::send(
+            socket.as_fd().as_raw_fd(),
+            start.cast(),
+            bytes,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -80,11 +80,6 @@ impl Attachment {
         Ok(self)
     }
 
-    /// The socket that takes long segments, if there is one: to hand to another process that shares the stack.
-    pub fn cutter_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.cutter.as_ref().map(AsFd::as_fd)
-    }
-
     /// The socket: to hand to another process that shares the stack, to name in a steering program's table, and to
     /// wait on. It is readable while a frame waits.
     pub fn socket_fd(&self) -> BorrowedFd<'_> {

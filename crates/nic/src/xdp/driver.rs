@@ -5,10 +5,10 @@
 //! are in the cache, and the kernel is told once for all frames of a flush, and only where it waits for that.
 
 use super::attach::Attachment;
-use super::cutter::{self, HEADER_BYTES, Outcome};
 use super::layout::{CUT_BYTES_MAX, Desc, PKT_CONTD, RX_HEADROOM_BYTES};
 use super::state::State;
 use super::sys;
+use crate::packet::cutter::{self, HEADER_BYTES, Outcome};
 use crate::{Caps, Cut, Port, PortStats};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -344,7 +344,7 @@ impl<'a> Xdp<'a> {
     }
 
     /// Hands over the long segment that was put together. It stays where the kernel has no room for it now.
-    #[cold]
+    #[inline(never)]
     fn send_staged(&mut self) {
         self.state.idle_polls = 0;
         let at = self.at;

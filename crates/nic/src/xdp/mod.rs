@@ -17,7 +17,6 @@
 //! whose indices make no sense ends the port.
 
 mod attach;
-mod cutter;
 mod driver;
 mod layout;
 mod socket;
@@ -25,7 +24,6 @@ mod state;
 mod sys;
 
 pub use attach::{Attachment, KernelCounters};
-pub use cutter::open_cutter;
 pub use driver::{Link, Xdp};
 pub use layout::{Geometry, LOG2_BUFFERS_MAX, LOG2_BUFFERS_MIN};
 pub use socket::{BusyPoll, Copying, OpenError, Options, Report, Socket, can_busy_poll, is_there};

@@ -241,12 +241,6 @@ pub(super) enum Number {
     BusyPollBudget,
     /// `XDP_MAX_TX_SKB_BUDGET`, since Linux 6.17: frames sent by one call where they are copied.
     MaxTxBudget,
-    /// `PACKET_VNET_HDR`: a `struct virtio_net_hdr` goes before each frame.
-    VirtioHeader,
-    /// `SO_LOCK_FILTER`: its filter stays.
-    LockFilter,
-    /// `SO_SNDBUFFORCE`: bytes that may be under way.
-    SendBuffer,
 }
 
 /// The interface's own number for what serves the socket's queue (`SO_INCOMING_NAPI_ID`): 0 where it has none, and until a
@@ -282,9 +276,6 @@ pub(super) fn set_number(socket: impl AsFd, which: Number, value: u32) -> io::Re
         Number::PreferBusyPoll => (libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL),
         Number::BusyPollBudget => (libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET),
         Number::MaxTxBudget => (libc::SOL_XDP, 9),
-        Number::VirtioHeader => (libc::SOL_PACKET, 15),
-        Number::LockFilter => (libc::SOL_SOCKET, libc::SO_LOCK_FILTER),
-        Number::SendBuffer => (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE),
     };
     #[expect(
         clippy::cast_possible_truncation,
@@ -306,84 +297,4 @@ pub(super) fn set_number(socket: impl AsFd, which: Number, value: u32) -> io::Re
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Binds a packet socket to an interface, for frames of no type: it receives none.
-pub(super) fn bind_to_send(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
-    let family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    let address = libc::sockaddr_ll {
-        sll_family: family,
-        sll_protocol: 0,
-        sll_ifindex: ifindex.cast_signed(),
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    let length = u32::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads `length` bytes of `address`, which outlives the call.
-    let done = unsafe {
-        libc::bind(
-            socket.as_fd().as_raw_fd(),
-            (&raw const address).cast(),
-            length,
-        )
-    };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Has a socket drop all that it would receive, for good.
-pub(super) fn receive_nothing(socket: impl AsFd) -> io::Result<()> {
-    const RETURN_NOTHING: u16 = 6;
-    let mut verdict = libc::sock_filter {
-        code: RETURN_NOTHING,
-        jt: 0,
-        jf: 0,
-        k: 0,
-    };
-    let program = libc::sock_fprog {
-        len: 1,
-        filter: &raw mut verdict,
-    };
-    let length = u32::try_from(size_of_val(&program)).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads `length` bytes of `program` and the one instruction that it points to; both outlive the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            length,
-        )
-    };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    set_number(socket, Number::LockFilter, 1)
-}
-
-/// Sends bytes of the region by a socket.
-pub(super) fn send(
-    socket: impl AsFd,
-    region: &Region,
-    offset: usize,
-    bytes: usize,
-) -> io::Result<usize> {
-    let start = region
-        .at(offset, bytes)
-        .ok_or(io::ErrorKind::InvalidInput)?;
-    // SAFETY: the kernel reads `bytes` bytes from `start` on, all inside of the region by the check above.
-    let sent = unsafe {
-        libc::send(
-            socket.as_fd().as_raw_fd(),
-            start.cast(),
-            bytes,
-            libc::MSG_DONTWAIT,
-        )
-    };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

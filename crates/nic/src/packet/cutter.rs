@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// `struct virtio_net_hdr`.
-pub(super) const HEADER_BYTES: usize = 10;
+pub(crate) const HEADER_BYTES: usize = 10;
 /// The checksum is to be finished (`VIRTIO_NET_HDR_F_NEEDS_CSUM`).
 const NEEDS_CHECKSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV4` and `_TCPV6`.
@@ -23,7 +23,7 @@ const SEND_BUFFER_BYTES: u32 = 8 << 20;
 
 /// What became of a long segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Sent,
     /// The socket has as much under way as it may have.
     Full,
@@ -38,7 +38,7 @@ pub(super) enum Outcome {
     clippy::cast_possible_truncation,
     reason = "offsets within a frame of less than 64 KiB"
 )]
-pub(super) fn header(cut: &Cut) -> [u8; HEADER_BYTES] {
+pub(crate) fn header(cut: &Cut) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[0] = NEEDS_CHECKSUM;
     bytes[1] = if cut.is_v6 { CUT_V6 } else { CUT_V4 };
@@ -57,14 +57,14 @@ pub fn open_cutter(ifindex: u32) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
     sys::receive_nothing(&socket)?;
-    sys::set_number(&socket, sys::Number::VirtioHeader, 1)?;
-    sys::set_number(&socket, sys::Number::SendBuffer, SEND_BUFFER_BYTES)?;
+    sys::set(&socket, sys::Numbers::VirtioHeader, [1])?;
+    sys::set(&socket, sys::Numbers::SendBuffer, [SEND_BUFFER_BYTES])?;
     sys::bind_to_send(&socket, ifindex)?;
     Ok(socket)
 }
 
 /// Sends what lies there: header and frame.
-pub(super) fn send(socket: impl AsFd, memory: &Region, start: usize, bytes: usize) -> Outcome {
+pub(crate) fn send(socket: impl AsFd, memory: &Region, start: usize, bytes: usize) -> Outcome {
     loop {
         let error = match sys::send(&socket, memory, start, bytes) {
             Ok(_) => return Outcome::Sent,

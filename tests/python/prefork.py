@@ -178,10 +178,7 @@ def child_connects(t):
 def killed_worker(t):
     s = t.pair()
     if t.is_server:
-        # Not before it has begun: of a child that never did, nobody knows that it is gone.
-        begun, begin = os.pipe()
-        pid = child(lambda: os.write(begin, b"x") and s.recv(100) and 0)
-        os.read(begun, 1)
+        pid = child(lambda: s.recv(100) and 0)
         s.close()
         t.sync("waiting")
         os.kill(pid, signal.SIGKILL)
@@ -192,6 +189,28 @@ def killed_worker(t):
         t.sync("killed")
         t.call("end", s.recv, 10)
         s.close()
+
+
+def killed_before_it_began(t):
+    for _ in range(10):
+        s = t.pair()
+        if t.is_server:
+            # On one processor, of which the parent does not let go: its child has not run when it is killed.
+            cpus = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {min(cpus)})
+            policy = os.SCHED_FIFO if os.geteuid() == 0 else os.SCHED_BATCH
+            alone = policy | os.SCHED_RESET_ON_FORK if policy == os.SCHED_FIFO else policy
+            os.sched_setscheduler(0, alone, os.sched_param(policy == os.SCHED_FIFO))
+            pid = child(lambda: s.recv(100) and 0)
+            os.kill(pid, signal.SIGKILL)
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            os.sched_setaffinity(0, cpus)
+            t.say("killed", reap([pid]))
+            s.close()
+        else:
+            t.call("end", s.recv, 10)
+            s.close()
+        t.sync("next")
 
 
 def datagrams_shared_with_a_child(t):
@@ -224,5 +243,6 @@ sides.main(
     child_makes_its_own,
     child_connects,
     killed_worker,
+    killed_before_it_began,
     datagrams_shared_with_a_child,
 )

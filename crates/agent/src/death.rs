@@ -11,6 +11,15 @@ use sidestep_control::{Publication, StackId};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, StackReport};
 
+/// Who held a slot.
+#[derive(Debug, Clone, Copy)]
+enum Holder {
+    /// This process.
+    Process(u32),
+    /// A child that never began, for which the slot was taken for the `times`th time.
+    Unbegun { times: u32 },
+}
+
 impl Registry {
     /// Process `pid` has ended.
     pub(crate) fn on_process_end(&mut self, pid: u32) {
@@ -58,7 +67,12 @@ impl Registry {
             }
             let now = self.now();
             let done = match job {
-                Job::SlotDead { stack, slot, pid } => self.clear_slot(stack, slot, pid, now),
+                Job::SlotDead { stack, slot, pid } => {
+                    self.clear_slot(stack, slot, Holder::Process(pid), now)
+                }
+                Job::ChildDead { stack, slot, times } => {
+                    self.clear_slot(stack, slot, Holder::Unbegun { times }, now)
+                }
                 Job::CloseWire { stack, wire } => match self.stacks.get_mut(&stack) {
                     Some(entry) => close_in(entry, wire, now),
                     None => Ok(()),
@@ -110,7 +124,7 @@ impl Registry {
         &mut self,
         id: StackId,
         slot: u32,
-        pid: u32,
+        holder: Holder,
         now: Nanos,
     ) -> Result<(), Unavailable> {
         let Some(entry) = self.stacks.get_mut(&id) else {
@@ -118,13 +132,19 @@ impl Registry {
         };
         let report = entry.with(|stack| {
             // The process may have left the slot in good order, and another one may have it by now.
-            if stack.slots().any(|held| held == (slot, pid)) {
+            let is_its = match holder {
+                Holder::Process(pid) => stack.slots().any(|held| held == (slot, pid)),
+                Holder::Unbegun { times } => stack.awaits_child(slot, times),
+            };
+            if is_its {
                 stack.on_slot_dead(now, slot);
             }
             stack.report()
         })?;
         entry.shared.word().forget_sleepers();
-        entry.slots.retain(|s, p| (*s, *p) != (slot, pid));
+        if let Holder::Process(pid) = holder {
+            entry.slots.retain(|s, p| (*s, *p) != (slot, pid));
+        }
         // A wake-up may have been meant for the process, or on its way from it.
         entry.wake_all();
         let _ = self.learn_slots(id);
@@ -174,6 +194,7 @@ impl Registry {
         self.watch_doorbell(id, false);
         self.unplug(id);
         self.leave_networks(id);
+        self.children.forget_all(&self.epoll, id);
         let Some(entry) = self.stacks.remove(&id) else {
             return;
         };

@@ -8,6 +8,7 @@
 //! - `registry`: processes, stacks and their slots.
 //! - `wires`: wires between two stacks, made, mapped, restored and closed.
 //! - `networks`: interfaces whose frames go to stacks.
+//! - `children`: of those that are being forked.
 //! - `death`: what happens when a process is gone.
 //! - `caretaker`: polls stacks that nobody polls.
 //! - `takeover`: what a new agent must know of the one before it.
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod caretaker;
+mod children;
 mod death;
 mod lifetime;
 mod log;

@@ -1,5 +1,6 @@
 //! Who is there: processes, the stacks they have mapped, and the slots they hold in them.
 
+use crate::children::Children;
 use crate::log::Log;
 use crate::networks::Networks;
 use crate::networks::carriers::QueueChange;
@@ -42,6 +43,8 @@ pub(crate) enum Token {
     Doorbell(u64),
     /// The kernel tells of its configuration.
     Netlink,
+    /// A child that was awaited has attached itself, or is dead, by its number.
+    Child(u64),
 }
 
 impl Token {
@@ -55,6 +58,7 @@ impl Token {
             Self::Process(pid) => (2 << 56) | pid as u64,
             Self::Doorbell(n) => (3 << 56) | (n & Self::NUMBER),
             Self::Netlink => 4 << 56,
+            Self::Child(n) => (5 << 56) | (n & Self::NUMBER),
         })
     }
 
@@ -66,6 +70,7 @@ impl Token {
             2 => Self::Process(u32::try_from(number).unwrap_or(0)),
             3 => Self::Doorbell(number),
             4 => Self::Netlink,
+            5 => Self::Child(number),
             _ => Self::Listener,
         }
     }
@@ -242,6 +247,15 @@ pub(crate) enum Job {
         /// The process.
         pid: u32,
     },
+    /// The child that this slot is kept for is dead, if it has not begun.
+    ChildDead {
+        /// The stack.
+        stack: StackId,
+        /// The slot.
+        slot: u32,
+        /// How often the slot had been taken for it.
+        times: u32,
+    },
     /// The other end of this wire is gone.
     CloseWire {
         /// The stack that still has its end.
@@ -270,6 +284,7 @@ impl Job {
     pub(crate) const fn stack(self) -> StackId {
         match self {
             Self::SlotDead { stack, .. }
+            | Self::ChildDead { stack, .. }
             | Self::CloseWire { stack, .. }
             | Self::Queue { stack, .. }
             | Self::ForgetWays { stack } => stack,
@@ -281,6 +296,8 @@ impl Job {
 pub(crate) struct Registry {
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) stacks: BTreeMap<StackId, StackEntry>,
+    /// Children that are being forked.
+    pub(crate) children: Children,
     /// By the wire's identity.
     pub(crate) wires: BTreeMap<u64, Wire>,
     pub(crate) directory: DirectoryWriter,
@@ -423,6 +440,7 @@ impl Registry {
             let entry = self.stack(id)?;
             entry.slots.insert(slot, pid);
             entry.orphan_since = None;
+            self.children.forget(&self.epoll, id, slot);
             if !alive {
                 self.jobs.push_back(Job::SlotDead {
                     stack: id,

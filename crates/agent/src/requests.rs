@@ -66,6 +66,9 @@ impl Registry {
                 self.register_stack(asker, (stack, netns), slot, fds)
             }
             Request::AttachSlot { stack, slot } => self.attach_slot(pid, stack, slot),
+            Request::AwaitChild { stack, slot, times } => {
+                self.await_child(pid, (stack, slot, times), fds)
+            }
             Request::DetachSlot { stack, slot } => self.detach_slot(pid, stack, slot),
             Request::MapStack { stack } => self.map_stack(asker.user, stack),
             Request::Publish { stack, what } => self.publish(pid, stack, &what, fds),

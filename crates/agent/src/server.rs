@@ -1,6 +1,7 @@
 //! The event loop: who connects, what they say, who ended, and what time it is.
 
 use crate::caretaker::Caretaker;
+use crate::children::Children;
 use crate::lifetime::{LinkSpec, Options, spare};
 use crate::log::Log;
 use crate::registry::{Counts, Registry, Token, timespec};
@@ -77,6 +78,7 @@ impl Server {
         let mut registry = Registry {
             processes: BTreeMap::new(),
             stacks: BTreeMap::new(),
+            children: Children::default(),
             wires: BTreeMap::new(),
             directory: DirectoryWriter::create(generation, std::process::id())
                 .context("the directory's memory")?,
@@ -181,6 +183,7 @@ impl Server {
             }
             Token::Process(pid) => self.registry.on_process_end(pid),
             Token::Netlink => self.registry.on_netlink(),
+            Token::Child(number) => self.registry.on_child_gone(number),
             Token::Doorbell(number) => {
                 if let Some(stack) = self.registry.stack_numbered(number) {
                     self.registry.on_doorbell(stack);

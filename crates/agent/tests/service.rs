@@ -337,3 +337,73 @@ fn descriptors_of_the_agent_do_not_leak() {
         (common::report(&mut client).stacks.is_empty() && open() <= before).then_some(())
     });
 }
+
+/// What `slot` holds, as the stack's table has it, and how often the slot was taken.
+fn slots(stack: &TestStack) -> Vec<(u32, u32)> {
+    stack.polled(|stack, _| stack.slots().collect())
+}
+
+/// A stack about to fork: the child's slot and the pipe that the child would have.
+fn fork(stack: &TestStack, client: &mut Client) -> (u32, OwnedFd) {
+    let (slot, times) = stack.polled(|s, _| {
+        let slot = s.take_slot(0).unwrap();
+        s.inherit(stack.owner.slot, slot);
+        (slot, s.times_taken(slot))
+    });
+    let (agents, childs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    client
+        .await_child(stack.id, slot, times, agents.as_fd())
+        .unwrap();
+    (slot, childs)
+}
+
+#[test]
+fn a_child_that_never_begins_leaves_nothing_open() {
+    let place = Place::new();
+    let _agent = place.agent();
+    let (mut client, _) = place.connect();
+    let stack = TestStack::new(1);
+    stack.register(&mut client);
+    let listener = stack.listen("127.0.0.1:80");
+    let (slot, pipe) = fork(&stack, &mut client);
+    stack.polled(|s, now| s.close(now, listener, stack.owner.slot));
+    assert!(
+        stack.polled(|s, _| s.ready(listener).is_ok()),
+        "the child has it"
+    );
+    drop(pipe);
+    eventually("its slot is free", || {
+        slots(&stack).iter().all(|(s, _)| *s != slot).then_some(())
+    });
+    assert!(stack.polled(|s, _| s.ready(listener).is_err()));
+    // The next child has the same slot: what is said of the one before is nothing to it.
+    let (again, pipe) = fork(&stack, &mut client);
+    assert_eq!(again, slot);
+    let (agents, stale) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let before = stack.polled(|s, _| s.times_taken(slot)) - 1;
+    client
+        .await_child(stack.id, slot, before, agents.as_fd())
+        .unwrap();
+    drop((stale, agents));
+    client.ps().unwrap();
+    assert!(slots(&stack).contains(&(slot, 0)));
+    drop(pipe);
+}
+
+#[test]
+fn a_child_that_dies_before_it_calls_is_noticed() {
+    let place = Place::new();
+    let _agent = place.agent();
+    let (mut client, _) = place.connect();
+    let stack = TestStack::new(1);
+    stack.register(&mut client);
+    let (slot, pipe) = fork(&stack, &mut client);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    stack.polled(|s, _| s.name_slot(slot, child.id()));
+    child.wait().unwrap();
+    assert!(slots(&stack).contains(&(slot, child.id())));
+    drop(pipe);
+    eventually("its slot is free", || {
+        slots(&stack).iter().all(|(s, _)| *s != slot).then_some(())
+    });
+}

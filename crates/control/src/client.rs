@@ -274,6 +274,20 @@ impl Client {
         self.done(&Request::AttachSlot { stack, slot }, &[])
     }
 
+    /// A child that is to be forked gets `slot`, taken for the `times`th time; see [`Request::AwaitChild`].
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn await_child(
+        &mut self,
+        stack: StackId,
+        slot: u32,
+        times: u32,
+        pipe: BorrowedFd<'_>,
+    ) -> Result<(), ClientError> {
+        self.done(&Request::AwaitChild { stack, slot, times }, &[pipe])
+    }
+
     /// This process has left `slot` of the stack in good order.
     ///
     /// # Errors

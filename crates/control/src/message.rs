@@ -8,7 +8,7 @@ use sidestep_wire::{Address, Endpoint};
 use std::net::IpAddr;
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -118,6 +118,16 @@ pub enum Request<'a> {
         stack: StackId,
         /// The sender's client slot.
         slot: u32,
+    },
+    /// The sender is about to fork; its child gets `slot`, and attaches itself. Descriptor: the read end of a pipe, of which
+    /// the child will have the only write end until it has attached itself, or is dead.
+    AwaitChild {
+        /// The stack.
+        stack: StackId,
+        /// The child's client slot.
+        slot: u32,
+        /// How often the slot was taken, this time included.
+        times: u32,
     },
     /// The sender has left the stack in good order: its slot is free, its sockets are closed.
     DetachSlot {

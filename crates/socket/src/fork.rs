@@ -6,9 +6,12 @@ use crate::networks::WakesGuard;
 use crate::process::{Process, SessionGuard};
 use core::cell::RefCell;
 use sidestep_shm::atomic::Ordering;
+use std::os::fd::OwnedFd;
 
 struct Forking {
     slot: Option<u32>,
+    /// Closed by the child once the agent knows it, or by its death. The parent's is closed at once.
+    begun: Option<OwnedFd>,
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
     session: SessionGuard<'static>,
     _nesting: NestingGuard<'static>,
@@ -22,21 +25,26 @@ thread_local! {
 impl Process {
     /// Before a fork: a slot for the child, which holds all that we hold, before either side goes on.
     pub fn before_fork(&'static self) {
-        let session = self.lock_session();
+        let mut session = self.lock_session();
         let slot = self.attached().and_then(|shared| {
             let mine = self.slot();
             let taken = self.lock_only(shared, |stack| {
                 let slot = stack.take_slot(0).ok()?;
                 stack.inherit(mine, slot);
-                Some(slot)
+                Some((slot, stack.times_taken(slot)))
             });
             taken.ok().flatten()
         });
+        let begun = self
+            .attached()
+            .zip(slot)
+            .and_then(|(shared, (slot, times))| session.await_child(shared, slot, times));
         let nesting = self.epolls.nesting.lock();
         let wakes = self.wakes.list();
         FORKING.with(|f| {
             *f.borrow_mut() = Some(Forking {
-                slot,
+                slot: slot.map(|(slot, _)| slot),
+                begun,
                 session,
                 _nesting: nesting,
                 _wakes: wakes,
@@ -56,6 +64,7 @@ impl Process {
         };
         let Forking {
             slot,
+            begun,
             mut session,
             _nesting: nesting,
             _wakes: wakes,
@@ -97,5 +106,6 @@ impl Process {
             }
         }
         let _ = session.register(self, shared, slot);
+        drop(begun);
     }
 }

@@ -6,6 +6,7 @@ use crate::fdtable::Entry;
 use crate::networks::{Networks, Reached, Wanted};
 use crate::process::{Process, Shared, with_fd};
 use crate::stream::source_for;
+use rustix::pipe::PipeFlags;
 use sidestep_control::directory::Directory;
 use sidestep_control::start::ensure_running;
 use sidestep_control::{
@@ -178,6 +179,20 @@ impl Session {
             Some(client) => request(client),
             None => Err(ClientError::NoAgent),
         }
+    }
+
+    /// A child is to be forked, whose slot is taken. Returns the end of a pipe that tells the agent, when it is closed, that
+    /// the child is dead or known; nothing where no agent can be told.
+    pub(crate) fn await_child(
+        &mut self,
+        shared: &Shared,
+        slot: u32,
+        times: u32,
+    ) -> Option<OwnedFd> {
+        let client = self.client.as_mut()?;
+        let (agents, childs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).ok()?;
+        let told = client.await_child(shared.id, slot, times, agents.as_fd());
+        told.is_ok().then_some(childs)
     }
 
     /// Notices an agent that is gone, and finds another.

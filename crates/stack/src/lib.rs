@@ -45,7 +45,9 @@ pub use fast_open::{Fast, FastRules};
 pub use hops::{HopState, NextHop, Way};
 pub use last_words::last_connections;
 pub use listener::Accepted;
-pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private, layout};
+pub use memory::{
+    AGENT_SLOT, SLOTS, SharedStack, Stack, WAITERS, attach, create, create_private, layout,
+};
 pub use networks::NetworkSetup;
 pub use notices::{Notice, Stamping};
 pub use ready::{Ready, SetRef, WaitFor};

@@ -47,7 +47,7 @@ use std::os::fd::OwnedFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Processes that can have one stack mapped at a time.
-pub(crate) const SLOTS: usize = 64;
+pub const SLOTS: usize = 64;
 /// The slot number that the agent locks with; it holds no sockets.
 pub const AGENT_SLOT: u32 = 64;
 /// Wires of a stack.

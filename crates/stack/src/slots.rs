@@ -15,7 +15,8 @@ pub(crate) struct Slot {
     pub(crate) taken: u32,
     /// Threads of the process that sleep on the stack's doorbell.
     pub(crate) sleepers: u32,
-    _reserved: u32,
+    /// How often it was taken, so that one time can be told from the next.
+    pub(crate) times: u32,
 }
 
 impl Slot {
@@ -23,8 +24,16 @@ impl Slot {
         pid: 0,
         taken: 0,
         sleepers: 0,
-        _reserved: 0,
+        times: 0,
     };
+
+    /// A free one, which goes on counting.
+    const fn freed(self) -> Self {
+        Self {
+            times: self.times,
+            ..Self::FREE
+        }
+    }
 }
 
 impl Stack<'_> {
@@ -38,6 +47,7 @@ impl Stack<'_> {
         slots[free] = Slot {
             pid,
             taken: 1,
+            times: slots[free].times.wrapping_add(1),
             ..Slot::FREE
         };
         u32::try_from(free).map_err(|_| Error::TableFull)
@@ -48,6 +58,17 @@ impl Stack<'_> {
         if let Some(s) = self.core.slots.get_mut(slot as usize) {
             s.pid = pid;
         }
+    }
+
+    /// How often the slot was taken.
+    pub fn times_taken(&self, slot: u32) -> u32 {
+        self.core.slots.get(slot as usize).map_or(0, |s| s.times)
+    }
+
+    /// Whether the slot is kept for a child that has not begun, since it was taken for the `times`th time.
+    pub fn awaits_child(&self, slot: u32, times: u32) -> bool {
+        let slot = self.core.slots.get(slot as usize);
+        slot.is_some_and(|s| s.taken != 0 && s.pid == 0 && s.times == times)
     }
 
     /// The taken slots with their processes.
@@ -108,7 +129,7 @@ impl Stack<'_> {
             self.core.header.spinner = 0;
         }
         if let Some(s) = self.core.slots.get_mut(slot as usize) {
-            let sleepers = core::mem::replace(s, Slot::FREE).sleepers;
+            let sleepers = core::mem::replace(s, s.freed()).sleepers;
             self.fewer_sleepers(sleepers);
         }
         // Whoever sleeps may have waited for a wake-up that the dead process owed.

@@ -257,6 +257,54 @@ fn link_deleted(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", link_deleted: both, server_only, client_only);
 
+/// The interface goes, and one with its name comes: programs that run already are accelerated by it, whoever connects.
+fn link_back(mode: Mode) {
+    if !mode.server() {
+        return;
+    }
+    let network = Network::new(mode);
+    let server = start_server(&network);
+    assert_answers(&network);
+    for _ in 0..2 {
+        network.server.netns.run("ip link del near0");
+        wait_until("the agent to notice", SHORT, || {
+            let gone = network.server.ps().interfaces.is_empty();
+            let other = !mode.client() || network.client.ps().interfaces.is_empty();
+            (gone && other).then_some(())
+        });
+        let far = network.client.netns.path();
+        let netns = &network.server.netns;
+        netns.run(&format!(
+            "ip link add near0 type veth peer name far0 netns {far}"
+        ));
+        for (host, n) in [(&network.server, 1), (&network.client, 2)] {
+            let (netns, name) = (&host.netns, host.interface);
+            netns.run(&format!("ethtool -K {name} tx off"));
+            netns.run(&format!("ip addr add 10.9.0.{n}/24 dev {name}"));
+            netns.run(&format!("ip link set {name} up"));
+        }
+        wait_until("the interfaces to be served again", SHORT, || {
+            let back = !network.server.ps().interfaces.is_empty();
+            let other = !mode.client() || !network.client.ps().interfaces.is_empty();
+            (back && other).then_some(())
+        });
+        let before = network.server.ps().count(server.pid(), "tcp_accepts");
+        let ask = faults(
+            network.asking("python3"),
+            "ask_once",
+            network.server.address,
+        );
+        assert_eq!(ask.run(SHORT).success().text(), "answer hello\n");
+        let ps = network.server.ps();
+        assert!(ps.count(server.pid(), "tcp_accepts") > before, "{ps:#?}");
+        ps.assert_network_used(server.pid());
+        if mode.client() {
+            network.client.assert_accelerated();
+        }
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", link_back: both, server_only);
+
 /// What connect(2) says and when, of hosts and ports that are not there.
 fn nobody_there(mode: Mode) {
     let network = Network::new(mode);

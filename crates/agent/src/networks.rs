@@ -16,7 +16,9 @@
 //! - `solicit`: asks for neighbours where the kernel cannot yet.
 //! - `show`: what `ps` shows of it.
 //! - `follow`: what the kernel tells of changes.
+//! - `again`: interfaces that were gone and are back.
 
+mod again;
 pub(crate) mod carriers;
 mod claims;
 mod cutter;
@@ -33,13 +35,14 @@ pub(crate) mod ways;
 
 use crate::lifetime::LinkSpec;
 use crate::registry::{Registry, Token};
+use again::Wanted;
 use anyhow::Context;
 use hop::Hiding;
 use interface::Interface;
 use members::Member;
 use rustix::event::epoll::{self, EventFlags};
 use sidestep_control::{StackId, namespace};
-use sidestep_netlink::{Cables, Config, LinkKind, Neighbours, Options, Routes};
+use sidestep_netlink::{Cables, Config, Link, LinkKind, Neighbours, Options, Routes};
 use sidestep_shm::Nanos;
 use sidestep_wire::Address;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +54,8 @@ pub(crate) struct Networks {
     /// The namespace, as programs tell it.
     pub(crate) netns: u64,
     pub(crate) interfaces: Vec<Interface>,
+    /// What is to be served, if it is there.
+    wanted: Vec<Wanted>,
     /// The stacks that use them.
     members: BTreeMap<StackId, Member>,
     config: Config,
@@ -83,6 +88,7 @@ impl Networks {
         Ok(Self {
             netns: namespace::network().context("the network namespace")?,
             interfaces: Vec::new(),
+            wanted: Vec::new(),
             members: BTreeMap::new(),
             config,
             routes: Routes::open().context("the kernel's routes")?,
@@ -100,27 +106,30 @@ impl Networks {
 
     /// Attaches to an interface, or to all ports of a bond.
     fn serve(&mut self, spec: &LinkSpec) -> anyhow::Result<()> {
-        let picture = self.config.picture();
         let name = &spec.interface;
-        let link = picture.link_named(name);
+        let link = self.config.picture().link_named(name);
         let link = link.with_context(|| format!("there is no interface {name}"))?;
         let is_bond = matches!(link.kind, LinkKind::Bond { .. });
-        let found: Vec<_> = if is_bond {
-            picture.ports(link.index).collect()
-        } else {
-            vec![link]
-        };
+        let found: Vec<Link> = self.links_meant(link).cloned().collect();
         anyhow::ensure!(!found.is_empty(), "bond {name} has no ports");
         for link in found {
             if self.interfaces.iter().any(|i| i.index == link.index) {
                 continue;
             }
-            let mut interface = Interface::attach(link, spec)
+            let mut interface = Interface::attach(&link, spec)
                 .with_context(|| format!("interface {}", link.name))?;
             interface.bond = is_bond.then(|| name.clone());
             self.interfaces.push(interface);
         }
         Ok(())
+    }
+
+    /// The link itself, or all ports of a bond.
+    fn links_meant<'a>(&'a self, link: &'a Link) -> impl Iterator<Item = &'a Link> {
+        let is_bond = matches!(link.kind, LinkKind::Bond { .. });
+        let ports = is_bond.then(|| self.config.picture().ports(link.index));
+        let itself = (!is_bond).then_some(link);
+        ports.into_iter().flatten().chain(itself)
     }
 }
 
@@ -147,6 +156,7 @@ impl Registry {
         let mut networks = Networks::open(&self.epoll)?;
         for link in links {
             networks.serve(link)?;
+            networks.wanted.push(Wanted::new(link));
         }
         self.begin_networks(networks);
         Ok(())
@@ -157,6 +167,7 @@ impl Registry {
         let mut networks = Networks::open(&self.epoll)?;
         for link in links {
             let said = &link.said;
+            networks.wanted.push(Wanted::new(link));
             match networks.serve(link) {
                 Ok(()) => self.log.line(format_args!(
                     "{said} is served again: the agent before this one was killed"
@@ -173,7 +184,15 @@ impl Registry {
     }
 
     fn begin_networks(&mut self, networks: Networks) {
-        for interface in &networks.interfaces {
+        self.say_how_served(&networks.interfaces);
+        self.directory.set_networks(networks.number);
+        self.networks = Some(networks);
+        self.settle_networks();
+    }
+
+    /// Writes to the log in which way interfaces are served.
+    fn say_how_served(&mut self, interfaces: &[Interface]) {
+        for interface in interfaces {
             let name = match &interface.bond {
                 Some(bond) => format!("{}, of bond {bond}", interface.name),
                 None => interface.name.clone(),
@@ -192,8 +211,5 @@ impl Registry {
                 (None, mode) => self.log.line(format_args!("interface {name}: {mode} XDP")),
             }
         }
-        self.directory.set_networks(networks.number);
-        self.networks = Some(networks);
-        self.settle_networks();
     }
 }

@@ -10,7 +10,7 @@ use sidestep_control::transport::Fds;
 use sidestep_control::{Fault, Publication, StackId, device, namespace};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, SocketReport};
-use sidestep_steering::{Connection, Flow, Protocol};
+use sidestep_steering::{Connection, Flow, Protocol, SteeringError};
 use sidestep_wire::{Address, Endpoint};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,8 +39,23 @@ enum ClaimKind {
 
 impl Claim {
     /// Whether it holds at the interface with that index.
-    const fn is_at(&self, interface: u32) -> bool {
+    pub(super) const fn is_at(&self, interface: u32) -> bool {
         self.device == 0 || self.device == interface
+    }
+
+    /// The port, if the kernel may have connections there from before it was claimed.
+    pub(super) fn kernels_port(&self) -> Option<u16> {
+        let may_be = matches!(self.kind, ClaimKind::Served) && self.flow.protocol == Protocol::Tcp;
+        may_be.then_some(self.flow.port)
+    }
+
+    /// Has its flow steered to the stack with that number.
+    pub(super) fn steer(
+        &self,
+        interface: &mut Interface,
+        number: u32,
+    ) -> Result<(), SteeringError> {
+        interface.steering.add(&self.flow, number)
     }
 
     /// Ends it, but for what other claims of the stack share with it.

@@ -54,6 +54,7 @@ impl Registry {
         }
         if settle {
             self.settle_networks();
+            self.serve_again();
         }
     }
 
@@ -112,6 +113,7 @@ impl Registry {
         networks.refresh_at = now + REFRESH;
         // The kernel does not tell when a driver begins to leave tags in frames.
         self.settle_networks();
+        self.serve_again();
         let Self {
             networks, stacks, ..
         } = self;

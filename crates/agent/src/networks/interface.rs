@@ -42,6 +42,8 @@ pub(crate) struct Interface {
     pub(crate) mtu: u32,
     /// The longest one of it and of all that lies upon it and has addresses.
     pub(crate) packet_bytes: u32,
+    /// What was said of it, or of the bond whose port it is.
+    pub(super) said: String,
     /// The bond as whose port it was named.
     pub(crate) bond: Option<String>,
     /// What its frames are for: itself, and what lies upon it.
@@ -222,6 +224,7 @@ impl Interface {
             station,
             mtu: link.mtu,
             packet_bytes: link.mtu,
+            said: spec.said.clone(),
             bond: None,
             upon: Vec::new(),
             addresses: BTreeSet::new(),

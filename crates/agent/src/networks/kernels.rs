@@ -29,6 +29,18 @@ impl Networks {
         }
     }
 
+    /// Leaves to the kernel what it is known to have, at an interface that was not there before.
+    pub(super) fn leave_to_kernel_at(&mut self, at: usize) {
+        let Some(interface) = self.interfaces.get_mut(at) else {
+            return;
+        };
+        for ends in &self.kernels {
+            for connection in in_all_vlans(interface, *ends) {
+                let _ = interface.steering.add_kernels(&connection);
+            }
+        }
+    }
+
     /// Forgets those that have ended.
     pub(super) fn check_kernels(&mut self) {
         if self.kernels.is_empty() {

@@ -91,7 +91,7 @@ impl Registry {
         }
     }
 
-    fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
+    pub(super) fn join_interface(&mut self, id: StackId, at: usize) -> Result<(), Fault> {
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
         let interface = networks.interfaces.get_mut(at);
         let interface = interface.ok_or(Fault::NoNetwork)?;
@@ -302,7 +302,7 @@ impl Registry {
     }
 
     /// A stack has not got what it needs of an interface: what it has of it goes.
-    fn leave_interface(&mut self, id: StackId, at: usize) {
+    pub(super) fn leave_interface(&mut self, id: StackId, at: usize) {
         let Some(networks) = &mut self.networks else {
             return;
         };

@@ -62,7 +62,7 @@ impl Tcb {
             self.on_disturbed_ack(env, &acked);
         } else if acked.bytes > 0 {
             let sent = acked.delivered.newest.map(|newest| newest.0);
-            self.on_progress(env, acked.bytes, acked.pipe_before, sent);
+            self.on_progress(env, acked.bytes, acked.pipe_before, (sent, acked.echo));
         }
         // Also what was overtaken, where it acknowledges more: its window belongs to that (as Linux; with the older one
         // counted from the newer SND.UNA we would send beyond any window that was offered).
@@ -140,7 +140,7 @@ impl Tcb {
             .advance_undisturbed(env.pool, una, (ack, self.snd_nxt));
         let events = self.take_acknowledged(env, ack, echo);
         let acked = ack.0.wrapping_sub(una.0);
-        self.on_progress(env, acked, flight_before, sent);
+        self.on_progress(env, acked, flight_before, (sent, echo));
         self.rearm_retransmit(env.now);
         events
     }

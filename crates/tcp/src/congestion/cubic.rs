@@ -13,6 +13,9 @@ const BETA: f64 = 0.7;
 const C: f64 = 0.4;
 /// By how much the Reno-friendly window grows in a round trip until it has made up for the loss (4.3).
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+/// By how much of itself the window grows at least in a round trip before there was a loss, where slow start ended for
+/// delays: what there is room for is not known yet (as Linux).
+const SEARCH: f64 = 0.05;
 
 /// What it remembers.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -24,7 +27,7 @@ pub(super) struct Cubic {
     grown_at: Nanos,
     /// The Reno-friendly window (`W_est`); 0 until the present period of congestion avoidance has begun.
     friendly: f64,
-    /// Where the function levels out (`W_max`), and the window before the loss (`cwnd_prior`).
+    /// Where the function levels out (`W_max`), and the window before the loss (`cwnd_prior`), 0 if there was none.
     origin: f32,
     prior: f32,
     /// Seconds until it levels out (`K`).
@@ -96,6 +99,11 @@ pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
         // 4.4 and 4.5: on the way to where the function is a round trip later.
         let target = cubic.window(t_s + seconds(ack.srtt_ns));
         (target.clamp(cwnd, 1.5 * cwnd) - cwnd) / cwnd * acked
+    };
+    let grown = if cubic.prior == 0.0 {
+        grown.max(SEARCH * acked)
+    } else {
+        grown
     };
     let bytes = grown * mss + f64::from(cubic.rest);
     cubic.rest = narrow(bytes.fract());

@@ -3,8 +3,8 @@
 //! BBR has a model of the path, and takes window and rate from that (`bbr`).
 //!
 //! Any other algorithm answers two questions on the [`Congestion`] state: what an acknowledgement beyond slow start does to the
-//! window, and what a loss does. Slow start (with `hystart`, its end by delay) and what is left of an unused window
-//! (RFC 7661) are the same for all. When a loss has happened is the business of `recovery`.
+//! window, and what a loss does. Slow start (for CUBIC with `hystart`, its end by delay) and what is left of an unused
+//! window (RFC 7661) are the same for all. When a loss has happened is the business of `recovery`.
 
 mod bbr;
 mod cubic;
@@ -95,10 +95,12 @@ pub(crate) struct Growth {
     pub(crate) mss: u32,
     pub(crate) srtt_ns: u64,
     pub(crate) min_rtt_ns: u64,
-    /// How long the newest of them took, where that is known.
+    /// How long the newest of them took, where that is known and slow start asks for it.
     pub(crate) rtt: Option<Nanos>,
     /// A round trip ends with it.
     pub(crate) round_over: bool,
+    /// Segments are spread over time.
+    pub(crate) paced: bool,
 }
 
 impl Congestion {
@@ -155,20 +157,15 @@ impl Congestion {
         self.cwnd = self.cwnd.min(CWND_MAX);
     }
 
-    /// RFC 5681 3.1. The first one may end before there is a loss.
+    /// RFC 5681 3.1. The first one of CUBIC may end before there is a loss.
     fn slow_start(&mut self, ack: &Growth) {
-        let mut bytes = ack.acked_bytes;
-        if self.ssthresh == u32::MAX {
-            match self.hystart.on_ack(ack) {
-                hystart::Pace::Full => {}
-                hystart::Pace::Slower => bytes /= hystart::GROWTH_DIVISOR,
-                hystart::Pace::Enough => {
-                    self.ssthresh = self.cwnd;
-                    return;
-                }
-            }
+        let watched = self.ssthresh == u32::MAX && self.algorithm() == Algorithm::Cubic;
+        if watched && self.hystart.on_ack(ack, self.cwnd) {
+            // The window as it is, with this acknowledgement not counted.
+            self.ssthresh = self.cwnd;
+            return;
         }
-        self.cwnd = self.cwnd.saturating_add(bytes).min(self.ssthresh);
+        self.cwnd = self.cwnd.saturating_add(ack.acked_bytes).min(self.ssthresh);
     }
 
     /// A loss was noticed, or the peer reports congestion; sets SSTHRESH.

@@ -16,6 +16,7 @@ fn round(state: &mut Congestion, now: Nanos, sent: &mut Seq, rtt: Nanos) -> Nano
             min_rtt_ns: RTT.0,
             rtt: Some(rtt),
             round_over: i == 1,
+            paced: false,
         });
     }
     now + rtt
@@ -118,34 +119,76 @@ fn cubic_leaves_room_when_it_does_not_come_back() {
     assert_eq!((cubic.cwnd, cubic.ssthresh), (800 * MSS, 700 * MSS));
 }
 
-#[test]
-fn slow_start_ends_when_round_trips_become_longer() {
-    let mut state = state(Algorithm::Cubic);
-    let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
-    for _ in 0..4 {
-        now = round(&mut state, now, &mut sent, RTT);
+/// Acknowledges a window in slow start, a segment each `gap`, the first after a round trip of `rtt`; the time, and whether
+/// slow start has ended.
+fn slow_start_round(state: &mut Congestion, now: Nanos, rtt: Nanos, gap: Nanos) -> (Nanos, bool) {
+    let segments = state.cwnd / MSS;
+    let mut at = now + rtt;
+    for i in 0..segments {
+        state.on_ack(&Growth {
+            now: at,
+            acked_bytes: MSS,
+            mss: MSS,
+            srtt_ns: RTT.0,
+            min_rtt_ns: RTT.0,
+            rtt: Some(rtt),
+            round_over: i == 0,
+            paced: false,
+        });
+        at = at + gap;
     }
-    assert_eq!((state.cwnd, state.ssthresh), (160 * MSS, u32::MAX));
-    let longer = RTT + Nanos::from_millis(10);
-    let mut rounds = 0;
-    while state.ssthresh == u32::MAX {
-        now = round(&mut state, now, &mut sent, longer);
-        rounds += 1;
-        assert!(rounds < 10, "it goes on for ever");
-    }
-    assert!(rounds >= 5, "a phase of caution first: {rounds}");
-    assert!(state.cwnd < 160 * MSS * 8, "{}", state.cwnd);
+    (now + rtt, state.ssthresh != u32::MAX)
 }
 
 #[test]
-fn slow_start_goes_on_when_the_delay_was_a_chance() {
-    let mut state = state(Algorithm::Cubic);
-    let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
-    for rtt in [50, 50, 60, 50, 50, 50] {
-        now = round(&mut state, now, &mut sent, Nanos::from_millis(rtt));
-    }
-    assert_eq!(state.ssthresh, u32::MAX);
-    assert!(state.cwnd >= 320 * MSS, "{}", state.cwnd);
+fn slow_start_ends_at_once_when_round_trips_have_become_longer() {
+    let ended = |longer_us: u64, algorithm| {
+        let mut state = state(algorithm);
+        let (now, _) = slow_start_round(&mut state, Nanos::ZERO, RTT, Nanos::ZERO);
+        let longer = RTT + Nanos::from_micros(longer_us);
+        let (_, ended) = slow_start_round(&mut state, now, longer, Nanos::ZERO);
+        (ended, state.cwnd.min(state.ssthresh) / MSS)
+    };
+    // 16 ms; the ninth of the round says so, when the window has grown by eight.
+    assert_eq!(ended(16_010, Algorithm::Cubic), (true, 28));
+    assert_eq!(ended(15_990, Algorithm::Cubic), (false, 40));
+    assert_eq!(ended(16_010, Algorithm::Reno), (false, 40));
+}
+
+#[test]
+fn slow_start_ends_when_acknowledgements_fill_half_of_a_round_trip() {
+    let ended = |gap_us: u64| {
+        let mut state = state(Algorithm::Cubic);
+        let (mut now, mut sent) = (Nanos::ZERO, Seq(0));
+        for _ in 0..3 {
+            now = round(&mut state, now, &mut sent, RTT);
+        }
+        assert_eq!(state.cwnd, 80 * MSS);
+        let (_, ended) = slow_start_round(&mut state, now, RTT, Nanos::from_micros(gap_us));
+        (ended, state.cwnd / MSS)
+    };
+    // Half of 50 ms, and half of the millisecond for which receivers may gather.
+    assert_eq!(ended(500), (true, 80 + 53));
+    assert_eq!(ended(250), (false, 160));
+    // What comes further apart is no train.
+    assert_eq!(ended(2_500), (false, 160));
+}
+
+#[test]
+fn cubic_goes_on_by_a_twentieth_where_slow_start_ended_without_a_loss() {
+    let grown = |lost: bool| {
+        let mut cubic = state(Algorithm::Cubic);
+        cubic.cwnd = 200 * MSS;
+        cubic.ssthresh = cubic.cwnd;
+        if lost {
+            cubic.on_loss(Nanos::ZERO, cubic.cwnd, MSS);
+            (cubic.cwnd, cubic.ssthresh) = (200 * MSS, 200 * MSS);
+        }
+        round(&mut cubic, Nanos::from_secs(1), &mut Seq(0), RTT);
+        cubic.cwnd / MSS
+    };
+    assert_eq!(grown(false), 210);
+    assert_eq!(grown(true), 200);
 }
 
 fn pause(idle_ms: u64, keeps: bool) -> Pause {

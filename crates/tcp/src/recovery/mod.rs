@@ -99,14 +99,14 @@ impl Tcb {
     }
 
     /// SND.UNA advanced by `acked_bytes` while nothing was amiss; `flight_before` was in flight until now, of which the
-    /// part that is acknowledged was sent at `sent`, in ticks.
+    /// part that is acknowledged was sent at `sent`, in ticks; `echo` is that of its timestamp.
     #[inline]
     pub(crate) fn on_progress(
         &mut self,
         env: &mut Env<'_, '_>,
         acked_bytes: u32,
         flight_before: u32,
-        sent: Option<u32>,
+        (sent, echo): (Option<u32>, Option<u32>),
     ) {
         if self.is(Marks::PACED) && self.has_model() {
             self.model_on_progress(env, acked_bytes, flight_before, sent);
@@ -119,12 +119,34 @@ impl Tcb {
         if limited || self.congestion.is_in_use() {
             self.congestion.validate(now);
             if limited || self.congestion.in_slow_start() {
-                self.grow_window(now, acked_bytes, sent, round_over);
+                let rtt = if self.congestion.in_slow_start() {
+                    self.took(now, sent, echo)
+                } else {
+                    None
+                };
+                self.grow_window(now, acked_bytes, rtt, round_over);
             }
         }
     }
 
-    fn grow_window(&mut self, now: Nanos, acked_bytes: u32, sent: Option<u32>, round_over: bool) {
+    /// How long the newest of what was acknowledged took: by its timestamp, to the millisecond; else at least so long, as
+    /// what left within a sixteenth of a round trip counts as sent with the first of it.
+    fn took(&self, now: Nanos, sent: Option<u32>, echo: Option<u32>) -> Option<Nanos> {
+        match echo {
+            Some(echo) if self.is(Marks::TIMESTAMPS) => {
+                let elapsed_ms = self.ts_now(now).wrapping_sub(echo);
+                (echo != 0).then(|| Nanos::from_millis(u64::from(elapsed_ms)))
+            }
+            // Beyond that all counts as sent together, and nothing is known.
+            _ if self.scoreboard.is_crowded() => None,
+            _ => sent.map(|sent| {
+                let most = ticks(now).wrapping_sub(sent);
+                span(most.saturating_sub(self.rtt.grain))
+            }),
+        }
+    }
+
+    fn grow_window(&mut self, now: Nanos, acked_bytes: u32, rtt: Option<Nanos>, round_over: bool) {
         if acked_bytes == 0 {
             return;
         }
@@ -134,8 +156,9 @@ impl Tcb {
             mss: u32::from(self.mss),
             srtt_ns: self.rtt.srtt_ns,
             min_rtt_ns: self.rtt.min_ns,
-            rtt: sent.map(|sent| span(ticks(now).wrapping_sub(sent))),
+            rtt,
             round_over,
+            paced: self.is(Marks::PACED),
         });
     }
 
@@ -177,7 +200,7 @@ impl Tcb {
             Phase::Open => {
                 // For what the peer had told of before new segments have left already (RFC 3042).
                 let news = acked.bytes.min(acked.delivered.bytes);
-                self.on_progress(env, news, acked.pipe_before, None);
+                self.on_progress(env, news, acked.pipe_before, (None, acked.echo));
             }
             Phase::Recovery => prr::on_ack(self, acked, lost.0 > 0),
             Phase::Loss => self.grow_window(env.now, acked.delivered.bytes, None, false),

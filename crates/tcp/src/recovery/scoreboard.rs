@@ -194,6 +194,11 @@ impl Scoreboard {
         })
     }
 
+    /// Whether the last run may hold what was sent at any time since its first.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.list.count as usize >= INLINE
+    }
+
     /// The runs, lowest first.
     pub(crate) fn runs<'a>(&'a self, pool: &'a ChunkPool<'_>) -> impl Iterator<Item = &'a Run> {
         self.list.iter(pool)

@@ -254,19 +254,24 @@ impl Network {
     /// whole and checksums unfinished, as for cards that do the rest.
     pub fn by_packets(mode: Mode) -> Self {
         let mut network = Self::new(Mode::Kernel);
-        network.mode = mode;
         for host in [&network.server, &network.client] {
             let offload = format!("ethtool -K {} tx on tso on", host.interface);
             host.netns.run(&offload);
         }
+        network.serve_by_packets(mode);
+        network
+    }
+
+    /// From now on agents are on the hosts that the mode says, by packet sockets. There are none so far.
+    pub fn serve_by_packets(&mut self, mode: Mode) {
+        self.mode = mode;
         let ends = [
-            (mode.server(), &mut network.server),
-            (mode.client(), &mut network.client),
+            (mode.server(), &mut self.server),
+            (mode.client(), &mut self.client),
         ];
         for (_, host) in ends.into_iter().filter(|end| end.0) {
             host.start_agent_for(&format!("packet:{}", host.interface));
         }
-        network
     }
 
     /// Two hosts on networks of their own, with a router between them.

@@ -70,9 +70,14 @@ fn new_netns() -> Netns {
 
 /// Two hosts on a cable, with VLAN 5 on it and the addresses there.
 fn with_vlan(mode: Mode) -> Network {
+    with_vlan_and(mode, no_offloads)
+}
+
+/// The same, once something was done to each end.
+fn with_vlan_and(mode: Mode, prepare: impl Fn(&Netns, &str)) -> Network {
     let Cable { near, far } = Cable::new(1, 1500);
     for (n, (netns, link)) in [(&near, "near0"), (&far, "far0")].into_iter().enumerate() {
-        no_offloads(netns, link);
+        prepare(netns, link);
         netns.run(&format!("ip link add link {link} name tag5 type vlan id 5"));
         address(netns, "tag5", n);
     }
@@ -90,6 +95,20 @@ fn vlan(mode: Mode) {
     assert_all_right(untagged);
 }
 in_modes!("by hand, in a guest: cargo xtask test --vm", vlan: both, server_only, client_only);
+
+/// By packet sockets, of ends that take tags out of frames and put them in, and leave checksums and long segments to others.
+fn vlan_by_packets(mode: Mode) {
+    let mut network = with_vlan_and(Mode::Kernel, |netns, link| {
+        netns.run(&format!("ethtool -K {link} tx on tso on"));
+    });
+    network.serve_by_packets(mode);
+    try_all(&network);
+    let bulk = part(network.asking("python3"), "bulk", "10.9.5.1", "30000");
+    let server = serve(&network);
+    assert_all_right(bulk);
+    network.assert_mode(&server);
+}
+in_modes!("by hand, in a guest: cargo xtask test --vm", vlan_by_packets: both, server_only, client_only);
 
 /// The same address in two VLANs: each neighbour reaches it in its own, and the host each neighbour.
 fn the_same_address_in_two_vlans(mode: Mode) {

@@ -562,6 +562,34 @@ fn groups(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", groups: both);
 
+/// What is sent to groups, and to all hosts, by the kernel, with the reason.
+fn reasons_of_groups(mode: Mode) {
+    let network = Network::new(mode);
+    let script = "import socket\n\
+        for to, option in ('239.9.9.9', 1), ('239.9.9.9', 0), ('10.9.0.255', 1):\n    \
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n    \
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\n    \
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, option)\n    \
+            s.bind(('10.9.0.2', 0))\n    \
+            s.connect((to, 9))\n";
+    network
+        .client
+        .netns
+        .run("ip route add 239.0.0.0/8 dev far0");
+    let client = network.asking("python3").arg("-c").arg(script);
+    client.run(SHORT).success();
+    let explained = network.client.explanations();
+    let said: Vec<&str> = explained
+        .lines()
+        .filter(|l| l.contains(" connect "))
+        .collect();
+    assert_eq!(said.len(), 3, "{explained}");
+    assert!(said[0].contains("IP_MULTICAST_LOOP"), "{explained}");
+    assert!(said[1].ends_with(": accelerated"), "{explained}");
+    assert!(said[2].contains("broadcast"), "{explained}");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", reasons_of_groups: client_only);
+
 /// Has a kernel answer everything that it has an ICMP error for.
 fn report_all(netns: &Netns) {
     netns.run("sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0");

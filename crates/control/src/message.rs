@@ -332,6 +332,9 @@ pub enum Fault {
     /// The interface cannot be used; the agent's log says why.
     #[error("the interface cannot be used")]
     Interface,
+    /// All hosts of a network are meant: the kernel tells them.
+    #[error("broadcast is the kernel's")]
+    Broadcast,
     /// The interface that leads there lies upon others in a way that is not accelerated; the agent's log says why.
     #[error("the interface that leads there is not accelerated")]
     Carrier,

@@ -4,6 +4,7 @@ use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::networks::Wanted;
 use crate::process::{Process, Shared};
+use crate::session::is_near_group;
 use crate::stream::{kernel_name, reachable, reserve, source_for};
 use crate::sys::set_number;
 use crate::verdict::{Arrival, Departure, Received, RecvFlags, SendFlags, Verdict};
@@ -228,7 +229,8 @@ impl Process {
             (Some(target), Some((remote, way))) if target == remote => (target, Some(way)),
             (Some(target), _) => (target, hint),
         };
-        let group = self.group_device(shared, r, remote)?;
+        let group = self.group_device(shared, r, remote);
+        let group = group.map_err(|_| NoWay::Kernel)?;
         let device = match group {
             Some((by, _)) if device == 0 => by,
             _ => device,
@@ -301,7 +303,7 @@ impl Process {
         shared: &Shared,
         r: SocketRef,
         remote: Endpoint,
-    ) -> Result<Option<(u32, Address)>, NoWay> {
+    ) -> Result<Option<(u32, Address)>, Handover> {
         if !remote.addr.is_multicast() {
             return Ok(None);
         }
@@ -311,8 +313,13 @@ impl Process {
         match leaves {
             Ok(Ok(Some(leaves))) => Ok(Some(leaves)),
             _ => {
-                self.count_handover(shared, Handover::Group);
-                Err(NoWay::Kernel)
+                let why = if is_near_group(remote.addr) {
+                    Handover::Group
+                } else {
+                    Handover::GroupLoop
+                };
+                self.count_handover(shared, why);
+                Err(why)
             }
         }
     }
@@ -405,7 +412,7 @@ impl Process {
         };
         let routed = match group {
             Ok(_) => self.lock_session().route(self, shared, false, &to, 0),
-            Err(_) => Err(Handover::Group),
+            Err(why) => Err(why),
         };
         let (way, handover) = match routed {
             Ok(reached) => (Some(reached.way), None),

@@ -199,6 +199,7 @@ impl Session {
             ClientError::Refused(Fault::NoNetwork) if device != 0 => Handover::Device,
             ClientError::Refused(Fault::NoNetwork | Fault::OtherNamespace) => Handover::NoNetwork,
             ClientError::Refused(Fault::Carrier) => Handover::NoCarrier,
+            ClientError::Refused(Fault::Broadcast) => Handover::Group,
             ClientError::Refused(_) => Handover::NoQueue,
             _ => Handover::NoAgent,
         });

@@ -447,7 +447,7 @@ fn unusable(_: std::io::Error) -> ClientError {
 }
 
 /// Whether it is a group of one link or host (RFC 4291 section 2.7), which needs sources of that link.
-const fn is_near_group(address: Address) -> bool {
+pub(crate) const fn is_near_group(address: Address) -> bool {
     address.0[0] == 0xff && address.0[1] & 0xf < 3
 }
 

@@ -115,15 +115,17 @@ pub enum Handover {
     NoCarrier,
     /// The socket goes by one interface only, which is not accelerated or does not lead there.
     Device,
-    /// The destination is a group, or all hosts of a network.
+    /// The destination is all hosts of a network, or a group of one link.
     Group,
     /// Other sockets of this host would get copies of what comes to the group.
     GroupShared,
+    /// Members on this host are to get copies of what is sent to the group.
+    GroupLoop,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -142,6 +144,7 @@ impl Handover {
         Self::Device,
         Self::Group,
         Self::GroupShared,
+        Self::GroupLoop,
     ];
 
     /// The reason as a sentence for people.
@@ -164,9 +167,12 @@ impl Handover {
             Self::Device => {
                 "the socket is bound to an interface that is not accelerated, or does not lead there"
             }
-            Self::Group => "multicast and broadcast go by the kernel",
+            Self::Group => "broadcast, and what is sent to groups of one link, goes by the kernel",
             Self::GroupShared => {
                 "other sockets of this host would get copies of what comes to the group"
+            }
+            Self::GroupLoop => {
+                "members of the group on this host are to get copies (IP_MULTICAST_LOOP)"
             }
             Self::Taken => "another accelerated program serves the same endpoint",
         }

@@ -101,8 +101,9 @@ impl Networks {
         let picture = self.config.picture();
         let receivers = picture.receivers(interface.index, |link| self.is_served(link));
         let is_tagged = receivers.iter().any(|receiver| receiver.vlan.is_some());
+        // Packet sockets are told of tags that were taken out of frames.
         let hides =
-            is_tagged && (interface.is_packet() || hides_tags(interface.index) == Some(true));
+            is_tagged && !interface.is_packet() && hides_tags(interface.index) == Some(true);
         let (mut upon, mut left, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         for receiver in &receivers {
             let Some(link) = picture.link(receiver.link).filter(|link| link.ethernet) else {
@@ -160,9 +161,6 @@ impl Networks {
     ) -> Option<String> {
         let name = &interface.name;
         (receiver.vlan.is_some() && hides_tags).then(|| {
-            if interface.is_packet() {
-                return format!("{name} is served by packet sockets, which see no VLAN tags");
-            }
             format!(
                 "the driver of {name} takes VLAN tags out of frames: `ethtool -K {name} rxvlan off` leaves them in"
             )

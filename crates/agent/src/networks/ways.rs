@@ -54,7 +54,8 @@ impl Registry {
         }
         let source = match (route.kind, route.source) {
             (RouteKind::Unicast, Some(source)) => Address::from(source),
-            // What goes nowhere, to this host, to all or to groups is the kernel's.
+            (RouteKind::Broadcast, _) => return Err(Fault::Broadcast),
+            // What goes nowhere, or to this host, is the kernel's.
             _ => return Err(Fault::NoNetwork),
         };
         if to.device != 0 && to.device != route.link {

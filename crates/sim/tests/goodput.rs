@@ -34,16 +34,31 @@ fn a_clean_path_is_filled() {
 
 #[test]
 fn what_slow_start_loses_at_the_end_is_mended_and_nothing_else_sent_again() {
+    // Reno's slow start goes on until the queue overflows.
     for delay_ms in [20, 100] {
-        let cell = goodput(0, delay_ms, 10, Algorithm::Cubic);
+        let cell = goodput(0, delay_ms, 10, Algorithm::Reno);
         assert!(cell.lost > 300, "the queue overflows: {cell:?}");
         assert!(
             u64::from(cell.counters.retransmits) <= cell.lost,
             "{cell:?}"
         );
         assert_eq!(cell.counters.timeouts, 0, "{cell:?}");
-        assert!(cell.goodput_bps > 65_000_000, "{cell:?}");
     }
+}
+
+#[test]
+fn slow_start_of_cubic_ends_before_the_queue_overflows() {
+    let lost = |delay_ms| {
+        let cell = goodput(0, delay_ms, 10, Algorithm::Cubic);
+        assert_eq!(cell.counters.timeouts, 0, "{cell:?}");
+        assert!(cell.goodput_bps > 65_000_000, "{cell:?}");
+        cell.lost
+    };
+    // The few are of the search for more that comes after it, a segment or two in a round trip.
+    let (short, long) = (lost(20), lost(100));
+    assert!(short < 100, "{short}");
+    // A window that doubles meets half of a long round trip only when it is larger than path and queue by a third of both.
+    assert!(long < 1000, "{long}");
 }
 
 #[test]

@@ -154,6 +154,17 @@ static ALWAYS_INLINE int outer_vlan(const struct context *ctx, u16 *vlan)
     return 1;
 }
 
+/* Whether the kernel has taken a tag out. */
+static ALWAYS_INLINE int has_outer_tag(const struct context *ctx)
+{
+#ifdef TRAFFIC_CONTROL
+    return ctx->has_tag != 0;
+#else
+    (void)ctx;
+    return 0;
+#endif
+}
+
 /* Reads a frame's headers: whom it is for, and what. Returns 0 where it cannot be one of ours. */
 static ALWAYS_INLINE int parse(const struct context *ctx, struct station *to, struct connection *of)
 {

@@ -84,15 +84,9 @@ static ALWAYS_INLINE const struct group *servers(const struct settings *set, con
     return group ? group : map_lookup(&flows, &of);
 }
 
-/* The stack that the frame is for, plus one; 0 where it is the kernel's. */
-static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
+/* The stack that the frame is for, plus one, as the tables have it; 0 where it is the kernel's. */
+static ALWAYS_INLINE u32 look_up(const struct context *ctx, const struct settings *set)
 {
-    u32 first = 0;
-    const struct settings *set = map_lookup(&settings, &first);
-    if (!set)
-        return 0;
-    if (set->everything_to)
-        return set->everything_to;
     struct connection of = {};
     struct station to = {};
     if (!outer_vlan(ctx, &to.vlan))
@@ -110,6 +104,58 @@ static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
         return 0;
     const struct group *group = servers(set, &to, &of.local);
     return group ? member(group, &of, set->salt) + 1 : 0;
+}
+
+/*
+ * Where it is remembered what was found for such a frame, and what such a frame is. 0 for frames that are looked up each
+ * time: all but TCP and UDP in IPv4 without options, fragments and tags, to the interface's own address.
+ */
+static ALWAYS_INLINE struct recent *recall(const struct context *ctx, const struct settings *set, struct recent *frame)
+{
+    struct ethernet *ethernet = (void *)(long)ctx->data;
+    struct ipv4 *ip = (void *)(ethernet + 1);
+    struct ports *ports = (void *)(ip + 1);
+    if (has_outer_tag(ctx) || (void *)(ports + 1) > (void *)(long)ctx->data_end)
+        return 0;
+    u16 differ = ethernet->type ^ from_network(ETH_P_IP);
+    for (int i = 0; i < 3; i++)
+        differ |= ethernet->to[i] ^ set->station[i];
+    differ |= ip->version_and_words ^ 0x45;
+    differ |= ip->fragment & from_network(0x3fff);
+    if (differ || !has_ports(ip->protocol))
+        return 0;
+    frame->from = ip->from;
+    frame->to = ip->to;
+    frame->ports = *(word *)ports;
+    frame->protocol = ip->protocol;
+    frame->changes = set->changes;
+    u32 place = ((frame->ports ^ frame->from) * 0x9e3779b1 >> 24) % RECENTS;
+    return map_lookup(&recents, &place);
+}
+
+static ALWAYS_INLINE int is_same(const struct recent *a, const struct recent *b)
+{
+    return !((a->from ^ b->from) | (a->to ^ b->to) | (a->ports ^ b->ports) | (a->protocol ^ b->protocol) |
+             (a->changes ^ b->changes));
+}
+
+/* The stack that the frame is for, plus one; 0 where it is the kernel's. */
+static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
+{
+    u32 first = 0;
+    const struct settings *set = map_lookup(&settings, &first);
+    if (!set)
+        return 0;
+    if (set->everything_to)
+        return set->everything_to;
+    struct recent frame = {};
+    struct recent *known = recall(ctx, set, &frame);
+    if (known && is_same(known, &frame))
+        return known->stack;
+    frame.stack = look_up(ctx, set);
+    if (known)
+        *known = frame;
+    return frame.stack;
 }
 
 #ifdef TRAFFIC_CONTROL

@@ -12,6 +12,7 @@
 #define CONNECTIONS 262144
 #define ADDRESSES 4096
 #define STATIONS 4096
+#define RECENTS 256
 
 /* No VLAN has that number. */
 #define ANY_VLAN 0xffff
@@ -59,6 +60,16 @@ struct settings {
     u32 connections;   /* how many there are */
     u32 vlan_flows;    /* how many flows there are of one VLAN */
     u32 queues;        /* how many the interface had when sockets were opened */
+    u32 changes;       /* of these and of all tables, so far */
+};
+
+/* Whom a frame was for, one of a connection that has frames often. Good for as long as nothing changes. */
+struct recent {
+    u32 from, to; /* IPv4 addresses */
+    u32 ports;
+    u32 protocol;
+    u32 changes; /* how many there had been */
+    u32 stack;   /* plus one; 0: the kernel */
 };
 
 struct counters {
@@ -132,6 +143,14 @@ struct {
     TYPE(key, u32);
     TYPE(value, struct settings);
 } settings SEC(".maps");
+
+/* Each processor's own, which nobody interrupts at that: no lookup of it sees half of another's frame. */
+struct {
+    NUMBER(type, MAP_PERCPU_ARRAY);
+    NUMBER(max_entries, RECENTS);
+    TYPE(key, u32);
+    TYPE(value, struct recent);
+} recents SEC(".maps");
 
 struct {
     NUMBER(type, MAP_PERCPU_ARRAY);

@@ -102,12 +102,14 @@ pub struct Steering {
     /// What is in that table.
     stations_entered: BTreeSet<Station>,
     stacks: Stacks,
-    settings: Array<MapData, [u8; 28]>,
+    settings: Array<MapData, [u8; 32]>,
     counters: PerCpuArray<MapData, [u64; 3]>,
     everything_to: Option<u32>,
     station: [u8; 6],
     salt: [u8; 4],
     queues: u32,
+    /// Changes of tables and settings so far: each ends what the program remembers of frames.
+    changes: u32,
     _program: Ebpf,
 }
 
@@ -181,6 +183,7 @@ impl Steering {
             station,
             salt: salt()?,
             queues: u32::MAX,
+            changes: 0,
             _program: program,
         };
         steering.store_settings()?;
@@ -202,7 +205,7 @@ impl Steering {
             self.flows.insert(key, group.value(), 0)?;
             self.vlan_flows += u32::from(is_new && flow.vlan.is_some());
         }
-        self.store_settings_for(flow)
+        self.store_settings()
     }
 
     /// Has a stack serve a flow no longer; one that no stack serves is the kernel's. Returns whether it did.
@@ -222,16 +225,8 @@ impl Steering {
                 self.flows.insert(key, group.value(), 0)?;
             }
         }
-        self.store_settings_for(flow)?;
+        self.store_settings()?;
         Ok(served)
-    }
-
-    /// Flows of one VLAN are counted in the settings.
-    fn store_settings_for(&mut self, flow: &Flow) -> Result<(), SteeringError> {
-        if flow.vlan.is_some() {
-            self.store_settings()?;
-        }
-        Ok(())
     }
 
     /// Who serves what has that key now.
@@ -286,12 +281,15 @@ impl Steering {
     /// ones only, and so do those of one address where there are further [stations](Self::set_stations).
     pub fn add_address(&mut self, address: IpAddr, vlan: u16) -> Result<(), SteeringError> {
         let key = flow::place_key(address, vlan);
-        Ok(self.addresses.insert(key, 0, 0)?)
+        self.addresses.insert(key, 0, 0)?;
+        self.store_settings()
     }
 
     /// Takes an address out again. Returns whether it was there.
     pub fn remove_address(&mut self, address: IpAddr, vlan: u16) -> Result<bool, SteeringError> {
-        existed(self.addresses.remove(&flow::place_key(address, vlan)))
+        let was_there = existed(self.addresses.remove(&flow::place_key(address, vlan)))?;
+        self.store_settings()?;
+        Ok(was_there)
     }
 
     /// Hands all frames, of whatever kind, to one stack (raw access), or goes by flow again.
@@ -384,19 +382,28 @@ impl Steering {
             }))
     }
 
-    /// `struct settings` of the program.
+    /// Tells the program of the settings, and then that something has changed: what it looked up before that, in whatever
+    /// state the tables were, it looks up again. So this comes after every change of a table.
     fn store_settings(&mut self) -> Result<(), SteeringError> {
+        self.settings.set(0, self.settings(), 0)?;
+        self.changes = self.changes.wrapping_add(1);
+        Ok(self.settings.set(0, self.settings(), 0)?)
+    }
+
+    /// `struct settings` of the program.
+    fn settings(&self) -> [u8; 32] {
         let everything_to = self.everything_to.map_or(0, |stack| stack + 1);
         let has_stations = u16::from(!self.stations_entered.is_empty());
-        let mut settings = [0; 28];
+        let mut settings = [0; 32];
         settings[..4].copy_from_slice(&everything_to.to_ne_bytes());
         settings[4..10].copy_from_slice(&self.station);
         settings[10..12].copy_from_slice(&has_stations.to_ne_bytes());
         settings[12..16].copy_from_slice(&self.salt);
         settings[16..20].copy_from_slice(&self.connections_count.to_ne_bytes());
         settings[20..24].copy_from_slice(&self.vlan_flows.to_ne_bytes());
-        settings[24..].copy_from_slice(&self.queues.to_ne_bytes());
-        Ok(self.settings.set(0, settings, 0)?)
+        settings[24..28].copy_from_slice(&self.queues.to_ne_bytes());
+        settings[28..].copy_from_slice(&self.changes.to_ne_bytes());
+        settings
     }
 }
 

@@ -196,6 +196,55 @@ def ask_datagrams(host, port, longest=1472):
     say("all right")
 
 
+def lose_neighbour(host, port, gone, back):
+    """Connections whose neighbour does not answer any more, once there is a file, until there is another: what the program
+    is told, and after how many seconds."""
+
+    def wait_for(path):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+
+    def connection():
+        s = socket.create_connection((host, port), 20)
+        s.settimeout(None)
+        s.sendall(b"there")
+        return s if recv_exactly(s, 5) == b"there" else None
+
+    timed, told, patient = (connection() for _ in range(3))
+    timed.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4000)
+    told.setsockopt(socket.IPPROTO_IP, 11, 1)
+    say("connected")
+    wait_for(gone)
+    begun = time.monotonic()
+    for s in (timed, told, patient):
+        s.sendall(b"gone?")
+    ends = {}
+    polled = select.poll()
+    for name, s in (("timed", timed), ("told", told), ("patient", patient)):
+        polled.register(s, select.POLLIN)
+        ends[s.fileno()] = (name, s)
+    while len(ends) > 1:
+        for fd, events in polled.poll(20000):
+            name, s = ends.pop(fd)
+            after = time.monotonic() - begun
+            polled.unregister(fd)
+            error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            try:
+                got = s.recv(10, socket.MSG_DONTWAIT)
+            except OSError as e:
+                got = errno.errorcode[e.errno]
+            try:
+                _, beside, flags, _ = s.recvmsg(100, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                beside = [data[:8].hex() for _, _, data in beside]
+            except OSError as e:
+                beside = errno.errorcode[e.errno]
+            say(name, "%d" % events, errno.errorcode.get(error, error), got, beside, "after %.1f" % after)
+    say("over")
+    wait_for(back)
+    got = recv_exactly(patient, 5)
+    say("patient", got)
+
+
 def bulk(host, port, count):
     """So many small messages there and back, not one by one; a checksum over all bytes."""
     count = int(count)

@@ -305,6 +305,66 @@ fn link_back(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", link_back: both, server_only);
 
+/// What connections are told of a neighbour that answers no more, and when; one that waits goes on when it does again.
+fn neighbour_lost(mode: Mode) {
+    let network = Network::new(mode);
+    let server = part(
+        network.server.plain("python3"),
+        "serve_epoll",
+        "0.0.0.0",
+        PORT,
+    );
+    let _server = server.spawn();
+    network.server.wait_listening(PORT);
+    for setting in [
+        "base_reachable_time_ms=500",
+        "delay_first_probe_time=1",
+        "retrans_time_ms=100",
+    ] {
+        let set = format!("sysctl -qw net.ipv4.neigh.far0.{setting}");
+        network.client.netns.run(&set);
+    }
+    let [gone, back] = ["gone", "back"].map(|word| network.client.dir().join(word));
+    let start = |python: Program| {
+        let part = part(python, "lose_neighbour", network.server.address, PORT);
+        part.arg(&gone).arg(&back).spawn()
+    };
+    let clients = [
+        start(network.client.plain("python3")),
+        start(network.asking_long("python3")),
+    ];
+    let wait_said = |word: &str| {
+        wait_until(word, SHORT, || {
+            let mut clients = clients.iter();
+            clients.all(|c| c.stdout().contains(word)).then_some(())
+        });
+    };
+    wait_said("connected");
+    let netns = &network.server.netns;
+    let station = netns.station("near0").map(|byte| format!("{byte:02x}"));
+    netns.run("ip link set near0 arp off address 02:00:00:00:77:77");
+    std::fs::write(&gone, "").expect("a file");
+    wait_said("over");
+    let station = station.join(":");
+    netns.run(&format!("ip link set near0 arp on address {station}"));
+    std::fs::write(&back, "").expect("a file");
+    let said = clients.map(|client| client.wait(SHORT).success().text());
+    let [expected, seen] = said;
+    let without_times = |said: &str| -> Vec<String> {
+        let lines = said.lines().map(|line| line.split(" after ").next());
+        lines
+            .map(|line| line.unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        without_times(&seen),
+        without_times(&expected),
+        "{expected}\n{seen}"
+    );
+    assert!(seen.contains("EHOSTUNREACH"), "{seen}");
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", neighbour_lost: client_only);
+
 /// What connect(2) says and when, of hosts and ports that are not there.
 fn nobody_there(mode: Mode) {
     let network = Network::new(mode);

@@ -12,10 +12,11 @@
 //! who names an earlier one reaches nobody.
 
 use crate::memory::{Core, Stack};
+use crate::ready::Ready;
 use crate::socket::Kind;
 use crate::{Address, Error, Result};
 use sidestep_shm::{NONE, Nanos};
-use sidestep_tcp::Env;
+use sidestep_tcp::{Env, State};
 use sidestep_wire::{Mac, tcp};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -293,8 +294,11 @@ impl Stack<'_> {
             }
             s.template.forget();
             match (s.kind(), state) {
-                (Kind::Stream, HopState::Reachable) if s.tcb.wants_output() => {
-                    self.flush_socket(index);
+                (Kind::Stream, HopState::Reachable) => {
+                    s.tcb.on_reachable();
+                    if s.tcb.wants_output() {
+                        self.flush_socket(index);
+                    }
                 }
                 (Kind::Stream, HopState::Failed) => self.core.on_hop_failed(index),
                 _ => {}
@@ -537,6 +541,17 @@ impl Core<'_> {
     /// The station of a connection does not answer.
     fn on_hop_failed(&mut self, index: u32) {
         let now = self.now();
+        let socket = &self.sockets[index as usize];
+        let is_v4 = socket.remote.addr.is_v4();
+        let is_opening = matches!(socket.tcb.state(), State::SynSent | State::SynReceived);
+        // The kernel asks for neighbours, and fails to find them, only where there is something to send.
+        if !is_opening && !socket.tcb.is_waiting() {
+            return;
+        }
+        if !is_opening && self.hears_errors(index, is_v4) {
+            self.at(index).error = Error::Unreachable as u32 + 1;
+            self.notify(index, Ready::ERR);
+        }
         let socket = &mut self.sockets[index as usize];
         let events = socket.tcb.on_unreachable(
             &mut Env {

@@ -268,6 +268,7 @@ impl Core<'_> {
         let now = self.now();
         // Held back until the next station is known; whoever finds it sends what waits.
         let Some(stations) = self.stations(self.sockets[index as usize].hop) else {
+            self.sockets[index as usize].tcb.on_held_back(now);
             return false;
         };
         let cuts = caps.cut_bytes_max != 0 && stations.vlan == 0;

@@ -188,4 +188,14 @@ impl Tcb {
         self.soft_error = why as u8;
         self.events(Events::empty())
     }
+
+    /// The way to the peer is known again: what was said of it counts no more.
+    pub const fn on_reachable(&mut self) {
+        self.soft_error = 0;
+    }
+
+    /// Whether something waits to be sent or acknowledged.
+    pub fn is_waiting(&self) -> bool {
+        self.is_outstanding() || self.has_unsent()
+    }
 }

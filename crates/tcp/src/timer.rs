@@ -147,6 +147,21 @@ impl Tcb {
         self.events(events)
     }
 
+    /// What is due cannot leave, for the way to the peer is not known at the moment. The peer is waited for no longer for that:
+    /// time counts as if it had been sent and lost. Handshakes wait for whoever looks for the way.
+    #[cold]
+    pub fn on_held_back(&mut self, now: Nanos) {
+        let is_opening = matches!(self.state(), State::SynSent | State::SynReceived);
+        let is_set = self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
+        if is_opening || is_set || !(self.is_outstanding() || self.has_unsent()) {
+            return;
+        }
+        if !self.is_outstanding() && self.retries == 0 {
+            self.stalled_since = now;
+        }
+        self.wait_until(Wait::Retransmission, self.retransmit_at(now));
+    }
+
     /// The retransmission timer (RFC 6298 5.4 to 5.7), or the persist timer when nothing is outstanding.
     fn on_retransmit_deadline(&mut self, env: &mut Env<'_, '_>) -> Events {
         let handshake =

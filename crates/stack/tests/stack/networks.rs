@@ -138,6 +138,67 @@ fn a_station_that_is_not_found_ends_the_attempt() {
     end(net, &[client], &[]);
 }
 
+/// What SO_ERROR says at A.
+fn error(net: &Net, r: SocketRef) -> Option<Error> {
+    net.a.with(|s| s.take_error(r)).unwrap()
+}
+
+#[test]
+fn patience_ends_while_a_station_does_not_answer() {
+    let mut net = network();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let client = connect(&net);
+    let to = to_b(net.wire_a);
+    net.a.with(|s| s.set_hop(&to, Some(MAC_B)));
+    net.settle();
+    let server = net.b.accept(listener).unwrap().socket;
+    net.a
+        .with(|s| s.tcb(client).unwrap().set_user_timeout(5000));
+    // Long idle: nothing is waited for, and what the kernel says is nothing to it.
+    net.a.with(|s| s.set_hop(&to, None));
+    net.advance(Nanos::from_secs(20));
+    assert_eq!(error(&net, client), None);
+    let sent = net.a.counters().tx_frames;
+    assert_eq!(net.a.send(client, b"one"), Ok(3));
+    net.advance(Nanos::from_millis(4900));
+    assert_eq!(error(&net, client), None);
+    assert_eq!(net.a.counters().tx_frames, sent, "nobody knows where to");
+    // It answers just in time, and again for a while.
+    net.a.with(|s| s.set_hop(&to, Some(MAC_B)));
+    net.settle();
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"one");
+    net.a.with(|s| s.set_hop(&to, None));
+    net.advance(Nanos::from_secs(20));
+    assert_eq!(net.a.send(client, b"two"), Ok(3));
+    net.a.with(|s| s.set_hop(&to, None));
+    net.advance(Nanos::from_millis(4900));
+    assert_eq!(error(&net, client), None);
+    net.advance(Nanos::from_millis(200));
+    assert_eq!(error(&net, client), Some(Error::Unreachable));
+    end(net, &[client], &[server, listener]);
+}
+
+#[test]
+fn who_asks_is_told_of_a_station_that_does_not_answer() {
+    let net = network();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let client = connect(&net);
+    let to = to_b(net.wire_a);
+    net.a.with(|s| s.set_hop(&to, Some(MAC_B)));
+    net.settle();
+    let server = net.b.accept(listener).unwrap().socket;
+    net.a.with(|s| s.set_recverr(client, true, true)).unwrap();
+    net.a.with(|s| s.set_hop(&to, None));
+    assert_eq!(error(&net, client), None, "nothing was sent");
+    assert_eq!(net.a.send(client, b"one"), Ok(3));
+    net.a.with(|s| s.set_hop(&to, None));
+    assert_eq!(error(&net, client), Some(Error::Unreachable));
+    net.a.with(|s| s.set_hop(&to, Some(MAC_B)));
+    net.settle();
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"one");
+    end(net, &[client], &[server, listener]);
+}
+
 #[test]
 fn a_station_that_moves_is_followed() {
     let net = network();

@@ -490,9 +490,14 @@ impl Tcb {
         if fin {
             flags |= Flags::FIN;
             self.marks.insert(Marks::FIN_SENT);
+            self.rare.set(Rare::FIN_ALONE, len == 0);
         }
         if fresh {
             self.note_data_sent(env, end);
+            if end == seq + 1 && fin && self.may_probe_tail() {
+                // A FIN by itself has its own two round trips, as in Linux.
+                self.watch(env.now);
+            }
         } else {
             self.note_data_repeated(env, seq, end);
         }
@@ -622,13 +627,17 @@ impl Tcb {
         segment
     }
 
-    /// New data if the peer has room for it, else the last segment again (RFC 8985 7.3).
+    /// New data if the peer has room for it, else the last segment again (RFC 8985 7.3): the FIN by itself where it went so.
     fn tail_probe(&mut self, env: &mut Env<'_, '_>) -> Outgoing {
         let window = self.snd_wnd.saturating_sub(self.flight_bytes());
         let len = self.unsent_bytes().min(window).min(u32::from(self.mss));
         let again = len == 0;
         let segment = if again {
-            let last = self.flight_bytes().min(u32::from(self.mss));
+            let last = if self.rare.contains(Rare::FIN_ALONE) {
+                1
+            } else {
+                self.flight_bytes().min(u32::from(self.mss))
+            };
             self.repeat(env, self.snd_nxt - last, self.snd_nxt)
         } else {
             let fin = self.fin_is_unsent() && len == self.unsent_bytes() && window > len;

@@ -12,8 +12,12 @@ const RTO_INITIAL: Nanos = Nanos::from_secs(1);
 const RTO_VARIANCE_MIN: u64 = Nanos::from_millis(200).0;
 /// The longest timeout (`TCP_RTO_MAX`).
 const RTO_MAX: Nanos = Nanos::from_secs(120);
-/// The least time before a tail probe: a peer that computes for a moment is not a loss.
-const PROBE_MIN: Nanos = Nanos::from_millis(10);
+/// What a tail probe leaves the peer beside two round trips (as Linux): a peer that computes for a moment is not a loss.
+const PROBE_SLACK: Nanos = Nanos::from_millis(2);
+/// The least time before a tail probe where round trips are shorter than any network's: on wires of a host nothing is lost,
+/// and peers wait for processors.
+const PROBE_MIN_NEAR: Nanos = Nanos::from_millis(10);
+const NEAR_NS: u64 = 100_000;
 
 /// What is known of the round trip.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -78,7 +82,12 @@ impl Rtt {
             .saturating_add((4 * self.rttvar_ns).max(RTO_VARIANCE_MIN));
         self.rto = Nanos(rto).min(RTO_MAX);
         self.grain = ticks(Nanos(self.srtt_ns / 16));
-        self.probe_after = Nanos(2 * self.srtt_ns).max(PROBE_MIN);
+        let after = Nanos(2 * self.srtt_ns) + PROBE_SLACK;
+        self.probe_after = if self.min_ns < NEAR_NS {
+            after.max(PROBE_MIN_NEAR)
+        } else {
+            after
+        };
     }
 }
 

@@ -194,6 +194,8 @@ bitflags! {
         const KEEPS_WINDOW = 8;
         /// The last write was not taken as a whole.
         const WRITER_WAITS = 16;
+        /// Our FIN went by itself.
+        const FIN_ALONE = 32;
     }
 }
 

@@ -226,11 +226,11 @@ fn a_lost_retransmission_is_found_without_a_timeout() {
 }
 
 #[test]
-fn the_tail_is_probed_after_two_round_trips() {
+fn the_tail_is_probed_two_milliseconds_after_two_round_trips() {
     let mut bench = Bench::established_sacking(&plain());
     bench.send(&pattern(0, 5000));
     assert_eq!(bench.out().len(), 5);
-    assert!(bench.wait(ms(39)).is_empty());
+    assert!(bench.wait(ms(41)).is_empty());
     assert_eq!(offsets(&bench.wait(ms(2))), [4000], "the last once more");
     assert_eq!(bench.tcb.info().counters.tail_probes, 1);
     // It arrives: so the others are lost, and mended without a timeout.
@@ -247,7 +247,7 @@ fn a_probe_that_was_not_needed_costs_nothing() {
     let mut bench = Bench::established_sacking(&plain());
     bench.send(&pattern(0, 5000));
     bench.out();
-    bench.wait(ms(41));
+    bench.wait(ms(43));
     bench.sack(5000, &[]);
     bench.sack(5000, &[(4000, 5000)]);
     let info = bench.tcb.info();
@@ -265,7 +265,7 @@ fn a_loss_that_a_probe_has_mended_counts_as_one() {
     let mut bench = Bench::established_sacking(&plain());
     bench.send(&pattern(0, 5000));
     bench.out();
-    bench.wait(ms(41));
+    bench.wait(ms(43));
     // The probe filled the only hole: more is acknowledged at once, and nothing is said to have come twice.
     bench.send(&pattern(0, 1000));
     bench.out();
@@ -309,10 +309,25 @@ fn the_fin_is_sent_again_with_the_last_text() {
     bench.shutdown();
     let sent = bench.out();
     assert!(sent.last().unwrap().repr.flags.contains(Flags::FIN));
-    let again = bench.wait(ms(41));
+    let again = bench.wait(ms(43));
     assert_eq!(offsets(&again), [2001], "the FIN counts");
     assert!(again[0].repr.flags.contains(Flags::FIN));
     assert_eq!(again[0].payload.len(), 999);
+    bench.finish();
+}
+
+#[test]
+fn a_fin_that_went_by_itself_is_probed_for_by_itself_after_its_own_time() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 3000));
+    assert_eq!(bench.out().len(), 3);
+    bench.now = bench.now + ms(10);
+    bench.shutdown();
+    assert_eq!(offsets(&bench.out()), [3000]);
+    assert!(bench.wait(ms(41)).is_empty(), "not those of the text");
+    let again = bench.wait(ms(2));
+    assert_eq!(offsets(&again), [3000]);
+    assert!(again[0].repr.flags.contains(Flags::FIN) && again[0].payload.is_empty());
     bench.finish();
 }
 
@@ -327,7 +342,7 @@ fn the_last_text_with_the_fin_is_probed_for_as_more_than_one_segment_is() {
     bench.shutdown();
     assert!(bench.one().repr.flags.contains(Flags::FIN));
     // Who gets a FIN does not wait with the acknowledgement, so a delayed one is not waited for.
-    assert!(bench.wait(ms(39)).is_empty());
+    assert!(bench.wait(ms(41)).is_empty());
     let again = bench.wait(ms(2));
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].payload, b"the end");

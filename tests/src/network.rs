@@ -60,12 +60,13 @@ impl Host {
 
     /// The same, with what it is told of the interface.
     pub fn start_agent_for(&mut self, link: &str) {
-        self.start_agent_by(self.sidestep(), link);
+        self.start_agent_by(self.sidestep(), link, "");
     }
 
-    /// The same, by a program that becomes the agent.
-    pub fn start_agent_by(&mut self, program: Program, link: &str) {
-        let mut agent = program.args("agent --foreground --link").arg(link).spawn();
+    /// The same, by a program that becomes the agent, with further words.
+    pub fn start_agent_by(&mut self, program: Program, link: &str, more: &str) {
+        let agent = program.args("agent --foreground --link").arg(link);
+        let mut agent = agent.args(more).spawn();
         wait_until("the agent to serve", SHORT, || {
             agent.assert_running();
             let status = self.sidestep().args("agent status").run(SHORT);

@@ -119,6 +119,51 @@ fn agent_killed(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", agent_killed: server_only);
 
+/// Programs of two users share an interface: what one holds of it tells it nothing of the other's. Its packet sockets can be
+/// tied to its own far ends, and hear nothing of what others send, long segments included.
+fn users_apart(link: &str) {
+    let mut network = Network::new(Mode::Kernel);
+    let enter = "--reuid=4711 --regid=4711 --clear-groups";
+    let host = &mut network.server;
+    let agent = host.sidestep();
+    host.start_agent_by(agent, &format!("{link}:near0"), "--user 4711");
+    let gifts = part(host.accelerated("python3"), "serve_gifts", host.address);
+    let _gifts = gifts.spawn();
+    host.wait_listening(PORT);
+    let done = host.dir().join("done");
+    let nosy = host
+        .plain("setpriv")
+        .args(enter)
+        .arg(World::sidestep_path());
+    let nosy = nosy.args("run -- /usr/bin/python3").script("nosy.py");
+    let nosy = nosy.arg(host.address).args("7001").arg(&done);
+    let mut nosy = nosy.spawn();
+    wait_until("the other user's sockets", SHORT, || {
+        nosy.assert_running();
+        nosy.stdout().contains("tied").then_some(())
+    });
+    assert_eq!(host.ps().stacks.len(), 2, "two users' programs");
+    let client = network.client.plain("python3");
+    assert_all_right(part(client, "take_gifts", network.server.address).arg("3"));
+    std::fs::write(&done, "").expect("a file");
+    let said = nosy.wait(SHORT).success().text();
+    // The namespace's own loopback, and one far end.
+    assert!(!said.contains("held 0\n"), "{said}");
+    assert!(said.ends_with("\ntied to 2\nheard 0\n"), "{said}");
+}
+
+#[test]
+#[ignore = "needs root, ip, ethtool, sysctl, setpriv and python3"]
+fn users_apart_by_packets() {
+    users_apart("packet");
+}
+
+#[test]
+#[ignore = "needs root, ip, ethtool, sysctl, setpriv and python3"]
+fn users_apart_with_long_segments() {
+    users_apart("xdp");
+}
+
 /// A kernel without AF_XDP: packet sockets do instead, which is said, unless something of XDP was insisted on.
 #[test]
 #[ignore = "needs root, ip, ethtool, sysctl and python3"]
@@ -143,7 +188,7 @@ fn without_af_xdp() {
             .contains("packet:")
     );
 
-    host.start_agent_by(without(host), "xdp:near0");
+    host.start_agent_by(without(host), "xdp:near0", "");
     let why = "because this kernel has no AF_XDP";
     assert!(host.log().contains(why), "{}", host.log());
     let told = host.sidestep().arg("ps").run(SHORT).success().text();

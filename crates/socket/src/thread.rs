@@ -23,8 +23,12 @@ impl Kind {
     const COUNT: usize = 3;
 }
 
-/// The shortest spin: some work comes at once, whatever experience says.
-const SPIN_LEAST: Nanos = Nanos::from_micros(4);
+/// The shortest spin: some work comes at once, whatever experience says. It is too short to yield.
+pub(crate) const SPIN_LEAST: Nanos = Nanos::from_micros(4);
+/// Who yields the processor and does not have it back by then has given it to somebody who computes.
+const LONG_YIELD: Nanos = Nanos::from_micros(300);
+/// How long after that a thread does not spin: the scheduler gives a processor back to who was woken, not to who yielded.
+const CROWDED: Nanos = Nanos::from_millis(50);
 /// Calls in a row without sleep after which a thread no longer has itself woken by networks.
 const AWAKE_CALLS: u8 = 32;
 
@@ -54,6 +58,8 @@ pub(crate) struct ThreadState {
     kernel_fd: i32,
     /// How long the next spin may take, for each kind of wait.
     spin: [Nanos; Kind::COUNT],
+    /// Until when others are taken to want the processor.
+    crowded_until: Nanos,
     /// A wait spins, or did when a signal handler took the thread out of it (by siglongjmp, say).
     spins: bool,
     /// The wait that has announced sleep to the stack, by number; 0 for none. It may have been left likewise.
@@ -75,6 +81,7 @@ impl ThreadState {
         awake: 0,
         kernel_fd: -1,
         spin: [Nanos::NEVER; Kind::COUNT],
+        crowded_until: Nanos::ZERO,
         spins: false,
         announced: 0,
         waits: 0,
@@ -82,10 +89,20 @@ impl ThreadState {
 
     /// A wait begins: its number, the time that it may spin, and whether there is an earlier one of this thread, which a
     /// signal handler left or has interrupted.
-    pub(crate) fn begin_wait(&mut self, process: &Process, kind: Kind) -> (u32, Nanos, bool) {
+    pub(crate) fn begin_wait(
+        &mut self,
+        process: &Process,
+        kind: Kind,
+        now: Nanos,
+    ) -> (u32, Nanos, bool) {
         let unfinished = self.spins || self.announced != 0;
         self.announced = 0;
-        let budget = self.spin[kind as usize].min(process.config().spin);
+        let learnt = if now < self.crowded_until {
+            SPIN_LEAST
+        } else {
+            self.spin[kind as usize]
+        };
+        let budget = learnt.min(process.config().spin);
         self.spins = budget > Nanos::ZERO;
         self.waits = self.waits.wrapping_add(1).max(1);
         (self.waits, budget, unfinished)
@@ -103,6 +120,15 @@ impl ThreadState {
             self.announced = 0;
         }
         mine
+    }
+
+    /// The processor was yielded for so long, and it is `now`. Whether that was too long for more spinning.
+    pub(crate) fn was_away(&mut self, process: &Process, away: Nanos, now: Nanos) -> bool {
+        let crowded = away >= LONG_YIELD && !process.config().spin_fixed;
+        if crowded {
+            self.crowded_until = now + CROWDED;
+        }
+        crowded
     }
 
     /// Learns from a wait: one that was short, or was ended soon after falling asleep, is worth spinning for next time.
@@ -253,3 +279,6 @@ pub(crate) fn with_thread<R>(
     };
     quietly(|| STATE.try_with(work).ok().flatten())
 }
+
+#[cfg(test)]
+mod tests;

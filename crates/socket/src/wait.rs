@@ -6,7 +6,7 @@ use crate::Errno;
 use crate::process::{AGENT_SEEN, Process, Shared, with_fd};
 use crate::signals::{Handled, quietly};
 use crate::sys::ppoll;
-use crate::thread::{DOORBELL, Kind, WAITER, with_thread};
+use crate::thread::{DOORBELL, Kind, SPIN_LEAST, WAITER, with_thread};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use sidestep_shm::{EventFd, Nanos, barrier};
@@ -95,7 +95,7 @@ impl Process {
         let handled = Handled::now();
         self.keep_agent(shared, started);
         let kind = waiting.target.kind();
-        let begun = with_thread(self, |t| t.begin_wait(self, kind));
+        let begun = with_thread(self, |t| t.begin_wait(self, kind, started));
         let (number, budget, unfinished) = begun.unwrap_or((0, Nanos::ZERO, false));
         if unfinished {
             self.end_unfinished(shared);
@@ -173,9 +173,15 @@ impl Process {
             if now - started >= budget {
                 break None;
             }
-            if now - yielded >= YIELD {
+            if now - yielded >= YIELD && budget > SPIN_LEAST {
                 rustix::thread::sched_yield();
                 yielded = self.now();
+                let away = yielded - now;
+                if away >= YIELD
+                    && with_thread(self, |t| t.was_away(self, away, yielded)) == Some(true)
+                {
+                    break None;
+                }
             } else {
                 core::hint::spin_loop();
             }

@@ -60,8 +60,11 @@ pub struct PoolHead {
 /// The pool: exclusive slices over its tables, which live in a region or in plain memory.
 pub struct ChunkPool<'m> {
     head: &'m mut PoolHead,
+    /// As many as there are data.
     meta: &'m mut [ChunkMeta],
     data: &'m mut [[u8; CHUNK_BYTES]],
+    /// Most chunks for one use: an eighth of all is left to the other one.
+    share: u32,
 }
 
 impl<'m> ChunkPool<'m> {
@@ -71,19 +74,34 @@ impl<'m> ChunkPool<'m> {
         meta: &'m mut [ChunkMeta],
         data: &'m mut [[u8; CHUNK_BYTES]],
     ) -> Self {
-        Self { head, meta, data }
+        let capacity = meta.len().min(data.len());
+        Self {
+            head,
+            meta: &mut meta[..capacity],
+            data: &mut data[..capacity],
+            share: u32::try_from(capacity - capacity / 8).unwrap_or(u32::MAX),
+        }
     }
 
     /// Takes a chunk: empty, unlinked. None when there is none left for this use, which is counted.
     #[inline]
     pub fn alloc(&mut self, purpose: Use) -> Option<ChunkId> {
+        self.alloc_filled(purpose, 0)
+    }
+
+    /// The same, said to have its first `len` bytes in use, which the caller will write.
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
+    fn alloc_filled(&mut self, purpose: Use, len: u16) -> Option<ChunkId> {
         let capacity = self.capacity();
-        if !self.has_room(purpose) {
-            self.head.exhausted += 1;
-            return None;
-        }
-        let meta = &*self.meta;
-        let Some(id) = self.head.free.take(capacity, |id| meta[id as usize].next) else {
+        let taken = if self.has_room(purpose) {
+            let meta = &*self.meta;
+            let free = &mut self.head.free;
+            free.take(capacity, |id| meta[id as usize].next)
+        } else {
+            None
+        };
+        let Some(id) = taken else {
             self.head.exhausted += 1;
             return None;
         };
@@ -94,21 +112,20 @@ impl<'m> ChunkPool<'m> {
             next: NONE,
             tag: 0,
             start: 0,
-            len: 0,
+            len,
             aux,
         };
         Some(id)
     }
 
-    /// Whether this use may take more: an eighth of all is left to the other one.
+    /// Whether this use may take more.
     #[inline]
     pub fn has_room(&self, purpose: Use) -> bool {
         let taken = match purpose {
             Use::Send => self.head.sending,
             Use::Receive => self.head.free.used().saturating_sub(self.head.sending),
         };
-        let capacity = self.capacity();
-        (taken as usize) < capacity - capacity / 8
+        taken < self.share
     }
 
     /// Whether [`alloc`](Self::alloc) would have a chunk for this use.
@@ -126,8 +143,8 @@ impl<'m> ChunkPool<'m> {
     }
 
     /// How many chunks there are.
-    pub fn capacity(&self) -> usize {
-        self.meta.len().min(self.data.len())
+    pub const fn capacity(&self) -> usize {
+        self.meta.len()
     }
 
     /// How many chunks are in use.
@@ -230,11 +247,17 @@ impl ChunkQueue {
 
     /// Appends `src`, filling the last chunk before taking new ones. Returns how many bytes were taken: fewer than
     /// there are when the pool is exhausted.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
     pub fn append(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
         if self.tail == NONE && src.len() <= CHUNK_BYTES && !src.is_empty() {
             return self.begin(pool, src, purpose);
         }
+        self.append_more(pool, src, purpose)
+    }
+
+    #[inline(never)]
+    fn append_more(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
         let mut rest = src;
         if self.tail != NONE {
             let n = pool.fill(self.tail, rest);
@@ -254,19 +277,18 @@ impl ChunkQueue {
     }
 
     /// Puts what one chunk holds into an empty queue, or nothing where the pool has none. Returns how many bytes.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
     fn begin(&mut self, pool: &mut ChunkPool<'_>, src: Foreign<'_>, purpose: Use) -> usize {
-        let Some(id) = pool.alloc(purpose) else {
+        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
+        let (len, bytes) = (src.len() as u16, src.len() as u32);
+        let Some(id) = pool.alloc_filled(purpose, len) else {
             return 0;
         };
-        let n = src.copy_to(&mut pool.data[id as usize]);
-        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_BYTES")]
-        {
-            pool.meta[id as usize].len = n as u16;
-            self.bytes = n as u32;
-        }
+        src.copy_to(&mut pool.data[id as usize]);
+        self.bytes = bytes;
         (self.head, self.tail, self.chunks) = (id, id, 1);
-        n
+        src.len()
     }
 
     /// Appends a chunk with what it holds; the queue owns it from here on.

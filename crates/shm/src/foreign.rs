@@ -195,10 +195,10 @@ impl ForeignMut<'_> {
         }
     }
 
-    /// Copies a whole array in; nothing where there is none or it does not fit. The copy needs no loop.
+    /// Copies a whole array in; nothing where it does not fit. The copy needs no loop.
     #[inline]
-    pub fn copy_array<const N: usize>(&mut self, src: Option<&[u8; N]>) {
-        if let Some(src) = src.filter(|_| self.len >= N) {
+    pub const fn copy_array<const N: usize>(&mut self, src: &[u8; N]) {
+        if self.len >= N {
             // SAFETY: N bytes are there by the line above; an array of bytes has no alignment.
             unsafe { self.ptr.cast::<[u8; N]>().write(*src) };
         }
@@ -212,7 +212,7 @@ impl ForeignMut<'_> {
             self.copy_from(src.get(..len).unwrap_or(&[]));
             return;
         };
-        self.copy_array(Some(src));
+        self.copy_array(src);
         self.skip(64).copy_from(rest);
     }
 

@@ -18,6 +18,8 @@ pub struct FreeList {
 impl FreeList {
     /// Takes an index of a table of `links.len()` entries: the one given back last, else the lowest untouched one.
     /// None when all are taken.
+    #[expect(clippy::inline_always, reason = "a call would cost as much")]
+    #[inline(always)]
     pub fn take(&mut self, capacity: usize, next_of: impl FnOnce(u32) -> u32) -> Option<u32> {
         let index = if self.head == 0 {
             if self.fresh as usize >= capacity {

@@ -1,17 +1,17 @@
 //! The short ways of a plain TCP segment through the stack: in, when it is the next one of a connection; out, when a
 //! message can leave at once. Whatever is not so takes the long ways of `input` and `output`, which know all cases.
 
-use crate::Result;
 use crate::hops::Stations;
 use crate::input::From;
 use crate::memory::{Core, Stack};
-use crate::socket::{Kind, SocketFlags, SocketRef};
+use crate::socket::{Kind, Socket, SocketFlags, SocketRef};
 use crate::udp::Datagram;
 use crate::wires::UNHEARD_MAX;
+use crate::{Endpoint, Result};
 use sidestep_nic::{Port, on_port};
-use sidestep_shm::{Foreign, ForeignMut, Nanos};
-use sidestep_tcp::{Env, Sink};
-use sidestep_wire::plain::{self, BYTES_MAX, Plain, Template, V4_BYTES, V6_BYTES};
+use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
+use sidestep_tcp::{Env, Events, Sink};
+use sidestep_wire::plain::{self, Arrived, BYTES_MAX, Plain, Template, V4_BYTES, V4Ends, V6_BYTES};
 use sidestep_wire::vlan::TAG_BYTES;
 use sidestep_wire::{checksum, ethernet};
 
@@ -117,14 +117,14 @@ impl Core<'_> {
         if port.tx_unheard() >= UNHEARD_MAX {
             return None;
         }
-        let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
+        let unneeded = self.checksums_unneeded(port);
         let socket = &mut self.sockets[index as usize];
         let mut env = Env {
             now,
             pool: &mut self.pool,
         };
         let segment = socket.tcb.send_at_once(&mut env, message.len())?;
-        let sent = put_plain(port, &socket.template, &segment, message, unneeded);
+        let sent = put_plain(port, &socket.template, segment, message, unneeded);
         debug_assert!(sent, "room was checked");
         port.tx_flush();
         socket.tcb.queue_sent(&mut env, message);
@@ -138,58 +138,69 @@ impl Core<'_> {
         Some(())
     }
 
-    /// Sends the acknowledgement that a connection owes, where that is all it has to send. Else false, and nothing has
-    /// changed: [`transmit`](Self::transmit) is the way. No deadline is nearer for it, and nothing else has come of it.
+    /// Whether nobody at the other end of a port looks at checksums.
     #[inline]
-    pub(crate) fn acknowledge_over(&mut self, port: &mut impl Port, index: u32) -> bool {
-        let now = self.now();
-        let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
-        let socket = &mut self.sockets[index as usize];
-        if socket.template.is_empty() || port.tx_room() == 0 {
-            return false;
-        }
-        let Some(segment) = socket.tcb.acknowledge_at_once(now) else {
-            return false;
-        };
-        let nothing = Foreign::from(&[][..]);
-        let sent = put_plain(port, &socket.template, &segment, nothing, unneeded);
-        debug_assert!(sent, "room was checked");
-        self.counters.tx_frames += 1;
-        self.counters.tcp_tx_segments += 1;
-        true
+    pub(crate) fn checksums_unneeded(&self, port: &impl Port) -> bool {
+        port.caps().tx_checksum_unneeded && self.header.checksums == 0
     }
 
-    /// Works a frame from a wire between stacks in, if a short way is for it. Else false, and nothing has changed.
+    /// Counts so many acknowledgements that [`acknowledge_over`] sent.
     #[inline]
-    pub(crate) fn on_plain_wire_frame(
-        &mut self,
-        wire: u32,
-        frame: Foreign<'_>,
-        mut reader: Option<&mut Reader<'_, '_>>,
-    ) -> bool {
-        self.on_plain_frame(wire, frame, reader.as_deref_mut())
-            || self.on_plain_datagram(wire, frame, reader)
+    pub(crate) const fn count_acknowledgements(&mut self, sent: u64) {
+        self.counters.tx_frames += sent;
+        self.counters.tcp_tx_segments += sent;
     }
 
-    /// Works a frame in whose segment is the next one of a connection. False, and nothing has changed, for all others.
-    #[inline]
-    fn on_plain_frame(
+    /// Works a frame of IPv4 from a wire between stacks in whose segment is the next one of the connection that comes first to
+    /// mind. False, and nothing has changed, for all others.
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
+    pub(crate) fn on_plain_v4(
         &mut self,
         wire: u32,
         frame: Foreign<'_>,
         reader: Option<&mut Reader<'_, '_>>,
     ) -> bool {
-        let Some((arrived, payload_at)) = parse(frame) else {
+        let Some(head) = frame.to_array::<V4_BYTES>() else {
             return false;
         };
-        let Some(index) = self.find_recent_flow(&arrived.local, &arrived.remote) else {
+        let Some(arrived) = plain::parse_v4(&head, frame.len()) else {
             return false;
         };
-        // A peer speaks for its own wire only.
-        if self.sockets[index as usize].wire != wire {
+        let first = match &reader {
+            Some(reader) => reader.socket,
+            None => match self.guess_v4(&arrived.ends) {
+                Some(index) => index,
+                None => return false,
+            },
+        };
+        let payload = frame.skip(V4_BYTES).first(arrived.payload_len);
+        self.has_v4(first, &arrived.ends)
+            && self.on_plain_segment(first, wire, &arrived.segment, payload, reader)
+    }
+
+    /// The same with any connection, or with IPv6.
+    pub(crate) fn on_plain_frame(
+        &mut self,
+        wire: u32,
+        frame: Foreign<'_>,
+        reader: Option<&mut Reader<'_, '_>>,
+    ) -> bool {
+        let Some(head) = Head::parse(frame, false) else {
             return false;
+        };
+        let payload = frame.skip(head.bytes).first(head.payload_len);
+        match self.find_ends(&head.ends) {
+            Some(index) => self.on_other_segment(index, wire, &head.segment, payload, reader),
+            None => false,
         }
-        self.on_plain_segment(index, &arrived, frame.skip(payload_at), reader)
+    }
+
+    fn find_ends(&mut self, ends: &Ends) -> Option<u32> {
+        match ends {
+            Ends::V4(ends) => self.find_v4(ends),
+            Ends::V6(local, remote) => self.find_recent_flow(local, remote),
+        }
     }
 
     /// As [`on_plain_frame`](Self::on_plain_frame) for frames that came over a network, or whose checksums are to be
@@ -200,83 +211,158 @@ impl Core<'_> {
         frame: Foreign<'_>,
         reader: Option<&mut Reader<'_, '_>>,
     ) -> bool {
-        let Some(head) = Head::parse(frame) else {
+        let Some(head) = Head::parse(frame, from.verify) else {
             return false;
         };
-        let arrived = &head.arrived;
-        let Some(index) = self.find_recent_flow(&arrived.local, &arrived.remote) else {
+        let Some(index) = self.find_ends(&head.ends) else {
             return false;
         };
         let socket = &self.sockets[index as usize];
         let same_station = !from.network || socket.heard == head.station;
-        if !same_station || !self.is_same_side(socket.wire, from.wire) {
+        let wire = socket.wire;
+        if !same_station || !self.is_same_side(wire, from.wire) {
             return false;
         }
-        let payload = frame.skip(head.bytes);
+        let payload = frame.skip(head.bytes).first(head.payload_len);
         if from.verify {
-            let payload = payload.first(arrived.payload_len);
             let whole = head.sum.map(|sum| payload.fold(sum, checksum::sum));
             if whole.map(checksum::finish) != Some(0) {
                 return false;
             }
         }
-        self.on_plain_segment(index, arrived, payload, reader)
+        self.on_other_segment(index, wire, &head.segment, payload, reader)
     }
 
-    #[inline]
-    fn on_plain_segment(
+    /// As [`on_plain_segment`](Self::on_plain_segment), for those that are not so near to each other.
+    #[inline(never)]
+    fn on_other_segment(
         &mut self,
         index: u32,
-        arrived: &plain::Arrived,
+        wire: u32,
+        segment: &Plain,
         payload: Foreign<'_>,
         reader: Option<&mut Reader<'_, '_>>,
     ) -> bool {
-        let now = self.now();
-        let socket = &mut self.sockets[index as usize];
+        self.on_plain_segment(index, wire, segment, payload, reader)
+    }
+
+    /// Gives a connection over `wire` a segment, if it is the next one. Else false, and nothing has changed.
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
+    fn on_plain_segment(
+        &mut self,
+        index: u32,
+        wire: u32,
+        segment: &Plain,
+        payload: Foreign<'_>,
+        reader: Option<&mut Reader<'_, '_>>,
+    ) -> bool {
+        let Some(socket) = self.sockets.get_mut(index as usize) else {
+            return false;
+        };
+        // A peer speaks for its own wire only.
+        if socket.wire != wire || !socket.tcb.expects(segment, payload.len()) {
+            return false;
+        }
         let sink = reader
             .filter(|reader| reader.socket == index)
             .map(|reader| &mut reader.sink);
-        let payload = payload.first(arrived.payload_len);
         let mut env = Env {
-            now,
+            now: self.header.now,
             pool: &mut self.pool,
         };
-        let Some(events) = socket
-            .tcb
-            .on_plain(&mut env, &arrived.segment, payload, sink)
-        else {
-            return false;
-        };
-        self.counters.tcp_rx_segments += 1;
-        self.counters.tcp_rx_bytes += arrived.payload_len as u64;
+        let events = socket.tcb.on_expected(&mut env, segment, payload, sink);
+        let counters = &mut *self.counters;
+        counters.tcp_rx_segments += 1;
+        counters.tcp_rx_bytes += payload.len() as u64;
+        let more = events.difference(Events::OUTPUT);
+        // As a rule there is something to read, nobody waits for it, and no deadline is nearer.
+        let quiet = (more == Events::READABLE || more.is_empty())
+            && socket.watches == NONE
+            && !socket.has(SocketFlags::DEFERRED)
+            && socket.timer_at <= socket.tcb.plain_timeout();
+        if events.contains(Events::OUTPUT) && !socket.has(SocketFlags::PENDING) {
+            socket.set(SocketFlags::PENDING, true);
+            self.pending[wire as usize].push(self.sockets, index);
+        }
+        if !quiet {
+            self.on_plain_news(index, more);
+        }
+        true
+    }
+
+    /// What the next segment of a connection has led to.
+    #[inline(never)]
+    fn on_plain_news(&mut self, index: u32, events: Events) {
+        let socket = &self.sockets[index as usize];
         let due = socket.tcb.plain_timeout();
         if due < socket.timer_at {
             self.schedule(index, due);
         }
-        if !events.is_empty() {
-            self.on_events(index, events);
-        }
-        true
+        self.on_events(index, events);
     }
 }
 
-/// The headers, copied once, and where the payload begins.
-#[inline]
-fn parse(frame: Foreign<'_>) -> Option<(plain::Arrived, usize)> {
-    let head = frame.to_array::<V4_BYTES>()?;
-    if let Some(arrived) = plain::parse_v4(&head, frame.len()) {
-        return Some((arrived, V4_BYTES));
+/// Sends the acknowledgement that a connection owes, where that is all it has to send; there is room, and `unneeded` says
+/// of [checksums](Core::checksums_unneeded). Else false, and nothing has changed: [`Core::transmit`] is the way. No deadline
+/// is nearer for it, and nothing else has come of it. The caller [counts](Core::count_acknowledgements).
+#[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+#[inline(always)]
+pub(crate) fn acknowledge_over(
+    port: &mut impl Port,
+    socket: &mut Socket,
+    now: Nanos,
+    unneeded: bool,
+) -> bool {
+    // Both conditions in one: no headers are so long.
+    let plain_bytes = if unneeded { V4_BYTES } else { usize::MAX };
+    if socket.template.len() != plain_bytes {
+        return acknowledge_otherwise(port, socket, now, unneeded);
     }
-    let head = frame.to_array::<V6_BYTES>()?;
-    plain::parse_v6(&head, frame.len()).map(|arrived| (arrived, V6_BYTES))
+    if !socket.tcb.owes_acknowledgement() {
+        return false;
+    }
+    let sent = port.tx(V4_BYTES, move |mut frame| {
+        let segment = socket.tcb.acknowledge_at_once(now);
+        frame.copy_array(&socket.template.v4_bare(&segment));
+    });
+    debug_assert!(sent, "room was checked");
+    true
+}
+
+/// The same with a checksum, or not over IPv4.
+#[inline(never)]
+fn acknowledge_otherwise(
+    port: &mut impl Port,
+    socket: &mut Socket,
+    now: Nanos,
+    unneeded: bool,
+) -> bool {
+    if socket.template.is_empty() || !socket.tcb.owes_acknowledgement() {
+        return false;
+    }
+    let segment = socket.tcb.acknowledge_at_once(now);
+    let sent = put_plain(port, &socket.template, segment, Foreign::EMPTY, unneeded);
+    debug_assert!(sent, "room was checked");
+    true
+}
+
+/// Whom a segment is for and from.
+enum Ends {
+    V4(V4Ends),
+    /// Our end first.
+    V6(Endpoint, Endpoint),
 }
 
 /// What the headers of a frame from a network say.
 struct Head {
-    arrived: plain::Arrived,
-    /// Where the payload begins.
+    ends: Ends,
+    segment: Plain,
+    /// Bytes of headers, and of the payload behind them.
     bytes: usize,
-    /// The sum over all that the TCP checksum covers but the payload; none where the IP header's own is wrong.
+    payload_len: usize,
+    /// Where it is to be verified: the sum over all that the TCP checksum covers but the payload; none where the IP header's
+    /// own is wrong.
     sum: Option<u64>,
     /// Who sent the frame, as [`Stations::other`] has it.
     station: u64,
@@ -285,17 +371,16 @@ struct Head {
 impl Head {
     /// None also for frames that were sent to a group.
     #[inline]
-    fn parse(frame: Foreign<'_>) -> Option<Self> {
+    fn parse(frame: Foreign<'_>, verify: bool) -> Option<Self> {
         let v4 = frame.to_array::<V4_BYTES>()?;
-        if let Some(arrived) = plain::parse_v4(&v4, frame.len()) {
-            let sum = plain::sum_v4(&v4);
-            return Self::of(&v4, (arrived, sum), V4_BYTES, 0);
+        match plain::parse_v4(&v4, frame.len()) {
+            Some(arrived) => Self::of_v4(&v4, &arrived, (0, 0), verify),
+            None => Self::parse_others(frame, verify),
         }
-        Self::parse_others(frame)
     }
 
     /// IPv6, and what has a VLAN tag.
-    fn parse_others(frame: Foreign<'_>) -> Option<Self> {
+    fn parse_others(frame: Foreign<'_>, verify: bool) -> Option<Self> {
         let mut tagged = [0; BYTES_MAX];
         frame.copy_to(&mut tagged);
         let (vlan, head, tag) = match plain::untag(&tagged) {
@@ -305,34 +390,48 @@ impl Head {
         let frame_len = frame.len().checked_sub(tag)?;
         let v4: &[u8; V4_BYTES] = head.first_chunk()?;
         if let Some(arrived) = plain::parse_v4(v4, frame_len) {
-            let sum = plain::sum_v4(v4);
-            return Self::of(v4, (arrived, sum), V4_BYTES + tag, vlan);
+            return Self::of_v4(v4, &arrived, (vlan, tag), verify);
         }
         let arrived = plain::parse_v6(&head, frame_len)?;
-        let sum = Some(plain::sum_v6(&head));
-        Self::of(v4, (arrived, sum), V6_BYTES + tag, vlan)
+        let (local, remote) = arrived.ends;
+        Some(Self {
+            ends: Ends::V6(local, remote),
+            segment: arrived.segment,
+            bytes: V6_BYTES + tag,
+            payload_len: arrived.payload_len,
+            sum: verify.then(|| plain::sum_v6(&head)),
+            station: station(v4, vlan)?,
+        })
     }
 
     #[inline]
-    fn of(
+    fn of_v4(
         head: &[u8; V4_BYTES],
-        (arrived, sum): (plain::Arrived, Option<u64>),
-        bytes: usize,
-        vlan: u16,
+        arrived: &Arrived<V4Ends>,
+        (vlan, tag): (u16, usize),
+        verify: bool,
     ) -> Option<Self> {
-        let link = ethernet::Repr::parse(head).ok()?;
-        let back = Stations {
-            dst: link.src,
-            src: link.dst,
-            vlan,
-        };
-        link.dst.is_unicast().then_some(Self {
-            arrived,
-            bytes,
-            sum,
-            station: back.other(),
+        Some(Self {
+            ends: Ends::V4(arrived.ends),
+            segment: arrived.segment,
+            bytes: V4_BYTES + tag,
+            payload_len: arrived.payload_len,
+            sum: if verify { plain::sum_v4(head) } else { None },
+            station: station(head, vlan)?,
         })
     }
+}
+
+/// Who sent a frame with this head; none where it was sent to a group.
+#[inline]
+fn station(head: &[u8; V4_BYTES], vlan: u16) -> Option<u64> {
+    let link = ethernet::Repr::parse(head).ok()?;
+    let back = Stations {
+        dst: link.src,
+        src: link.dst,
+        vlan,
+    };
+    link.dst.is_unicast().then(|| back.other())
 }
 
 /// Bytes at the start of a frame that are put together before they are written: two cache lines.
@@ -359,43 +458,42 @@ fn put(
 fn put_plain(
     port: &mut impl Port,
     template: &Template,
-    segment: &Plain,
+    segment: Plain,
     message: Foreign<'_>,
     unneeded: bool,
 ) -> bool {
-    let bytes = template.len() + message.len();
-    if !unneeded || template.is_tagged() {
-        return port.tx(bytes, |mut frame| {
-            put_finished(template, segment, &mut frame, message);
-        });
+    if !unneeded || !template.is_v4() {
+        return put_other(port, template, segment, message, unneeded);
     }
-    port.tx(bytes, |mut frame| {
-        let mut headers = [0; BYTES_MAX];
-        template.write(&mut headers, segment, message.len());
-        if template.len() == V4_BYTES {
-            frame.copy_array(headers.first_chunk::<V4_BYTES>());
-        } else {
-            frame.copy_array(headers.first_chunk::<V6_BYTES>());
-        }
-        frame.skip(template.len()).copy_from_foreign(message);
+    port.tx(V4_BYTES + message.len(), move |mut frame| {
+        frame.copy_array(&template.v4(&segment, message.len()));
+        frame.skip(V4_BYTES).copy_from_foreign(message);
     })
 }
 
-/// Writes a frame whose checksum is finished, or that has a VLAN tag. Apart from the other, which is so kept short.
+/// The same where a checksum is to be finished, or that is not of IPv4 without a VLAN tag. Apart from the other, which is so
+/// kept short.
 #[inline(never)]
-fn put_finished(
+fn put_other(
+    port: &mut impl Port,
     template: &Template,
-    segment: &Plain,
-    frame: &mut ForeignMut<'_>,
+    segment: Plain,
     message: Foreign<'_>,
-) {
-    let mut headers = [0; BYTES_MAX];
-    template.write(&mut headers, segment, message.len());
-    let mut done = template.len();
-    let sum = message.fold(0, |sum, block| {
-        done += frame.skip(done).copy_from(block);
-        checksum::sum(sum, block)
-    });
-    template.put_checksum(&mut headers, message.len(), sum);
-    frame.copy_from(&headers[..template.len()]);
+    unneeded: bool,
+) -> bool {
+    port.tx(template.len() + message.len(), |mut frame| {
+        let mut headers = [0; BYTES_MAX];
+        template.write(&mut headers, &segment, message.len());
+        let mut done = template.len();
+        if unneeded && !template.is_tagged() {
+            frame.skip(done).copy_from_foreign(message);
+        } else {
+            let sum = message.fold(0, |sum, block| {
+                done += frame.skip(done).copy_from(block);
+                checksum::sum(sum, block)
+            });
+            template.put_checksum(&mut headers, message.len(), sum);
+        }
+        frame.copy_from(&headers[..template.len()]);
+    })
 }

@@ -11,6 +11,8 @@ use crate::memory::Core;
 use crate::socket::SocketFlags;
 use crate::{Address, Endpoint, Error, Result};
 use sidestep_shm::prefetch;
+use sidestep_wire::plain::V4Ends;
+use zerocopy::FromZeros;
 
 /// Words for so many sockets.
 pub(crate) const fn words(sockets_max: usize) -> usize {
@@ -32,6 +34,29 @@ impl Core<'_> {
         let found = self.find_flow(local, remote)?;
         self.header.last_flow = found + 1;
         Some(found)
+    }
+
+    /// As [`find_flow`](Self::find_flow), by what a frame has.
+    pub(crate) fn find_v4(&self, ends: &V4Ends) -> Option<u32> {
+        let guess = self.guess_v4(ends)?;
+        if self.has_v4(guess, ends) {
+            return Some(guess);
+        }
+        let (local, remote) = ends.endpoints();
+        self.find_flow(&local, &remote)
+    }
+
+    /// The first connection that may be of these ends, if any is.
+    #[inline]
+    pub(crate) fn guess_v4(&self, ends: &V4Ends) -> Option<u32> {
+        index_of(self.flows[self.home(self.v4_hash(ends))])
+    }
+
+    /// Whether a connection has these ends.
+    #[inline]
+    pub(crate) fn has_v4(&self, index: u32, ends: &V4Ends) -> bool {
+        let socket = self.sockets.get(index as usize);
+        socket.is_some_and(|socket| socket.v4 == *ends)
     }
 
     /// The connection of these endpoints.
@@ -56,8 +81,8 @@ impl Core<'_> {
 
     /// Asks for the line of the table where a connection will be looked up, and returns its hash.
     #[inline]
-    pub(crate) fn prefetch_flow(&self, local: &Endpoint, remote: &Endpoint) -> u32 {
-        let hash = self.flow_hash(local, remote);
+    pub(crate) fn prefetch_flow(&self, ends: &V4Ends) -> u32 {
+        let hash = self.v4_hash(ends);
         prefetch(&self.flows[self.home(hash)]);
         hash
     }
@@ -71,6 +96,7 @@ impl Core<'_> {
             && let Some(socket) = self.sockets.get(index as usize)
         {
             prefetch(socket);
+            prefetch(&socket.v4);
             prefetch(&socket.tcb);
         }
     }
@@ -86,7 +112,9 @@ impl Core<'_> {
         for _ in 0..self.flows.len() {
             if self.flows[at] == 0 {
                 self.flows[at] = u64::from(hash) << 32 | u64::from(index + 1);
-                self.at(index).set(SocketFlags::IN_FLOWS, true);
+                let s = self.at(index);
+                s.set(SocketFlags::IN_FLOWS, true);
+                s.v4 = V4Ends::of(&local, &remote).unwrap_or(V4Ends::new_zeroed());
                 return Ok(());
             }
             at = self.after(at);
@@ -99,7 +127,9 @@ impl Core<'_> {
         if !self.at(index).has(SocketFlags::IN_FLOWS) {
             return;
         }
-        self.at(index).set(SocketFlags::IN_FLOWS, false);
+        let s = self.at(index);
+        s.set(SocketFlags::IN_FLOWS, false);
+        s.v4 = V4Ends::new_zeroed();
         let (local, remote) = (self.at(index).local, self.at(index).remote);
         let mut gap = self.home(self.flow_hash(&local, &remote));
         for _ in 0..self.flows.len() {
@@ -136,6 +166,27 @@ impl Core<'_> {
     /// Keyed by the stack's secret, so that a peer cannot choose ports that collide.
     #[inline]
     pub(crate) fn flow_hash(&self, local: &Endpoint, remote: &Endpoint) -> u32 {
+        match V4Ends::of(local, remote) {
+            Some(ends) => self.v4_hash(&ends),
+            None => self.any_hash(local, remote),
+        }
+    }
+
+    #[inline]
+    fn v4_hash(&self, ends: &V4Ends) -> u32 {
+        let [addresses, ports] = ends.words();
+        let secret = self.header.secret;
+        let h = mix(
+            addresses ^ secret,
+            ports ^ secret.rotate_left(32) ^ 0xd6e8_feb8_6659_fd93,
+        );
+        #[expect(clippy::cast_possible_truncation, reason = "folded")]
+        {
+            (h ^ (h >> 32)) as u32
+        }
+    }
+
+    fn any_hash(&self, local: &Endpoint, remote: &Endpoint) -> u32 {
         let (a, b) = halves(&local.addr);
         let (c, d) = halves(&remote.addr);
         let ports = u64::from(local.port) << 16 | u64::from(remote.port);

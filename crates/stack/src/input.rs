@@ -46,17 +46,29 @@ pub(crate) struct Packet<'f> {
 }
 
 impl Core<'_> {
-    /// Works a received frame in. A `reader` takes what comes for it.
-    #[inline]
+    /// Works a received frame in. A `reader` takes what comes for it. One function, with all of the short way in it.
+    #[inline(never)]
     pub(crate) fn on_frame(
         &mut self,
         from: From,
         frame: Foreign<'_>,
-        reader: Option<&mut Reader<'_, '_>>,
+        mut reader: Option<&mut Reader<'_, '_>>,
     ) {
-        self.counters.rx_frames += 1;
+        if !from.is_wire() || !self.on_plain_v4(from.wire, frame, reader.as_deref_mut()) {
+            self.on_other_frame(from, frame, reader);
+        }
+    }
+
+    #[inline(never)]
+    fn on_other_frame(
+        &mut self,
+        from: From,
+        frame: Foreign<'_>,
+        mut reader: Option<&mut Reader<'_, '_>>,
+    ) {
         let taken = if from.is_wire() {
-            self.on_plain_wire_frame(from.wire, frame, reader)
+            self.on_plain_datagram(from.wire, frame, reader.as_deref_mut())
+                || self.on_plain_frame(from.wire, frame, reader)
         } else {
             self.on_plain_network_frame(from, frame, reader)
         };

@@ -3,12 +3,13 @@
 //! A socket with something to send stands on its wire's pending list. The list is worked off while the port has
 //! room; a wire whose other end does not read holds up nobody but itself.
 
+use crate::express::acknowledge_over;
 use crate::hops::Stations;
 use crate::memory::{Core, Stack};
-use crate::socket::SocketFlags;
+use crate::socket::{Socket, SocketFlags};
 use crate::wires::UNHEARD_MAX;
 use crate::{Address, Endpoint};
-use sidestep_nic::{Caps, Cut, Port, on_port};
+use sidestep_nic::{Cut, Port, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::{Env, Tcb, Transmit};
 use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp, vlan};
@@ -113,6 +114,30 @@ pub(crate) struct Pending {
     tail: u32,
 }
 
+impl Pending {
+    /// Puts a socket at the end that was on no list, and is marked now as being on one. It has no next one.
+    #[inline]
+    pub(crate) fn push(&mut self, sockets: &mut [Socket], socket: u32) {
+        match core::mem::replace(&mut self.tail, socket + 1).checked_sub(1) {
+            None => self.head = socket + 1,
+            Some(tail) => sockets[tail as usize].pending_next = socket,
+        }
+    }
+
+    /// Takes the first socket off.
+    #[inline]
+    fn pop<'s>(&mut self, sockets: &'s mut [Socket]) -> Option<(u32, &'s mut Socket)> {
+        let socket = self.head.checked_sub(1)?;
+        let s = &mut sockets[socket as usize];
+        s.set(SocketFlags::PENDING, false);
+        self.head = core::mem::replace(&mut s.pending_next, NONE).wrapping_add(1);
+        if self.head == 0 {
+            self.tail = 0;
+        }
+        Some((socket, s))
+    }
+}
+
 impl Stack<'_> {
     /// Sends what is due on a wire, as far as there is room; where much is, in rounds, between which what came is heard.
     pub(crate) fn flush_wire(&mut self, index: u32) {
@@ -157,7 +182,10 @@ impl Stack<'_> {
         }
         let core = &mut self.core;
         let more = on_port!(port, port => {
-            if core.acknowledge_over(&mut port, socket) {
+            let unneeded = core.checksums_unneeded(&port);
+            let s = &mut core.sockets[socket as usize];
+            if port.tx_room() > 0 && acknowledge_over(&mut port, s, now, unneeded) {
+                core.count_acknowledgements(1);
                 port.tx_flush();
                 return;
             }
@@ -175,17 +203,21 @@ impl Stack<'_> {
 impl Core<'_> {
     /// Sends what is due on the wire of a port, as far as there is room.
     fn flush_port(&mut self, wire: u32, port: &mut impl Port) {
-        self.send_replies(port);
-        for _ in 0..SOCKETS_A_FLUSH {
-            if self.pending[wire as usize].head == 0 || port.tx_room() == 0 {
-                break;
-            }
-            let Some(socket) = self.pop_pending(wire) else {
+        if !self.replies.is_empty() {
+            self.send_replies(port);
+        }
+        let now = self.now();
+        let unneeded = self.checksums_unneeded(port);
+        let (mut turns, mut others) = (0, 0);
+        while turns < SOCKETS_A_FLUSH && port.tx_room() > 0 {
+            let Some((socket, s)) = self.pending[wire as usize].pop(self.sockets) else {
                 break;
             };
-            if self.acknowledge_over(port, socket) {
+            turns += 1;
+            if acknowledge_over(port, s, now, unneeded) {
                 continue;
             }
+            others += 1;
             if self.transmit(socket, port) {
                 self.queue_output(socket);
             }
@@ -195,24 +227,18 @@ impl Core<'_> {
                 break;
             }
         }
+        self.count_acknowledgements((turns - others) as u64);
         port.tx_flush();
     }
 
     /// Puts a socket on its wire's pending list.
     pub(crate) fn queue_output(&mut self, socket: u32) {
         let s = &mut self.sockets[socket as usize];
-        let Some(list) = self.pending.get_mut(s.wire as usize) else {
-            return;
-        };
-        if s.has(SocketFlags::PENDING) {
-            return;
-        }
-        s.set(SocketFlags::PENDING, true);
-        s.pending_next = NONE;
-        let tail = core::mem::replace(&mut list.tail, socket + 1);
-        match tail.checked_sub(1) {
-            None => list.head = socket + 1,
-            Some(tail) => self.at(tail).pending_next = socket,
+        if let Some(list) = self.pending.get_mut(s.wire as usize)
+            && !s.has(SocketFlags::PENDING)
+        {
+            s.set(SocketFlags::PENDING, true);
+            list.push(self.sockets, socket);
         }
     }
 
@@ -220,13 +246,6 @@ impl Core<'_> {
     #[inline]
     pub(crate) fn has_pending(&self, wire: u32) -> bool {
         self.pending[wire as usize].head != 0
-    }
-
-    /// Takes the first socket off a wire's pending list.
-    fn pop_pending(&mut self, wire: u32) -> Option<u32> {
-        let socket = self.pending[wire as usize].head.checked_sub(1)?;
-        self.unlink_pending(wire, NONE, socket);
-        Some(socket)
     }
 
     /// Takes `socket`, which follows `before` (NONE if it is the first), off its wire's pending list.
@@ -354,7 +373,7 @@ impl Core<'_> {
         if s.template.is_empty() {
             s.template.keep(&headers[..at]);
         }
-        let unfinished = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
+        let unfinished = self.checksums_unneeded(port);
         let pool = &self.pool;
         let sent = port.tx(at + segment.payload_len, |mut frame| {
             segment.copy_payload(pool, &mut frame.skip(at));
@@ -438,8 +457,7 @@ impl Core<'_> {
         }
         .emit(&mut headers[ip..]);
         let at = ip + udp::HEADER_BYTES;
-        let caps: Caps = port.caps();
-        let unfinished = caps.tx_checksum_unneeded && self.header.checksums == 0;
+        let unfinished = self.checksums_unneeded(port);
         let sent = port.tx(at + payload_len, |mut frame| {
             let mut done = at;
             for part in payload {

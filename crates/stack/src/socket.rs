@@ -8,7 +8,7 @@ use crate::{Address, Endpoint, Error, Result};
 use bitflags::bitflags;
 use sidestep_shm::{NONE, Nanos};
 use sidestep_tcp::Tcb;
-use sidestep_wire::plain::Template;
+use sidestep_wire::plain::{Template, V4Ends};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// What a socket is.
@@ -178,6 +178,8 @@ pub(crate) struct Socket {
     pub(crate) holders: u64,
     /// When the timer wheel looks at the socket next; NEVER while it is in no slot.
     pub(crate) timer_at: Nanos,
+    /// While in the flow table, and of IPv4: both ends, as frames have them.
+    pub(crate) v4: V4Ends,
     pub(crate) timer_prev: u32,
     pub(crate) timer_next: u32,
     /// Links of the list that the socket is on: children of a listener, or TIME-WAIT.
@@ -185,14 +187,9 @@ pub(crate) struct Socket {
     pub(crate) next: u32,
     /// The listening socket of a child, and of one that was accepted before its handshake was complete.
     pub(crate) parent: u32,
-    /// A listener's children whose handshake is not complete, and those ready to be accepted.
-    pub(crate) embryo_head: u32,
+    /// A listener's children that are ready to be accepted.
     pub(crate) ready_head: u32,
     pub(crate) ready_tail: u32,
-    pub(crate) children: u32,
-    pub(crate) ready_children: u32,
-    /// Most children of a listener; of a child that came with data, the listener's generation.
-    pub(crate) backlog: u32,
     /// The error that the next call reports (SO_ERROR), as `Error` + 1; 0 for none.
     pub(crate) error: u32,
     /// Process-independent name of the kernel socket behind (SO_COOKIE); 0 if not asked for yet.
@@ -231,6 +228,12 @@ pub(crate) struct Socket {
     pub(crate) leaves_by: u32,
     /// Of a UDP socket without a fixed peer: whom the way above leads to, and from which address.
     pub(crate) last: LastWay,
+    /// A listener's children whose handshake is not complete; how many children it has, and how many are ready.
+    pub(crate) embryo_head: u32,
+    pub(crate) children: u32,
+    pub(crate) ready_children: u32,
+    /// Most children of a listener; of a child that came with data, the listener's generation.
+    pub(crate) backlog: u32,
     /// Of a listener: connections that came with data and whose handshake is not complete, those that were reset, and
     /// when the last one was.
     pub(crate) fast_pending: u32,
@@ -254,6 +257,7 @@ const USED_BYTES: usize = 192
     + size_of::<Template>()
     + size_of::<Aim>()
     + size_of::<LastWay>()
+    + 16
     + 4
     + 4
     + 8

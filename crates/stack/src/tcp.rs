@@ -498,6 +498,7 @@ impl Core<'_> {
         }
     }
 
+    #[inline(never)]
     fn on_more_events(&mut self, index: u32, events: Events) {
         if events.contains(Events::CONNECTED) {
             self.on_connected(index);

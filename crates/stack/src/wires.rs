@@ -10,7 +10,7 @@ use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats, any, on_port};
 use sidestep_shm::{Ahead, NONE, Nanos, Use};
 use sidestep_tcp::Env;
-use sidestep_wire::plain::{GUESS_BYTES, guess_v4};
+use sidestep_wire::plain::{ENDS_BYTES, V4Ends};
 use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -444,6 +444,7 @@ impl Stack<'_> {
             let taken = port.rx_batch(RX_BATCH, |frame| {
                 core.on_frame(from, frame, reader.as_deref_mut());
             });
+            core.counters.rx_frames += taken as u64;
             if taken > 0 && !network {
                 self.links.ahead.set(port.rx_lines());
             }
@@ -605,11 +606,11 @@ impl Core<'_> {
     fn preview(&mut self, port: &mut impl Port) {
         let (mut hashes, mut count) = ([0; RX_BATCH], 0);
         port.rx_preview(RX_BATCH, |frame| {
-            if let Some(head) = frame.to_array::<GUESS_BYTES>()
+            if let Some(head) = frame.to_array::<ENDS_BYTES>()
                 && let Some(hash) = hashes.get_mut(count)
             {
-                let (local, remote) = guess_v4(&head);
-                *hash = self.prefetch_flow(&local, &remote);
+                // Whatever it is: nothing but time is lost by a wrong guess.
+                *hash = self.prefetch_flow(&V4Ends::of_frame(&head));
                 count += 1;
             }
         });

@@ -1,8 +1,6 @@
 //! The short ways out: a message that makes one segment and that nothing stands in the way of, which leaves from the
 //! program's own memory and is queued for retransmission when it is on its way; and an acknowledgement by itself.
 
-use crate::recovery::Phase;
-use crate::state::State;
 use crate::tcb::{Env, Marks, Tcb};
 use sidestep_shm::{CHUNK_BYTES, Foreign, Nanos, Use};
 use sidestep_wire::plain::Plain;
@@ -15,11 +13,7 @@ impl Tcb {
     pub fn send_at_once(&mut self, env: &mut Env<'_, '_>, len: usize) -> Option<Plain> {
         let bytes = u32::try_from(len).ok()?;
         let flight = self.flight_bytes();
-        let established = self.state == State::Established as u8;
-        let undisturbed = self.phase == Phase::Open as u8
-            && self.dup_acks == 0
-            && self.ecn.is_off()
-            && flight == self.snd.len();
+        let undisturbed = self.is_calm() && flight == self.snd.len();
         let busy = Marks::OUTPUT.difference(Marks::ACK_NOW)
             | Marks::CORK
             | Marks::MORE
@@ -29,7 +23,7 @@ impl Tcb {
             | Marks::FIN_QUEUED
             | Marks::PACED
             | Marks::URGENT;
-        if !established || !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
+        if !undisturbed || self.is(busy) || len == 0 || len > CHUNK_BYTES {
             return None;
         }
         self.revalidate_window(env.now);
@@ -58,19 +52,26 @@ impl Tcb {
         })
     }
 
-    /// The acknowledgement that is due, where nothing else is and it says nothing but what every segment says; it counts as
-    /// sent. None, and nothing has changed, where [`poll_transmit`](Self::poll_transmit) is the way.
+    /// Whether an acknowledgement is due, and nothing else, that says nothing but what every segment says: then
+    /// [`acknowledge_at_once`](Self::acknowledge_at_once) gives it, else [`poll_transmit`](Self::poll_transmit) is the way.
     #[inline]
-    pub fn acknowledge_at_once(&mut self, now: Nanos) -> Option<Plain> {
-        let usual = self.marks.intersection(Marks::OUTPUT | Marks::URGENT) == Marks::ACK_NOW
-            && self.state == State::Established as u8
-            && self.ecn.is_off()
-            && !self.blocks.any();
-        if !usual {
-            return None;
-        }
+    pub fn owes_acknowledgement(&self) -> bool {
+        // With timestamps, as those have whose headers are known.
+        let all = Marks::OUTPUT | Marks::URGENT | Marks::TIMESTAMPS;
+        self.marks.intersection(all) == Marks::ACK_NOW | Marks::TIMESTAMPS
+            && self.is_calm()
+            && !self.blocks.any()
+    }
+
+    /// The acknowledgement that [is due](Self::owes_acknowledgement); it counts as sent.
+    #[inline]
+    pub fn acknowledge_at_once(&mut self, now: Nanos) -> Plain {
+        debug_assert!(self.owes_acknowledgement());
         self.counters.segments_out += 1;
-        Some(self.plain_header(now))
+        Plain {
+            timestamps: Some(self.timestamps(now)),
+            ..self.plain_header(now)
+        }
     }
 
     /// Keeps the bytes of the segment that [`send_at_once`](Self::send_at_once) gave.

@@ -97,6 +97,12 @@ impl EcnBits {
         self.0 == 0
     }
 
+    /// As a byte: 0 where it is [off](Self::is_off).
+    #[inline]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
     #[inline]
     const fn is_accurate(self) -> bool {
         self.0 & (ON | ACCURATE) == (ON | ACCURATE)

@@ -748,8 +748,8 @@ impl Tcb {
             push: false,
             timestamps: self.timestamps_option(now),
         };
-        if self.is(Marks::ACK_NOW | Marks::ACK_PENDING) {
-            self.quick_acks = self.quick_acks.saturating_sub(1);
+        if self.quick_acks > 0 && self.is(Marks::ACK_NOW | Marks::ACK_PENDING) {
+            self.quick_acks -= 1;
         }
         self.note_ack_sent();
         plain
@@ -779,9 +779,14 @@ impl Tcb {
 
     #[inline]
     pub(crate) fn timestamps_option(&self, now: Nanos) -> Option<Timestamps> {
-        self.is(Marks::TIMESTAMPS).then(|| Timestamps {
+        self.is(Marks::TIMESTAMPS).then(|| self.timestamps(now))
+    }
+
+    #[inline]
+    pub(crate) const fn timestamps(&self, now: Nanos) -> Timestamps {
+        Timestamps {
             value: self.ts_now(now),
             echo: self.ts_recent,
-        })
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! A segment arrives (RFC 9293 3.10.7.4): the fast path for the next expected one, and the steps for all others.
 
-use crate::recovery::Phase;
 use crate::recv_queue::chunks_ahead_max;
 use crate::state::{Events, State};
 use crate::tcb::{Env, Marks, Tcb};
@@ -9,6 +8,9 @@ use sidestep_shm::{ChunkPool, Foreign, ForeignMut, Nanos};
 use sidestep_wire::Seq;
 use sidestep_wire::plain::Plain;
 use sidestep_wire::tcp::{Flags, Repr};
+
+/// Most text that IP carries.
+const MESSAGE_MAX: usize = u16::MAX as usize;
 
 /// Where a reader who waits wants the next bytes: they go there without a stop in the receive queue.
 pub struct Sink<'s, 'm> {
@@ -56,38 +58,55 @@ impl Tcb {
         payload: Foreign<'_>,
     ) -> Events {
         if let Some(plain) = Plain::of(seg)
-            && let Some(events) = self.on_plain(env, &plain, payload, None)
+            && self.expects(&plain, payload.len())
         {
-            return events;
+            return self.on_expected_elsewhere(env, &plain, payload);
         }
         self.counters.segments_in += 1;
         let events = self.on_any_segment(env, seg, payload);
         self.events(events)
     }
 
-    /// Takes the next segment of an undisturbed connection (header prediction): each check of the long way is known to
-    /// pass. None, and nothing has changed, where the segment is not that one. What a `sink` has room for goes there
-    /// and is read already.
-    #[inline]
-    pub fn on_plain(
+    #[inline(never)]
+    fn on_expected_elsewhere(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        seg: &Plain,
+        payload: Foreign<'_>,
+    ) -> Events {
+        self.on_expected(env, seg, payload, None)
+    }
+
+    /// Takes the next segment of an undisturbed connection, which it [expects](Self::expects): each check of the long way is
+    /// known to pass. What a `sink` has room for goes there and is read already.
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
+    pub fn on_expected(
         &mut self,
         env: &mut Env<'_, '_>,
         seg: &Plain,
         payload: Foreign<'_>,
         sink: Option<&mut Sink<'_, '_>>,
-    ) -> Option<Events> {
-        if !self.is_expected(seg, payload.len()) {
-            return None;
-        }
+    ) -> Events {
+        debug_assert!(self.expects(seg, payload.len()));
         self.counters.segments_in += 1;
         let mut events = Events::empty();
-        self.take_timestamp(seg.seq, seg.timestamps);
-        self.note_alive(env);
+        if let Some(ts) = seg.timestamps
+            && self.rcv_acked == seg.seq
+        {
+            // What reaches beyond what we acknowledged last does not count (RFC 7323 4.3); it is not older, as was seen.
+            self.ts_recent = ts.value;
+        }
+        self.last_rx = env.now;
+        let window = u32::from(seg.window) << self.snd_wscale;
         if seg.ack != self.snd_una {
             events |= self.advance_una(env, seg.ack, seg.timestamps.map(|ts| ts.echo));
+            self.update_send_window(seg.seq, seg.ack, window, env.now);
+        } else if window != self.snd_wnd {
+            self.update_send_window(seg.seq, seg.ack, window, env.now);
+        } else {
+            (self.snd_wl1, self.snd_wl2) = (seg.seq, seg.ack);
         }
-        let window = u32::from(seg.window) << self.snd_wscale;
-        self.update_send_window(seg.seq, seg.ack, window, env.now);
         if !payload.is_empty() {
             let flags = if seg.push { Flags::PSH } else { Flags::empty() };
             let is_empty = self.rcv.len() == 0;
@@ -98,45 +117,62 @@ impl Tcb {
                 events |= self.append_text(env, flags, payload);
             }
         }
-        Some(self.events(events))
+        self.events(events)
     }
 
-    #[inline]
-    fn is_expected(&self, seg: &Plain, payload_len: usize) -> bool {
-        let timestamps_ok = match seg.timestamps {
-            Some(ts) => !self.is(Marks::TIMESTAMPS) || !is_older(ts.value, self.ts_recent),
-            None => !self.is(Marks::TIMESTAMPS),
+    /// Whether a segment is the next one of an undisturbed connection (header prediction).
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "compared before")]
+    pub fn expects(&self, seg: &Plain, payload_len: usize) -> bool {
+        // Those that were not agreed on are for the long way.
+        let timestamps = match seg.timestamps {
+            Some(ts) if is_older(ts.value, self.ts_recent) => return false,
+            Some(_) => Marks::TIMESTAMPS,
+            None => Marks::empty(),
         };
-        self.state == State::Established as u8
-            && self.phase == Phase::Open as u8
-            && self.dup_acks == 0
-            && self.ecn.is_off()
-            && self.urgent_in == 0
-            && !self.is(Marks::FIN_RECEIVED)
+        let marks = Marks::TIMESTAMPS | Marks::FIN_RECEIVED;
+        let acked = seg.ack.0.wrapping_sub(self.snd_una.0);
+        let sent = self.snd_nxt.0.wrapping_sub(self.snd_una.0);
+        self.is_calm()
+            && self.marks.intersection(marks) == timestamps
             && seg.seq == self.rcv_nxt
             && self.snd_wl1.le(seg.seq)
-            && payload_len <= self.rcv_wnd() as usize
+            && payload_len <= MESSAGE_MAX
+            && (seg.seq + payload_len as u32).le(self.rcv_adv)
             && self.rcv.is_contiguous()
-            && seg.ack.ge(self.snd_una)
-            && seg.ack.le(self.snd_nxt)
-            && (payload_len > 0 || seg.ack != self.snd_una)
-            && timestamps_ok
+            && acked <= sent
+            && (payload_len > 0 || acked > 0)
     }
 
     /// Appends text that begins at RCV.NXT and fits the window.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
     fn append_text(&mut self, env: &mut Env<'_, '_>, flags: Flags, payload: Foreign<'_>) -> Events {
-        let mut taken = self.rcv.append(env.pool, payload);
+        let taken = self.rcv.append(env.pool, payload);
         if taken < payload.len() {
-            // The pool is exhausted. What waits behind a hole is worth less than what is next.
-            self.clear_ahead(env.pool);
-            taken += self.rcv.append(env.pool, payload.skip(taken));
-            if taken < payload.len() {
-                self.counters.dropped_no_buffer += 1;
-            }
-            if taken == 0 {
-                return Events::empty();
-            }
+            return self.append_what_fits(env, flags, payload, taken);
+        }
+        self.note_text(taken, flags, env.now);
+        Events::READABLE
+    }
+
+    /// The same where the pool was exhausted after so many bytes. What waits behind a hole is worth less than what is next.
+    #[cold]
+    fn append_what_fits(
+        &mut self,
+        env: &mut Env<'_, '_>,
+        flags: Flags,
+        payload: Foreign<'_>,
+        mut taken: usize,
+    ) -> Events {
+        self.clear_ahead(env.pool);
+        taken += self.rcv.append(env.pool, payload.skip(taken));
+        if taken < payload.len() {
+            self.counters.dropped_no_buffer += 1;
+        }
+        if taken == 0 {
+            return Events::empty();
         }
         self.note_text(taken, flags, env.now);
         Events::READABLE
@@ -147,7 +183,10 @@ impl Tcb {
     fn note_text(&mut self, taken: usize, flags: Flags, now: Nanos) {
         self.counters.bytes_received += taken as u64;
         self.counters.data_segments_in += 1;
-        self.rcv_nxt += u32::try_from(taken).unwrap_or(0);
+        #[expect(clippy::cast_possible_truncation, reason = "at most a window")]
+        {
+            self.rcv_nxt += taken as u32;
+        }
         self.acknowledge_data(taken, flags, now);
     }
 

@@ -17,8 +17,8 @@ use crate::fast_open::Opening;
 use crate::info::Counters;
 use crate::limited::Limited;
 use crate::pacing::Pacing;
-use crate::recovery::Recovery;
 use crate::recovery::scoreboard::Scoreboard;
+use crate::recovery::{Phase, Recovery};
 use crate::recv_queue::RecvQueue;
 use crate::rtt::Rtt;
 use crate::sack_blocks::Blocks;
@@ -209,16 +209,15 @@ pub struct Tcb {
     pub(crate) phase: u8,
     /// Duplicate acknowledgements in a row; with SACK, 1 while anything is amiss in flight.
     pub(crate) dup_acks: u8,
+    pub(crate) ecn: EcnBits,
+    /// Where the peer's urgent byte is, by `urgent`; 0 where there is none.
+    pub(crate) urgent_in: u8,
     /// Timeouts in a row without progress.
     pub(crate) retries: u8,
-    /// Doublings of the timeout.
-    pub(crate) backoff: u8,
-    /// Shift count of windows we receive.
-    pub(crate) snd_wscale: u8,
-    /// Shift count of windows we send.
-    pub(crate) rcv_wscale: u8,
-    /// Acknowledgements that are still sent at once, at the beginning of a connection.
-    pub(crate) quick_acks: u8,
+    /// Keepalive probes sent without an answer.
+    pub(crate) keep_probes: u8,
+    /// An [`Error`] for SO_ERROR, 0 for none.
+    pub(crate) error: u8,
     pub(crate) marks: Marks,
 
     // Send sequence space (RFC 9293 3.3.1).
@@ -227,11 +226,12 @@ pub struct Tcb {
     pub(crate) snd_nxt: Seq,
     /// A [`Wait`](crate::timer::Wait): what the first deadline is for.
     pub(crate) wait: u8,
-    pub(crate) ecn: EcnBits,
-    /// Where the peer's urgent byte is, by `urgent`; 0 where there is none.
-    pub(crate) urgent_in: u8,
-    /// Whether the path's limit is searched for.
-    pub(crate) searches: u8,
+    /// Shift count of windows we receive.
+    pub(crate) snd_wscale: u8,
+    /// Shift count of windows we send.
+    pub(crate) rcv_wscale: u8,
+    /// Acknowledgements that are still sent at once, at the beginning of a connection.
+    pub(crate) quick_acks: u8,
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: Seq,
     pub(crate) snd_wl2: Seq,
@@ -296,15 +296,15 @@ pub struct Tcb {
     /// The MSS that the peer announced, 0 if none.
     pub(crate) peer_mss: u16,
 
-    /// An [`Error`] for SO_ERROR, 0 for none.
-    pub(crate) error: u8,
+    /// Doublings of the timeout.
+    pub(crate) backoff: u8,
     /// An [`Error`] that ICMP hinted at; reported if the connection times out.
     pub(crate) soft_error: u8,
     pub(crate) syn_retries: u8,
     pub(crate) data_retries: u8,
     pub(crate) keep_count: u8,
-    /// Keepalive probes sent without an answer.
-    pub(crate) keep_probes: u8,
+    /// Whether the path's limit is searched for.
+    pub(crate) searches: u8,
     pub(crate) keep_idle_s: u16,
     pub(crate) keep_interval_s: u16,
     /// Most payload in a segment, without options, that the path carries; 0 where nothing is known of it.
@@ -385,6 +385,33 @@ impl Tcb {
     #[inline]
     pub const fn wants_output(&self) -> bool {
         self.marks.intersects(Marks::OUTPUT)
+    }
+
+    /// Whether the connection is established and nothing is amiss: no recovery, no timeout, no marks of congestion, nothing
+    /// urgent, no unanswered probe, no error. All bytes that say so lie together, and are compared at once.
+    #[inline]
+    pub(crate) const fn is_calm(&self) -> bool {
+        const CALM: u64 = u64::from_ne_bytes([
+            State::Established as u8,
+            Phase::Open as u8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]);
+        let bytes = [
+            self.state,
+            self.phase,
+            self.dup_acks,
+            self.ecn.bits(),
+            self.urgent_in,
+            self.retries,
+            self.keep_probes,
+            self.error,
+        ];
+        u64::from_ne_bytes(bytes) == CALM
     }
 
     #[inline]

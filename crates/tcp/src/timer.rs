@@ -103,7 +103,7 @@ impl Tcb {
         }
     }
 
-    /// The earliest of the deadlines that [`on_plain`](Self::on_plain) may have set; all others are where they were.
+    /// The earliest of the deadlines that [`on_expected`](Self::on_expected) may have set; all others are where they were.
     #[inline]
     pub const fn plain_timeout(&self) -> Nanos {
         let (ack, again) = (

@@ -100,6 +100,18 @@ pub const fn finish(acc: u64) -> u16 {
     !fold(acc)
 }
 
+/// As [`finish`], for a sum of few words.
+#[inline]
+pub(crate) const fn finish_short(acc: u32) -> u16 {
+    let acc = (acc >> 16) + (acc & 0xffff);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "folded to 16 bits, but for one last carry"
+    )]
+    let folded = ((acc >> 16) + (acc & 0xffff)) as u16;
+    !u16::from_be(folded)
+}
+
 /// The sum over the pseudo header of TCP, UDP and `ICMPv6` (RFC 9293 section 3.1, RFC 8200 section 8.1); `len` is that of
 /// the transport's header and payload.
 #[inline]

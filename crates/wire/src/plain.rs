@@ -50,6 +50,12 @@ mod field {
 
 /// Version 4, five words.
 const V4_START: u8 = 0x45;
+/// Words of memory, as several fields in a row are compared at once: the type of the frame and the start of its IPv4
+/// header, and what is not compared of the type of service behind them; no fragment, any hop limit, TCP.
+const V4_KIND: u32 = u32::from_ne_bytes([0x08, 0x00, V4_START, 0]);
+const V4_KIND_BITS: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
+const V4_WHOLE_TCP: u32 = u32::from_ne_bytes([0, 0, 0, PROTOCOL_TCP]);
+const V4_WHOLE_BITS: u32 = u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
 /// Congestion was experienced (RFC 3168 section 5).
 const V4_CONGESTION: u8 = 0x03;
 const V6_CONGESTION: u8 = 0x30;
@@ -97,50 +103,110 @@ impl Plain {
 
 /// A frame with such a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrived {
-    /// Our end.
-    pub local: Endpoint,
-    /// The sender.
-    pub remote: Endpoint,
+pub struct Arrived<E> {
+    /// Our end and the sender.
+    pub ends: E,
     /// What its TCP header says.
     pub segment: Plain,
     /// Bytes of payload, which begin where the headers end; never more than the frame has.
     pub payload_len: usize,
 }
 
+/// Both ends of a segment of IPv4 as they lie in its frame, the sender's first: what a connection is found by without
+/// anything being put in order. Zeroed memory is no ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct V4Ends {
+    addresses: u64,
+    ports: u64,
+}
+
+impl V4Ends {
+    /// Set in the ports, so that no frame has the ends that zeroed memory has.
+    const SOME: u64 = 1 << 32;
+
+    /// What a frame of IPv4 without options has, if it is one.
+    #[inline]
+    pub fn of_frame(head: &[u8; ENDS_BYTES]) -> Self {
+        let ports = u32::from_ne_bytes(bytes_at(head, LINK + 20));
+        Self {
+            addresses: u64::from_ne_bytes(bytes_at(head, field::V4_SRC)),
+            ports: u64::from(ports) | Self::SOME,
+        }
+    }
+
+    /// The ends of what comes to `local` from `remote`. None where they are not of IPv4.
+    #[inline]
+    pub fn of(local: &Endpoint, remote: &Endpoint) -> Option<Self> {
+        if !local.addr.is_v4() || !remote.addr.is_v4() {
+            return None;
+        }
+        let mut head = [0; ENDS_BYTES];
+        put(&mut head, field::V4_SRC, remote.addr.v4_octets());
+        put(&mut head, field::V4_DST, local.addr.v4_octets());
+        put(&mut head, LINK + 20, remote.port.to_be_bytes());
+        put(&mut head, LINK + 22, local.port.to_be_bytes());
+        Some(Self::of_frame(&head))
+    }
+
+    /// As endpoints, ours first.
+    #[inline]
+    pub fn endpoints(&self) -> (Endpoint, Endpoint) {
+        let addresses = self.addresses.to_ne_bytes();
+        let ports = self.ports.to_ne_bytes();
+        let ports = if cfg!(target_endian = "big") {
+            &ports[4..]
+        } else {
+            &ports[..4]
+        };
+        (
+            Endpoint::new(Address::from_v4(bytes_at(&addresses, 4)), u16_at(ports, 2)),
+            Endpoint::new(Address::from_v4(bytes_at(&addresses, 0)), u16_at(ports, 0)),
+        )
+    }
+
+    /// Both as numbers, to hash.
+    #[inline]
+    pub const fn words(&self) -> [u64; 2] {
+        [self.addresses, self.ports]
+    }
+}
+
+/// Bytes of a frame that [`V4Ends::of_frame`] looks at.
+pub const ENDS_BYTES: usize = LINK + 20 + 4;
+
 /// Reads the headers of a frame of `frame_len` bytes. None if they are not such ones, or contradict the frame: a parser
 /// of all headers must look. No checksum is verified.
 #[inline]
-pub fn parse_v4(head: &[u8; V4_BYTES], frame_len: usize) -> Option<Arrived> {
-    let length = usize::from(u16_at(head, field::V4_LENGTH));
-    let ours = u16_at(head, field::ETHERTYPE) == 0x0800
-        && head[field::IP] == V4_START
-        && head[field::IP + 1] & V4_CONGESTION != V4_CONGESTION
-        && u16_at(head, field::V4_FRAGMENT) & FRAGMENT_BITS == 0
-        && head[field::V4_PROTOCOL] == PROTOCOL_TCP
-        && LINK + length <= frame_len
-        && LINK + length >= V4_BYTES;
-    if !ours {
+pub fn parse_v4(head: &[u8; V4_BYTES], frame_len: usize) -> Option<Arrived<V4Ends>> {
+    let kind = u32::from_ne_bytes(bytes_at(head, field::ETHERTYPE));
+    if kind & V4_KIND_BITS != V4_KIND {
         return None;
     }
-    let tcp = head.last_chunk::<TCP>()?;
+    let whole = u32::from_ne_bytes(bytes_at(head, field::V4_FRAGMENT));
+    if whole & V4_WHOLE_BITS != V4_WHOLE_TCP {
+        return None;
+    }
+    if head[field::IP + 1] & V4_CONGESTION == V4_CONGESTION {
+        return None;
+    }
+    let length = usize::from(u16_at(head, field::V4_LENGTH));
+    if LINK + length > frame_len {
+        return None;
+    }
+    if length < V4_BYTES - LINK {
+        return None;
+    }
     Some(Arrived {
-        local: Endpoint::new(
-            Address::from_v4(bytes_at(head, field::V4_DST)),
-            u16_at(tcp, field::DST_PORT),
-        ),
-        remote: Endpoint::new(
-            Address::from_v4(bytes_at(head, field::V4_SRC)),
-            u16_at(tcp, field::SRC_PORT),
-        ),
-        segment: parse_tcp(tcp)?,
+        ends: V4Ends::of_frame(head.first_chunk()?),
+        segment: parse_tcp(head.last_chunk()?)?,
         payload_len: LINK + length - V4_BYTES,
     })
 }
 
 /// As [`parse_v4`], for IPv6.
 #[inline]
-pub fn parse_v6(head: &[u8; V6_BYTES], frame_len: usize) -> Option<Arrived> {
+pub fn parse_v6(head: &[u8; V6_BYTES], frame_len: usize) -> Option<Arrived<(Endpoint, Endpoint)>> {
     let length = usize::from(u16_at(head, field::V6_LENGTH));
     let (src, dst) = (
         Address(bytes_at(head, field::V6_SRC)),
@@ -160,8 +226,10 @@ pub fn parse_v6(head: &[u8; V6_BYTES], frame_len: usize) -> Option<Arrived> {
     }
     let tcp = head.last_chunk::<TCP>()?;
     Some(Arrived {
-        local: Endpoint::new(dst, u16_at(tcp, field::DST_PORT)),
-        remote: Endpoint::new(src, u16_at(tcp, field::SRC_PORT)),
+        ends: (
+            Endpoint::new(dst, u16_at(tcp, field::DST_PORT)),
+            Endpoint::new(src, u16_at(tcp, field::SRC_PORT)),
+        ),
         segment: parse_tcp(tcp)?,
         payload_len: length - TCP,
     })
@@ -220,26 +288,6 @@ pub fn untag(head: &[u8; BYTES_MAX]) -> Option<(u16, [u8; V6_BYTES])> {
     Some((u16_at(head, LINK) & VLAN_ID_BITS, bytes))
 }
 
-/// Bytes of a frame that [`guess_v4`] looks at.
-pub const GUESS_BYTES: usize = LINK + 20 + 4;
-
-/// The ends that a frame of IPv4 without options seems to be for and from, to fetch what will be needed for it: ours
-/// first. Nothing is checked.
-#[inline]
-pub fn guess_v4(head: &[u8; GUESS_BYTES]) -> (Endpoint, Endpoint) {
-    let ports = LINK + 20;
-    (
-        Endpoint::new(
-            Address::from_v4(bytes_at(head, field::V4_DST)),
-            u16_at(head, ports + field::DST_PORT),
-        ),
-        Endpoint::new(
-            Address::from_v4(bytes_at(head, field::V4_SRC)),
-            u16_at(head, ports + field::SRC_PORT),
-        ),
-    )
-}
-
 /// The headers of a connection's segments, to be written again with what changes: lengths, sequence numbers, window,
 /// timestamps; or of a socket's datagrams. Zeroed memory is none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -271,14 +319,18 @@ impl Template {
         }
         head[field::ETHERTYPE..LINK].copy_from_slice(&headers[link - 2..link]);
         head[LINK..LINK + ip.len()].copy_from_slice(ip);
-        let plain = match LINK + ip.len() {
-            V4_BYTES => head
+        let is_v4 = LINK + ip.len() == V4_BYTES;
+        let ends = if is_v4 {
+            let plain = head
                 .first_chunk()
-                .and_then(|head| parse_v4(head, usize::MAX)),
-            V6_BYTES => parse_v6(&head, usize::MAX),
-            _ => None,
+                .and_then(|head| parse_v4(head, usize::MAX));
+            plain.map(|plain| plain.ends.endpoints())
+        } else if LINK + ip.len() == V6_BYTES {
+            parse_v6(&head, usize::MAX).map(|plain| plain.ends)
+        } else {
+            None
         };
-        let Some(plain) = plain else { return };
+        let Some((ours, theirs)) = ends else { return };
         self.bytes[..headers.len()].copy_from_slice(headers);
         // Zero for those that the link has computed, and for none at all; and the urgent pointer.
         put(
@@ -286,22 +338,25 @@ impl Template {
             headers.len() - TCP + field::CHECKSUM,
             [0; 4],
         );
-        if LINK + ip.len() == V4_BYTES {
-            self.keep_v4_sum(link);
+        if is_v4 {
+            self.keep_v4_sum(link, ip.len());
         }
-        let (ours, theirs) = (plain.local.addr, plain.remote.addr);
-        self.pseudo = short_sum(checksum::pseudo_header(ours, theirs, PROTOCOL_TCP, 0));
+        let pseudo = checksum::pseudo_header(ours.addr, theirs.addr, PROTOCOL_TCP, 0);
+        self.pseudo = short_sum(pseudo);
         #[expect(clippy::cast_possible_truncation, reason = "small lengths")]
         {
             (self.len, self.link) = (headers.len() as u8, link as u8);
         }
     }
 
-    /// Sums the IPv4 header up without its length.
-    fn keep_v4_sum(&mut self, link: usize) {
+    /// Sums the IPv4 header up without its length, and finishes it for a packet of so many bytes: one without payload.
+    fn keep_v4_sum(&mut self, link: usize, total: usize) {
         put(&mut self.bytes, link + field::V4_LENGTH - LINK, [0; 2]);
         put(&mut self.bytes, link + field::V4_CHECKSUM - LINK, [0; 2]);
         self.sum = short_sum(checksum::sum(0, &self.bytes[link..link + 20]));
+        let mut bytes = self.bytes;
+        self.write_v4_total(&mut bytes, link, total);
+        self.bytes = bytes;
     }
 
     /// Forgets them: something that they say has changed.
@@ -327,14 +382,36 @@ impl Template {
         self.link as usize != LINK
     }
 
+    /// Whether they are of IPv4 without a tag, for [`v4`](Self::v4).
+    #[inline]
+    pub const fn is_v4(&self) -> bool {
+        self.len() == V4_BYTES
+    }
+
+    /// As [`write`](Self::write), where [they are of IPv4](Self::is_v4) without a tag.
+    #[inline]
+    pub fn v4(&self, segment: &Plain, payload_len: usize) -> [u8; V4_BYTES] {
+        let mut out = self.v4_bare(segment);
+        self.write_v4_total(&mut out, LINK, V4_BYTES - LINK + payload_len);
+        out
+    }
+
+    /// As [`v4`](Self::v4), without payload: the IP header is the same in all.
+    #[inline]
+    pub fn v4_bare(&self, segment: &Plain) -> [u8; V4_BYTES] {
+        let mut out = [0; V4_BYTES];
+        out.copy_from_slice(&self.bytes[..V4_BYTES]);
+        write_tcp(&mut out, V4_BYTES - TCP, segment);
+        out
+    }
+
     /// Writes the headers of a segment; the TCP checksum is zero.
     #[inline]
     pub fn write(&self, out: &mut [u8; BYTES_MAX], segment: &Plain, payload_len: usize) {
-        *out = self.bytes;
-        if self.len() == V4_BYTES {
-            self.write_v4_total(out, LINK, V4_BYTES - LINK + payload_len);
-            write_tcp(out, V4_BYTES - TCP, segment);
+        if self.is_v4() {
+            out[..V4_BYTES].copy_from_slice(&self.v4(segment, payload_len));
         } else {
+            *out = self.bytes;
             self.write_others(out, segment, payload_len);
         }
     }
@@ -355,8 +432,8 @@ impl Template {
     fn write_v4_total(&self, out: &mut [u8], link: usize, total: usize) {
         let length = length_bytes(total);
         put(out, link + field::V4_LENGTH - LINK, length);
-        let sum = u64::from(self.sum) + u64::from(u16::from_ne_bytes(length));
-        let value = checksum::finish(sum).to_be_bytes();
+        let sum = self.sum + u32::from(u16::from_ne_bytes(length));
+        let value = checksum::finish_short(sum).to_be_bytes();
         put(out, link + field::V4_CHECKSUM - LINK, value);
     }
 
@@ -373,7 +450,7 @@ impl Template {
 }
 
 #[inline]
-fn write_tcp(out: &mut [u8; BYTES_MAX], at: usize, segment: &Plain) {
+fn write_tcp(out: &mut [u8], at: usize, segment: &Plain) {
     let tcp = &mut out[at..at + TCP];
     let flags = OFFSET_ACK | if segment.push { PSH } else { 0 };
     let timestamps = segment.timestamps.unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::driver::frame_bytes_max;
 use super::layout::{Geometry, Role};
 use super::sys::Ring;
-use sidestep_shm::{EventFd, Region};
+use sidestep_shm::{EventFd, ForeignMut, Region};
 use std::io;
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(super) struct Buffers {
     tx_base: usize,
     /// The slot says nothing new about where we send from: it is ours, or a wire's.
     pub(super) tx_fixed: bool,
+    /// Bytes in each of those buffers, where they are fixed; else 0.
+    tx_bytes: usize,
     /// We are the slave of a stranger, who needs every buffer posted with all its particulars.
     pub(super) rx_reposts: bool,
 }
@@ -49,12 +51,18 @@ pub(super) struct Buffers {
 impl Buffers {
     fn new(geometry: &Geometry, role: Role) -> Self {
         let uniform = geometry.uniform != 0;
+        let tx_fixed = uniform || role == Role::Slave;
         Self {
             bytes: geometry.buffer_bytes as usize,
             stride: geometry.buffer_stride as usize,
             rx_base: geometry.buffers_of(role.sends().reverse()) as usize,
             tx_base: geometry.buffers_of(role.sends()) as usize,
-            tx_fixed: uniform || role == Role::Slave,
+            tx_fixed,
+            tx_bytes: if tx_fixed {
+                geometry.buffer_bytes as usize
+            } else {
+                0
+            },
             rx_reposts: !uniform && role == Role::Slave,
         }
     }
@@ -145,6 +153,17 @@ impl Attachment {
             scratch: Region::private(CHAIN_BYTES_MAX.next_multiple_of(4096))?,
             regions,
         })
+    }
+
+    /// Where a frame of `bytes` in that slot is to be written, in region 0, and the offset of that; none where one of our own
+    /// buffers does not hold it, or none is fixed.
+    #[inline]
+    pub(super) fn tx_frame(&self, index: u16, bytes: usize) -> Option<(ForeignMut<'_>, usize)> {
+        if bytes > self.buffers.tx_bytes {
+            return None;
+        }
+        let offset = self.buffers.tx_offset(index & (self.tx.slots() - 1));
+        Some((self.home.foreign_mut(offset, bytes)?, offset))
     }
 
     /// The region of that index.

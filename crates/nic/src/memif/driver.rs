@@ -123,16 +123,14 @@ impl<'a> Memif<'a> {
         self.state.rx.next = index.wrapping_add(1);
     }
 
-    /// Asks for the data of a slot that will be read soon, where the layout says where that is.
+    /// Asks for the data of a slot that will be read soon, where the layout says where that is; else for something else.
     #[inline]
     fn prefetch_rx(&self, index: u16) {
-        if self.at.buffers.bytes != 0 {
-            let slot = index & (self.at.rx.slots() - 1);
-            let at = self.at.buffers.rx_offset(slot);
-            sys::prefetch(&self.at.home, at);
-            // Headers fill the first line; what a short message says is in the second.
-            sys::prefetch(&self.at.home, at + LINE_BYTES);
-        }
+        let slot = index & (self.at.rx.slots() - 1);
+        let at = self.at.buffers.rx_offset(slot);
+        sys::prefetch(&self.at.home, at);
+        // Headers fill the first line; what a short message says is in the second.
+        sys::prefetch(&self.at.home, at + LINE_BYTES);
     }
 
     /// Asks for the lines of the frame that comes next, before we know whether it has come. The sender writes data,
@@ -301,6 +299,44 @@ impl<'a> Memif<'a> {
         true
     }
 
+    /// Writes a frame where the receiver has posted a buffer, or into several of ours.
+    #[inline(never)]
+    fn tx_posted(&mut self, index: u16, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        let at = self.at;
+        if bytes > at.frame_bytes_max {
+            return false;
+        }
+        let Place {
+            region,
+            offset,
+            capacity,
+        } = self.tx_place(index);
+        if bytes > capacity {
+            return self.tx_chain(bytes, fill);
+        }
+        let Some(room) = at
+            .region(region)
+            .and_then(|r| r.foreign_mut(offset as usize, bytes))
+        else {
+            return false;
+        };
+        fill(room);
+        #[expect(clippy::cast_possible_truncation, reason = "at most frame_bytes_max")]
+        let length = bytes as u32;
+        at.tx.set_desc(
+            index,
+            Desc {
+                flags: 0,
+                region,
+                length,
+                offset,
+                metadata: 0,
+            },
+        );
+        self.sent(1, bytes);
+        true
+    }
+
     /// Moves on over the slots of a frame that was written.
     #[inline]
     const fn sent(&mut self, slots: u16, bytes: usize) {
@@ -396,9 +432,6 @@ impl Port for Memif<'_> {
     fn rx_lines(&self) -> [*const u8; Ahead::LINES] {
         let index = self.state.rx.next;
         let [at_index, at_desc] = self.at.rx.lines(index);
-        if self.at.buffers.bytes == 0 {
-            return [at_index, at_desc, at_index, at_desc];
-        }
         let slot = index & (self.at.rx.slots() - 1);
         let data = self.at.buffers.rx_offset(slot);
         let home = &self.at.home;
@@ -427,46 +460,35 @@ impl Port for Memif<'_> {
         usize::from(if known == 0 { self.refresh_tx() } else { known })
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a tenth of it")]
+    #[inline(always)]
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
         let at = self.at;
-        if bytes > at.frame_bytes_max {
-            return false;
-        }
         if self.state.tx.known() == 0 && self.refresh_tx() == 0 {
             self.state.stats.tx_full += 1;
             return false;
         }
         let index = self.state.tx.next;
-        let Place {
-            region,
-            offset,
-            capacity,
-        } = self.tx_place(index);
-        if bytes > capacity {
-            return self.tx_chain(bytes, fill);
+        if let Some((room, offset)) = at.tx_frame(index, bytes) {
+            fill(room);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "our own layout lies within 4 GiB"
+            )]
+            at.tx.set_desc(
+                index,
+                Desc {
+                    flags: 0,
+                    region: 0,
+                    length: bytes as u32,
+                    offset: offset as u32,
+                    metadata: 0,
+                },
+            );
+            self.sent(1, bytes);
+            return true;
         }
-        let Some(room) = at
-            .region(region)
-            .and_then(|r| r.foreign_mut(offset as usize, bytes))
-        else {
-            return false;
-        };
-        fill(room);
-        #[expect(clippy::cast_possible_truncation, reason = "at most frame_bytes_max")]
-        let length = bytes as u32;
-        at.tx.set_desc(
-            index,
-            Desc {
-                flags: 0,
-                region,
-                length,
-                offset,
-                metadata: 0,
-            },
-        );
-        self.sent(1, bytes);
-        true
+        self.tx_posted(index, bytes, fill)
     }
 
     #[inline]

@@ -192,19 +192,17 @@ impl Ring {
     }
 }
 
-/// Where the byte at `offset` of a region lies; null beyond its end.
+/// Where the byte at `offset` of a region lies, to be fetched, and not to be read.
 #[inline]
-pub(super) fn line(region: &Region, offset: usize) -> *const u8 {
-    let line = region.at(offset, 1);
-    line.map_or(core::ptr::null(), |line| line.cast_const())
+pub(super) const fn line(region: &Region, offset: usize) -> *const u8 {
+    region.base().as_ptr().wrapping_add(offset).cast_const()
 }
 
-/// Starts to fetch the cache line at `offset` of a region, to read it. Beyond the end: does nothing.
+/// Starts to fetch the cache line at `offset` of a region, to read it. Nothing is read: an address beyond the end does no
+/// harm, and need not be found out.
 #[inline]
 pub(super) fn prefetch(region: &Region, offset: usize) {
-    if let Some(line) = region.at(offset, 1) {
-        sidestep_shm::prefetch(line);
-    }
+    sidestep_shm::prefetch(line(region, offset));
 }
 
 /// Hands the cache line at `offset` of a region, just written, on to the core that will read it.

@@ -118,8 +118,7 @@ impl Core<'_> {
         index: u32,
         message: Foreign<'_>,
     ) -> Option<usize> {
-        let unneeded = port.caps().tx_checksum_unneeded && self.header.checksums == 0;
-        if !unneeded || port.tx_room() == 0 {
+        if !self.checksums_unneeded(port) || port.tx_room() == 0 {
             return None;
         }
         let template = &self.sockets[index as usize].template;

@@ -2,6 +2,7 @@ use crate::socket::Kind;
 use crate::{Address, Config, Endpoint, SharedStack, create_private};
 use proptest::prelude::*;
 use sidestep_shm::Owner;
+use sidestep_wire::plain::V4Ends;
 use std::collections::HashMap;
 
 fn stack(sockets_max: usize) -> SharedStack {
@@ -46,6 +47,8 @@ proptest! {
                 let (local, remote) = ends(flow);
                 prop_assert_eq!(core.find_flow(&local, &remote), model.get(&flow).copied());
                 prop_assert_eq!(core.find_recent_flow(&local, &remote), model.get(&flow).copied());
+                let ends = V4Ends::of(&local, &remote).unwrap();
+                prop_assert_eq!(core.find_v4(&ends), model.get(&flow).copied());
             }
             let used = core.flows.iter().filter(|w| **w != 0).count();
             prop_assert_eq!(used, model.len());

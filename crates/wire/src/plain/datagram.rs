@@ -107,7 +107,7 @@ impl Template {
         let checksum = headers.len() - UDP + crate::udp::CHECKSUM_OFFSET;
         put(&mut self.bytes, checksum, [0; 2]);
         if headers.len() == V4_BYTES {
-            self.keep_v4_sum(LINK);
+            self.keep_v4_sum(LINK, headers.len() - LINK);
         }
         #[expect(clippy::cast_possible_truncation, reason = "small lengths")]
         {

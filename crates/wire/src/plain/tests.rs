@@ -70,9 +70,18 @@ fn segment(seq: u32, ack: u32, window: u16, push: bool, value: u32, echo: u32) -
     }
 }
 
-fn parse(head: &[u8], frame_len: usize) -> Option<Arrived> {
+fn parse(head: &[u8], frame_len: usize) -> Option<Arrived<(Endpoint, Endpoint)>> {
     match head.len() {
-        V4_BYTES => parse_v4(head.first_chunk().unwrap(), frame_len),
+        V4_BYTES => {
+            let arrived = parse_v4(head.first_chunk().unwrap(), frame_len)?;
+            let (local, remote) = arrived.ends.endpoints();
+            assert_eq!(V4Ends::of(&local, &remote), Some(arrived.ends));
+            Some(Arrived {
+                ends: (local, remote),
+                segment: arrived.segment,
+                payload_len: arrived.payload_len,
+            })
+        }
         V6_BYTES => parse_v6(head.first_chunk().unwrap(), frame_len),
         _ => None,
     }
@@ -91,7 +100,8 @@ proptest! {
         let arrived = parse(&head, head.len() + lens.0).unwrap();
         prop_assert_eq!(Plain::of(&first), Some(arrived.segment));
         prop_assert_eq!(arrived.payload_len, lens.0);
-        prop_assert_eq!((arrived.remote.port, arrived.local.port), (1234, 80));
+        let (local, remote) = arrived.ends;
+        prop_assert_eq!((remote.port, local.port), (1234, 80));
         prop_assert!(parse(&head, head.len() + lens.0 - 1).is_none() || lens.0 == 0);
 
         let mut template = Template::new_zeroed();
@@ -152,7 +162,8 @@ proptest! {
         head[at] ^= bits;
         let frame_len = head.len() + 10;
         if let Some(arrived) = parse(&head, frame_len) {
-            let (src, dst) = (arrived.remote.addr, arrived.local.addr);
+            let (local, remote) = arrived.ends;
+            let (src, dst) = (remote.addr, local.addr);
             if src.is_multicast() || src.is_broadcast() || dst.is_unspecified() {
                 // Addresses that no connection has: it will not be found.
                 return Ok(());
@@ -163,8 +174,8 @@ proptest! {
             prop_assert!(ip.fragment.is_none() && ip.protocol == Protocol::TCP);
             prop_assert_eq!(Plain::of(&repr), Some(arrived.segment));
             prop_assert_eq!(arrived.payload_len, ip.payload_len - header_len);
-            prop_assert_eq!(arrived.local, Endpoint::new(ip.dst, repr.dst_port));
-            prop_assert_eq!(arrived.remote, Endpoint::new(ip.src, repr.src_port));
+            prop_assert_eq!(local, Endpoint::new(ip.dst, repr.dst_port));
+            prop_assert_eq!(remote, Endpoint::new(ip.src, repr.src_port));
         }
     }
 }
@@ -193,4 +204,25 @@ fn others_are_not_taken() {
     };
     template.keep(&headers(true, &bare, 0));
     assert!(template.is_empty());
+}
+
+#[test]
+fn zeroed_memory_is_no_ends() {
+    let nobody = Endpoint::new(Address::UNSPECIFIED_V4, 0);
+    assert_ne!(V4Ends::of(&nobody, &nobody), Some(V4Ends::new_zeroed()));
+    let v6 = Endpoint::new(Address([1; 16]), 0);
+    assert_eq!(V4Ends::of(&v6, &v6), None);
+    assert_eq!(V4Ends::of(&nobody, &v6), None);
+}
+
+#[test]
+fn short_sums_are_finished_as_long_ones() {
+    for sum in [
+        0, 1, 0xffff, 0x1_0000, 0x1_fffe, 0x1_ffff, 0x9_fff6, 0xa_0000,
+    ] {
+        assert_eq!(
+            checksum::finish_short(sum),
+            checksum::finish(u64::from(sum))
+        );
+    }
 }

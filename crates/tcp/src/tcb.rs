@@ -205,7 +205,7 @@ bitflags! {
 pub struct Tcb {
     /// A [`State`].
     pub(crate) state: u8,
-    /// A [`Phase`](crate::Phase) of loss recovery.
+    /// A [`Phase`] of loss recovery.
     pub(crate) phase: u8,
     /// Duplicate acknowledgements in a row; with SACK, 1 while anything is amiss in flight.
     pub(crate) dup_acks: u8,

@@ -167,12 +167,12 @@ impl Core<'_> {
         let Some(arrived) = plain::parse_v4(&head, frame.len()) else {
             return false;
         };
-        let first = match &reader {
-            Some(reader) => reader.socket,
-            None => match self.guess_v4(&arrived.ends) {
-                Some(index) => index,
-                None => return false,
-            },
+        let guess = match &reader {
+            Some(reader) if self.has_v4(reader.socket, &arrived.ends) => Some(reader.socket),
+            _ => self.guess_v4(&arrived.ends),
+        };
+        let Some(first) = guess else {
+            return false;
         };
         let payload = frame.skip(V4_BYTES).first(arrived.payload_len);
         self.has_v4(first, &arrived.ends)
@@ -354,7 +354,7 @@ enum Ends {
     V6(Endpoint, Endpoint),
 }
 
-/// What the headers of a frame from a network say.
+/// What the headers of a frame say.
 struct Head {
     ends: Ends,
     segment: Plain,

@@ -169,6 +169,7 @@ impl Core<'_> {
         };
         let guess = match &reader {
             Some(reader) if self.has_v4(reader.socket, &arrived.ends) => Some(reader.socket),
+            _ if self.guess != NONE => Some(self.guess),
             _ => self.guess_v4(&arrived.ends),
         };
         let Some(first) = guess else {

@@ -14,6 +14,9 @@ use sidestep_shm::prefetch;
 use sidestep_wire::plain::V4Ends;
 use zerocopy::FromZeros;
 
+/// Places of the table in a cache line.
+const PLACES_IN_A_LINE: usize = 8;
+
 /// Words for so many sockets.
 pub(crate) const fn words(sockets_max: usize) -> usize {
     (sockets_max * 2).next_power_of_two()
@@ -87,18 +90,26 @@ impl Core<'_> {
         hash
     }
 
-    /// Asks for the lines of a connection that a segment reads, once [`prefetch_flow`](Self::prefetch_flow) has brought
-    /// the table's.
+    /// The connection that has this hash, and asks for the lines of it that a segment reads, once
+    /// [`prefetch_flow`](Self::prefetch_flow) has brought the table's. It may be another of the same hash.
     #[inline]
-    pub(crate) fn prefetch_socket(&self, hash: u32) {
-        let word = self.flows[self.home(hash)];
-        if let Some(index) = index_of(word)
-            && let Some(socket) = self.sockets.get(index as usize)
-        {
+    pub(crate) fn prefetch_socket(&self, hash: u32) -> Option<u32> {
+        let mut at = self.home(hash);
+        let mut word = self.flows[at];
+        for _ in 0..PLACES_IN_A_LINE {
+            if word == 0 || hash_of(word) == hash {
+                break;
+            }
+            at = self.after(at);
+            word = self.flows[at];
+        }
+        let index = index_of(word)?;
+        if let Some(socket) = self.sockets.get(index as usize) {
             prefetch(socket);
             prefetch(&socket.v4);
             prefetch(&socket.tcb);
         }
+        Some(index)
     }
 
     /// Puts a connection into the flow table. Fails when there is one of the same endpoints.

@@ -25,6 +25,7 @@ mod networks;
 mod notices;
 mod output;
 mod paths;
+mod preview;
 mod ready;
 mod report;
 mod slots;

@@ -38,8 +38,8 @@ use crate::udp::RouteHint;
 use crate::wires::Wire;
 use sidestep_nic::fault::{self, Lines};
 use sidestep_shm::{
-    CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, Nanos, PoolHead, Region,
-    Span,
+    CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, NONE, Nanos, PoolHead,
+    Region, Span,
 };
 use sidestep_wire::Mac;
 use std::io;
@@ -181,6 +181,8 @@ pub(crate) struct Core<'m> {
     pub(crate) replies: Vec<Reply>,
     /// The stations of an answer to the frame in hand. Not shared.
     pub(crate) back: Stations,
+    /// The socket for which the frame in hand seems to be, `NONE` where there was no [preview](crate::preview). Not shared.
+    pub(crate) guess: u32,
 }
 
 /// A stack in memory that others may share.
@@ -438,6 +440,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         urgent_owners: Vec::new(),
         replies: Vec::new(),
         back: Stations::WIRE,
+        guess: NONE,
     };
     Ok(Stack {
         wires,
@@ -475,8 +478,8 @@ fn initialise(region: Region, config: &Config) -> io::Result<SharedStack> {
         let name = config.name.as_bytes();
         let n = name.len().min(h.name.len() - 1);
         h.name[..n].copy_from_slice(&name[..n]);
-        h.time_wait_head = sidestep_shm::NONE;
-        h.time_wait_tail = sidestep_shm::NONE;
+        h.time_wait_head = NONE;
+        h.time_wait_tail = NONE;
         Ok(stack)
     })
 }

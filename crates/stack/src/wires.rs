@@ -10,12 +10,11 @@ use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats, any, on_port};
 use sidestep_shm::{Ahead, NONE, Nanos, Use};
 use sidestep_tcp::Env;
-use sidestep_wire::plain::{ENDS_BYTES, V4Ends};
 use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Frames taken from one wire before others have their turn.
-const RX_BATCH: usize = 64;
+pub(crate) const RX_BATCH: usize = 64;
 /// Frames taken from a queue of a network before anything is sent there: what is sent is answered at once by whoever is
 /// near, and what the ring has no room for is lost.
 const NETWORK_BATCH: usize = 1024;
@@ -438,12 +437,19 @@ impl Stack<'_> {
                 verify: !port.caps().rx_checksum_vouched || core.header.checksums != 0,
                 network,
             };
-            if core.header.sockets.used() > SOCKETS_IN_CACHE {
-                core.preview(&mut port);
-            }
-            let taken = port.rx_batch(RX_BATCH, |frame| {
-                core.on_frame(from, frame, reader.as_deref_mut());
-            });
+            let taken = if core.header.sockets.used() > SOCKETS_IN_CACHE {
+                let mut preview = core.preview(&mut port);
+                let taken = port.rx_batch(RX_BATCH, |frame| {
+                    core.guess = preview.next();
+                    core.on_frame(from, frame, reader.as_deref_mut());
+                });
+                core.guess = NONE;
+                taken
+            } else {
+                port.rx_batch(RX_BATCH, |frame| {
+                    core.on_frame(from, frame, reader.as_deref_mut());
+                })
+            };
             core.counters.rx_frames += taken as u64;
             if taken > 0 && !network {
                 self.links.ahead.set(port.rx_lines());
@@ -601,24 +607,6 @@ impl Stack<'_> {
 }
 
 impl Core<'_> {
-    /// Fetches what the frames that wait will need: first their places in the flow table, all at once, then their
-    /// sockets.
-    fn preview(&mut self, port: &mut impl Port) {
-        let (mut hashes, mut count) = ([0; RX_BATCH], 0);
-        port.rx_preview(RX_BATCH, |frame| {
-            if let Some(head) = frame.to_array::<ENDS_BYTES>()
-                && let Some(hash) = hashes.get_mut(count)
-            {
-                // Whatever it is: nothing but time is lost by a wrong guess.
-                *hash = self.prefetch_flow(&V4Ends::of_frame(&head));
-                count += 1;
-            }
-        });
-        for hash in &hashes[..count] {
-            self.prefetch_socket(*hash);
-        }
-    }
-
     /// Tells sockets that waited for buffers, once there are some again.
     #[cold]
     fn feed_starved(&mut self) {

@@ -409,22 +409,30 @@ impl Port for Memif<'_> {
 
     fn rx_preview(&mut self, frames_max: usize, mut on_frame: impl FnMut(Foreign<'_>)) {
         let at = self.at;
+        if self.state.rx.known() == 0 {
+            self.refresh_rx();
+        }
         let known = self.state.rx.known();
-        let known = usize::from(if known == 0 { self.refresh_rx() } else { known });
         if known < 2 {
             return;
         }
-        for ahead in (0..).take(known.min(frames_max)) {
-            self.prefetch_rx(self.state.rx.next.wrapping_add(ahead));
+        let first = self.state.rx.next;
+        let end = first.wrapping_add(known.min(u16::try_from(frames_max).unwrap_or(u16::MAX)));
+        let mut next = first;
+        while next != end {
+            self.prefetch_rx(next);
+            next = next.wrapping_add(1);
         }
-        for ahead in (0..).take(known.min(frames_max)) {
-            let desc = at.rx.desc(self.state.rx.next.wrapping_add(ahead));
+        next = first;
+        while next != end {
+            let desc = at.rx.desc(next);
             if let Some(frame) = at
                 .region(desc.region)
                 .and_then(|r| r.foreign(desc.offset as usize, desc.length as usize))
             {
                 on_frame(frame);
             }
+            next = next.wrapping_add(1);
         }
     }
 

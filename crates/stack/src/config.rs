@@ -23,6 +23,9 @@ pub struct Offers {
     pub burst_segments: u8,
     /// Bytes that may wait to be sent where a program does not say (`net.ipv4.tcp_notsent_lowat`); 0 for no limit.
     pub unsent_low: u32,
+    /// Bytes that sockets buffer to send from now on, where the administrator says (`net.ipv4.tcp_wmem`); 0 for
+    /// [`Config::snd_buf_bytes`].
+    pub snd_buf_bytes: u32,
 }
 
 impl Default for Offers {
@@ -48,6 +51,7 @@ impl Offers {
             window_scale: bits & 2 == 0,
             sack: bits & 4 == 0,
             unsent_low,
+            snd_buf_bytes: 0,
             ecn: Ecn::from_number(bits >> 3 & 7 ^ Ecn::Accept as u32),
             slow_start_after_idle: bits & 1 << 6 == 0,
             burst_segments: bits.to_le_bytes()[1] ^ BURST_SEGMENTS,

@@ -653,7 +653,7 @@ impl Stack<'_> {
             s.tcb.set_rcv_buf(s.rcv_buf_bytes);
         }
         if let Some(bytes) = snd {
-            s.snd_buf_bytes = bytes.clamp(BUFFER_LEAST, BUFFER_MOST);
+            s.snd_buf_bytes = bytes.clamp(SEND_BUFFER_LEAST, BUFFER_MOST);
             s.tcb.set_snd_buf(s.snd_buf_bytes);
         }
         Ok(())
@@ -689,4 +689,6 @@ impl Stack<'_> {
 
 /// Bounds of what SO_RCVBUF and SO_SNDBUF may ask for, in bytes.
 const BUFFER_LEAST: u32 = 4 << 10;
+/// As Linux (`SOCK_MIN_SNDBUF`).
+const SEND_BUFFER_LEAST: u32 = 4608;
 const BUFFER_MOST: u32 = 8 << 20;

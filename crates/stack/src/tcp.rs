@@ -63,6 +63,9 @@ impl Stack<'_> {
     pub fn set_offers(&mut self, offers: Offers) {
         self.core.header.offers = offers.bits();
         self.core.header.unsent_low = offers.unsent_low;
+        if offers.snd_buf_bytes != 0 {
+            self.core.header.snd_buf_bytes = offers.snd_buf_bytes;
+        }
     }
 
     /// Gives a socket its local address, which its kernel socket has reserved.

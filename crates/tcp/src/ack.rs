@@ -164,7 +164,7 @@ impl Tcb {
         self.measure_round_trip(ack, echo, env.now);
         let mut events = Events::empty();
         if self.is(Marks::NO_SPACE | Marks::SPECIAL | Marks::HELD) {
-            events = self.on_awaited_ack(env);
+            events = self.on_awaited_ack(env, data);
         }
         if self.writable() && (!was_writable || self.is(Marks::NO_SPACE)) {
             self.marks.remove(Marks::NO_SPACE);
@@ -175,11 +175,11 @@ impl Tcb {
 
     /// SND.UNA has moved on, and something more than the queue depends on it.
     #[cold]
-    fn on_awaited_ack(&mut self, env: &mut Env<'_, '_>) -> Events {
+    fn on_awaited_ack(&mut self, env: &mut Env<'_, '_>, acked: u32) -> Events {
         // What a write with MSG_MORE has left waits no longer, as in Linux, though it is not pushed.
         self.marks.remove(Marks::HELD);
         if self.is(Marks::NO_SPACE) {
-            self.grow_send_buffer(env);
+            self.grow_send_buffer(env, acked);
         }
         if !self.is(Marks::SPECIAL) {
             return Events::empty();

@@ -19,6 +19,13 @@ const LEAST: u32 = 128 << 10;
 /// The most that a send buffer grows to (`tcp_wmem` of Linux: 4 MB).
 const SND_BUF_MOST: u32 = 8 << 20;
 
+/// Up to this a send buffer grows by what Linux charges for segments (`tcp_sndbuf_expand`): room for headers and for
+/// notes on their parts, to a power of two; and a note on each. For so many segments at least.
+const SND_BUF_SMALL: u32 = 1 << 20;
+const SEGMENT_ROOM: u32 = 640;
+const SEGMENT_OVERHEAD: u32 = 256;
+const SEGMENTS_LEAST: u32 = 10;
+
 /// A round of the receiver: it ends when all has come that was offered when it began, a round trip later at least.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -66,13 +73,28 @@ impl Tcb {
         self.clamp_window();
     }
 
-    /// A program waits for room to write: there should be two windows of it, one in flight and one to follow.
+    /// A program waits for room to write, and `acked` bytes were acknowledged: there should be two windows of it, one in
+    /// flight and one to follow. While it is small, as Linux counts them: by what segments take of its memory, and with
+    /// the window that it has when this acknowledgement is done with, if what is queued does not fill that at once.
     #[cold]
-    pub(crate) fn grow_send_buffer(&mut self, env: &Env<'_, '_>) {
+    pub(crate) fn grow_send_buffer(&mut self, env: &Env<'_, '_>, acked: u32) {
         if self.choices.fixed.contains(Fixed::SND_BUF) {
             return;
         }
-        let wanted = self.congestion.cwnd.saturating_mul(2).min(SND_BUF_MOST);
+        let window = self.congestion.cwnd;
+        let mut wanted = window.saturating_mul(2).min(SND_BUF_MOST);
+        let grown = if self.congestion.in_slow_start() {
+            window.saturating_add(acked)
+        } else {
+            window
+        };
+        let fills = self.snd.len().min(self.snd_wnd) >= grown && !self.is_outstanding();
+        if self.snd_buf_bytes < SND_BUF_SMALL && !fills {
+            let mss = u32::from(self.mss.max(1));
+            let each = (mss + SEGMENT_ROOM).next_power_of_two() + SEGMENT_OVERHEAD;
+            let charged = (grown / mss).max(SEGMENTS_LEAST).saturating_mul(2 * each);
+            wanted = wanted.max(charged.min(SND_BUF_SMALL));
+        }
         if wanted > self.snd_buf_bytes {
             self.snd_buf_bytes = self.snd_buf_bytes.max(wanted.min(share(env.pool)));
         }

@@ -22,6 +22,7 @@
 //! | `segment`, `validate`, `ack` | a segment arrives (3.10.7, RFC 5961, PAWS of RFC 7323) |
 //! | `recv_queue`, `window` | reassembly; the receive window and delayed acknowledgements (3.8.6, RFC 5681 4.2) |
 //! | `send_queue`, `output` | what to send next: Nagle, cork, silly windows, probes (3.7.4, 3.8.6) |
+//! | `pieces` | how much the send buffer takes, and which segments are pushed, as Linux cuts its queue |
 //! | `pacing` | segments spread over time |
 //! | `records` | writes that are kept apart |
 //! | `urgent` | the byte out of band (RFC 6093) |
@@ -56,6 +57,7 @@ mod options;
 mod output;
 mod pacing;
 mod path;
+mod pieces;
 mod records;
 mod recovery;
 mod recv_queue;

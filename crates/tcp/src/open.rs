@@ -84,7 +84,7 @@ impl Tcb {
         };
 
         (self.iss, self.snd_una, self.snd_nxt) = (iss, iss, iss);
-        (self.snd_sml, self.recover) = (iss, iss);
+        (self.snd_sml, self.recover, self.piece_end) = (iss, iss, iss);
         self.ts_offset = ts_offset;
         self.rcv = RecvQueue::EMPTY;
         self.snd = SendQueue::EMPTY;
@@ -265,6 +265,7 @@ impl Tcb {
         self.measure_round_trip(seg.ack, echo, env.now);
         self.snd_una = seg.ack;
         (self.snd_sml, self.recover) = (seg.ack - 1, seg.ack - 1);
+        self.piece_end = self.recover;
         (self.retries, self.backoff) = (0, 0);
         self.marks.remove(Marks::SYN_DUE);
         self.deadlines.clear(Timer::Retransmit);

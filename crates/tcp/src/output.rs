@@ -15,14 +15,6 @@ use sidestep_wire::Seq;
 use sidestep_wire::plain::Plain;
 use sidestep_wire::tcp::{Flags, Options, Repr, Timestamps};
 
-/// The longest burst, in bytes.
-const BURST_MAX: u64 = 64 << 10;
-/// The longest piece by which a send buffer is filled, and what Linux charges for one beside its bytes.
-const PIECE_MAX: u32 = 64 << 10;
-const PIECE_OVERHEAD: u32 = 1280;
-/// Windows up to this are not halved (`TCP_MSS_DEFAULT`).
-const MSS_DEFAULT: u32 = 536;
-
 /// A segment to send. It counts as sent once it was taken from [`Tcb::poll_transmit`].
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit {
@@ -127,59 +119,6 @@ impl Tcb {
         self.snd_buf_bytes.saturating_sub(self.snd.len())
     }
 
-    /// Bytes that [`send`](Self::send) would take, if the pool has them.
-    ///
-    /// As Linux: what may leave now, and then pieces of half of the peer's window, each begun while less is queued than
-    /// the buffer is told to have, and less unsent than TCP_NOTSENT_LOWAT says.
-    #[cold]
-    pub fn send_space(&self) -> usize {
-        let queued = self.snd.len();
-        let sendable = self.sendable_bytes();
-        let waiting = self.unsent_bytes().saturating_sub(sendable);
-        let low = match self.unsent_low {
-            0 => u32::MAX,
-            low => low,
-        };
-        if queued >= self.snd_buf_bytes || waiting >= low {
-            return 0;
-        }
-        let piece = self.piece_bytes();
-        let cost = u64::from(piece + PIECE_OVERHEAD);
-        let leaves = u64::from(sendable.div_ceil(piece) * PIECE_OVERHEAD);
-        let flight = u64::from(self.flight_bytes());
-        let (start, taken) = match flight + u64::from(sendable) {
-            start if start < u64::from(self.snd_buf_bytes) => (start, start + leaves),
-            _ => (flight, flight),
-        };
-        let missing = u64::from(self.snd_buf_bytes).saturating_sub(taken);
-        let pieces = missing
-            .div_ceil(cost)
-            .min(u64::from(low.div_ceil(piece)))
-            .max(1);
-        let end = start + pieces * u64::from(piece);
-        usize::try_from(end.saturating_sub(u64::from(queued))).unwrap_or(usize::MAX)
-    }
-
-    /// Whole segments that the windows let go now, in bytes.
-    fn sendable_bytes(&self) -> u32 {
-        let window = self.snd_wnd.saturating_sub(self.flight_bytes());
-        let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
-        let bytes = window.min(congestion);
-        bytes - bytes % u32::from(self.mss.max(1))
-    }
-
-    /// In how large pieces the buffer is filled: whole segments of half of the largest window that the peer has offered, or
-    /// of what Linux hands to a card (`tcp_xmit_size_goal`).
-    fn piece_bytes(&self) -> u32 {
-        let half = if self.snd_wnd_max > MSS_DEFAULT {
-            self.snd_wnd_max / 2
-        } else {
-            self.snd_wnd_max
-        };
-        let mss = u32::from(self.mss.max(1));
-        (half.min(PIECE_MAX) / mss * mss).max(mss)
-    }
-
     /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free, and less than half of
     /// what TCP_NOTSENT_LOWAT allows is unsent.
     #[inline]
@@ -196,7 +135,7 @@ impl Tcb {
     /// Whether output may have made room below TCP_NOTSENT_LOWAT, which acknowledgements do not tell of.
     #[inline]
     pub const fn sent_makes_room(&self) -> bool {
-        self.unsent_low != 0 && self.writable()
+        self.unsent_low != 0 && self.unsent_low != u32::MAX && self.writable()
     }
 
     /// Asks for [`Events::WRITABLE`](crate::Events::WRITABLE) when there is room again, as a write that found none does.
@@ -320,40 +259,6 @@ impl Tcb {
             self.note_sent_in_recovery(len);
         }
         Some(segment)
-    }
-
-    /// Whether the whole segment that has just been taken is the last of several for now, or of half a window: receivers
-    /// that gather segments need not wait for more then. As Linux, which hands them to the card as one; one that leaves
-    /// alone is not pushed for that.
-    #[inline]
-    fn ends_burst(&mut self, begins: bool) -> bool {
-        if begins || self.burst == 0 {
-            (self.burst, self.burst_max) = (0, self.burst_segments());
-        }
-        self.burst += 1;
-        let next = self.unsent_bytes().min(u32::from(self.mss));
-        let window = self.snd_wnd.saturating_sub(self.flight_bytes());
-        let congestion = self.congestion.cwnd.saturating_sub(self.pipe_bytes());
-        if self.burst < self.burst_max && window.min(congestion) >= next {
-            return false;
-        }
-        core::mem::take(&mut self.burst) > 1
-    }
-
-    /// Whole segments of a burst: what leaves in a millisecond at twice the present rate, 64 KiB where round trips are
-    /// short; half of the window at most (`tcp_tso_autosize`). Pairs, because every second segment is acknowledged anyway.
-    fn burst_segments(&self) -> u8 {
-        let mss = u64::from(self.mss.max(1));
-        let cwnd = u64::from(self.congestion.cwnd);
-        let bytes = match Nanos(self.rtt.srtt_ns).as_millis() {
-            0 => BURST_MAX,
-            round_trip_ms => 2 * cwnd / round_trip_ms,
-        };
-        let pairs = (bytes.min(BURST_MAX) / (2 * mss)).max(1);
-        let segments = (2 * pairs)
-            .max(u64::from(self.burst_min))
-            .min(cwnd / 2 / mss);
-        u8::try_from(segments).unwrap_or(u8::MAX)
     }
 
     /// How much to send next: bytes, and whether the FIN goes with them. None while it is better, or necessary, to wait.
@@ -622,6 +527,10 @@ impl Tcb {
         let mut segment = self.data_segment(env, start, len, fin);
         if len != 0 && len == u32::from(self.opening.text_bytes()) && start == self.iss + 1 {
             // What a SYN brought is pushed, as it was then.
+            segment.flags |= Flags::PSH;
+        } else if self.ended_burst(end) && self.scoreboard.goes_on_at(env.pool, self.snd_una, start)
+        {
+            // As it was then, where it does not go alone now.
             segment.flags |= Flags::PSH;
         }
         segment

@@ -328,6 +328,10 @@ pub struct Tcb {
     /// So many at least, where the window has room for twice as many.
     pub(crate) burst_min: u8,
     pub(crate) _reserved2: u8,
+    /// Where the bursts of `burst_max` segments began that left last.
+    pub(crate) bursts_from: Seq,
+    /// Where the piece of the send queue ends that is being sent, where windows are small; see `pieces`.
+    pub(crate) piece_end: Seq,
     pub(crate) limited: Limited,
     pub(crate) counters: Counters,
 }

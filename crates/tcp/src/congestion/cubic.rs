@@ -17,6 +17,13 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 /// delays: what there is room for is not known yet (as Linux).
 const SEARCH: f64 = 0.05;
 
+/// How often a round trip the function is looked at, for how long not at most, and after how much of the window
+/// anyway: what comes between counts together, so that the window does not grow amid a train of acknowledgements (as
+/// Linux, by its own measure).
+const LOOKS: u64 = 4;
+const LOOK_AFTER: Nanos = Nanos(1_000_000_000 / 32);
+const LOOK_PART: u32 = 2;
+
 /// What it remembers.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -76,11 +83,17 @@ impl Cubic {
 
 /// An acknowledgement in congestion avoidance.
 pub(super) fn on_ack(state: &mut Congestion, ack: &Growth) {
+    let cubic = &mut state.cubic;
+    let begins = cubic.friendly == 0.0;
+    state.acked_bytes = state.acked_bytes.saturating_add(ack.acked_bytes);
+    let recent = ack.now - cubic.grown_at < Nanos(ack.srtt_ns / LOOKS).min(LOOK_AFTER);
+    if !begins && recent && state.acked_bytes < state.cwnd / LOOK_PART {
+        return;
+    }
     let mss = f64::from(ack.mss.max(1));
     let cwnd = f64::from(state.cwnd.max(1)) / mss;
-    let acked = f64::from(ack.acked_bytes) / mss;
-    let cubic = &mut state.cubic;
-    if cubic.friendly == 0.0 {
+    let acked = f64::from(core::mem::take(&mut state.acked_bytes)) / mss;
+    if begins {
         cubic.begin(ack.now, ack.srtt_ns, cwnd);
     }
     // Time in which the program used less than the window does not count (5.8).
@@ -123,6 +136,11 @@ pub(super) fn on_loss(state: &mut Congestion, now: Nanos, mss: u32) {
     cubic.prior = narrow(window);
     (cubic.epoch, cubic.friendly) = (now, 0.0);
     state.ssthresh = whole(f64::from(state.cwnd) * BETA);
+}
+
+/// After a timeout the function begins where the window then is (4.8): the loss says nothing of where it was.
+pub(super) const fn on_timeout(state: &mut Congestion) {
+    state.cubic.origin = 0.0;
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of hours fit")]

@@ -70,7 +70,7 @@ pub(crate) struct Congestion {
     hystart: hystart::HyStart,
     pub(crate) cwnd: u32,
     pub(crate) ssthresh: u32,
-    /// Bytes acknowledged since the window last grew (RFC 3465).
+    /// Bytes acknowledged for which the window has not grown yet (RFC 3465).
     acked_bytes: u32,
     algorithm: u8,
     _reserved: u8,
@@ -184,6 +184,9 @@ impl Congestion {
     pub(crate) fn on_timeout(&mut self, now: Nanos, flight_bytes: u32, mss: u32, first: bool) {
         if first {
             self.on_loss(now, flight_bytes, mss);
+        }
+        if self.algorithm() == Algorithm::Cubic {
+            cubic::on_timeout(self);
         }
         self.cwnd = mss;
         self.acked_bytes = 0;

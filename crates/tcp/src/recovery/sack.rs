@@ -22,7 +22,7 @@ impl Tcb {
         for (start, end) in blocks.iter().skip(skip) {
             // Old or false ones are no use: it may be a block that this very acknowledgement has overtaken.
             let start = start.max(self.snd_una);
-            if start.lt(end) && end.le(self.snd_nxt) {
+            if start.lt(end) && end.le(self.snd_nxt) && !self.is_part((start, end)) {
                 let delivered = self
                     .scoreboard
                     .mark_sacked(env.pool, self.snd_una, (start, end));
@@ -32,6 +32,14 @@ impl Tcb {
         if acked.repeated.is_some() {
             self.counters.repeats_reported += 1;
         }
+    }
+
+    /// Whether a block is shorter than any segment in flight, which are all whole ones. As in Linux nothing has arrived
+    /// then: a peer that reports single bytes would have us keep a note of each.
+    fn is_part(&self, (start, end): (Seq, Seq)) -> bool {
+        let fin = self.is(Marks::FIN_SENT) && end == self.snd_nxt;
+        let short = end.0.wrapping_sub(start.0) < u32::from(self.mss);
+        short && !fin && self.snd_sml.le(self.snd_una)
     }
 
     /// Whether the first block reports a repetition (RFC 2883 section 4): it lies below the acknowledgement, or within

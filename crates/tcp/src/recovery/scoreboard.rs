@@ -446,6 +446,12 @@ impl Scoreboard {
         None
     }
 
+    /// Whether what lies before and behind `seq` was sent together last.
+    pub(crate) fn goes_on_at(&self, pool: &ChunkPool<'_>, una: Seq, seq: Seq) -> bool {
+        let at = self.run_at(pool, una, seq);
+        at.is_some_and(|((start, _), _)| start != seq)
+    }
+
     /// Makes `seq` a boundary; false where there is no room for it, or where it is outside of all runs.
     fn split(&mut self, pool: &mut ChunkPool<'_>, una: Seq, seq: Seq) -> bool {
         let Some(((start, place), run)) = self.run_at(pool, una, seq) else {

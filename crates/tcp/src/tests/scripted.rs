@@ -164,3 +164,102 @@ fn how_far_segments_overtake_each_other_is_told() {
     assert_eq!(bench.tcb.info().reordering, 5);
     bench.finish();
 }
+
+#[test]
+fn what_goes_again_together_is_pushed_where_it_was() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 10_000));
+    assert_eq!(pushed(&bench.out()), [1, 3, 5, 7, 9]);
+    bench.now = bench.now + ms(20);
+    // Missing are the second of one pair, the first of the next, and a whole one.
+    bench.sack(1000, &[(3000, 4000), (6000, 10_000)]);
+    let again = bench.out();
+    let ends = again.iter().map(|one| one.repr.seq - OURS);
+    assert_eq!(ends.collect::<Vec<_>>(), [1000, 2000, 4000, 5000]);
+    assert_eq!(pushed(&again), [3]);
+    bench.finish();
+}
+
+#[test]
+fn less_than_a_segment_has_not_arrived() {
+    let mut bench = Bench::established_sacking(&plain());
+    bench.send(&pattern(0, 4000));
+    bench.out();
+    bench.now = bench.now + ms(20);
+    bench.sack(0, &[(3999, 4000)]);
+    bench.sack(0, &[(1500, 1600), (3999, 4000)]);
+    assert_eq!(bench.tcb.info().sacked_bytes, 0);
+    bench.sack(0, &[(1000, 2000)]);
+    assert_eq!(bench.tcb.info().sacked_bytes, 1000);
+    bench.finish();
+    // Of segments that are shorter themselves, one of that length may be there.
+    let mut bench = Bench::established_sacking(&plain());
+    bench.tcb.set_nodelay(true);
+    for i in 0..4 {
+        bench.send(&pattern(100 * i, 100));
+        bench.out();
+    }
+    bench.now = bench.now + ms(20);
+    bench.sack(0, &[(100, 200)]);
+    assert_eq!(bench.tcb.info().sacked_bytes, 100);
+    bench.finish();
+}
+
+#[test]
+fn pieces_of_half_the_window_are_pushed() {
+    let mut bench = Bench::established();
+    bench.send(&pattern(0, 90_000));
+    let mut acked = 0;
+    let mut pushes = Vec::new();
+    for _ in 0..3 {
+        let sent = bench.out();
+        acked += u32::try_from(1000 * sent.len()).unwrap();
+        pushes.push(pushed(&sent));
+        bench.now = bench.now + ms(1);
+        bench.ack(PEERS, OURS + acked, &[]);
+    }
+    // Halves of the congestion window, but for where the piece ends that began behind the first ten.
+    assert_eq!(pushes, [vec![4, 9], vec![9, 19], vec![11, 31, 39]]);
+    bench.finish();
+}
+
+#[test]
+fn small_buffers_grow_as_segments_are_charged() {
+    let mut bench = Bench::established_with(&Settings {
+        snd_buf_bytes: 50_000,
+        ..plain()
+    });
+    bench.peer_window = 33_000;
+    let data = pattern(0, 200_000);
+    let written = bench.send(&data);
+    assert_eq!(written, 10_000 + 2 * 32_000);
+    bench.out();
+    // All of it gone: as much as twice the window may be queued, each segment charged with 2304 bytes.
+    bench.ack(PEERS, OURS + 10_000, &[]);
+    assert_eq!(bench.tcb.snd_buf(), 50_000, "the window is full again");
+    bench.out();
+    bench.ack(PEERS, OURS + 25_000, &[]);
+    assert_eq!(bench.tcb.snd_buf(), 2 * 35 * 2304);
+    bench.finish();
+}
+
+#[test]
+fn a_piece_goes_on_where_what_leaves_has_left_it() {
+    let mut bench = Bench::established_with(&Settings {
+        snd_buf_bytes: 20_000,
+        ..plain()
+    });
+    bench.tcb.set_snd_buf(20_000);
+    let data = pattern(0, 200_000);
+    // Less than the buffer leaves at once; the piece that is begun then is as long as any other.
+    assert_eq!(bench.send(&data), 10_000 + 32_000);
+    bench.out();
+    bench.ack(PEERS, OURS + 10_000, &[]);
+    bench.out();
+    assert_eq!(bench.tcb.unsent_len(), 12_000);
+    bench.ack(PEERS, OURS + 30_000, &[]);
+    bench.out();
+    // What is in flight fills less than the buffer: again what may leave beside it, and a piece.
+    assert_eq!(bench.send(&data), 28_000 + 32_000);
+    bench.finish();
+}

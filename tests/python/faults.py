@@ -3,7 +3,9 @@
 import errno
 import faulthandler
 import os
+import random
 import select
+import signal
 import socket
 import struct
 import sys
@@ -267,6 +269,46 @@ def hold(port):
     s.recv(1)
     say("busy")
     s.recv(1)
+
+
+def kill_children(port, count):
+    """Forks a child for each connection, and kills it within two milliseconds; one more connection goes on meanwhile."""
+    listener = listen(int(port))
+    steady, _ = listener.accept()
+    for _ in range(int(count)):
+        s, _ = listener.accept()
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        s.close()
+        until = time.perf_counter() + random.random() ** 2 * 2 / 1000
+        while time.perf_counter() < until:
+            pass
+        os.kill(pid, signal.SIGKILL)
+        # Before the child is reaped, as long as it may be the holder of something.
+        steady.sendall(recv_exactly(steady, 5))
+        os.waitpid(pid, 0)
+    steady.recv(1)
+
+
+def outlive_children(port, count):
+    """The other end of `kill_children`: each connection must end, and the steady one go on."""
+    steady = socket.create_connection((HOST, int(port)))
+    ends = set()
+    for turn in range(int(count)):
+        with socket.create_connection((HOST, int(port))) as s:
+            s.settimeout(5)
+            steady.sendall(b"%05d" % turn)
+            if recv_exactly(steady, 5) != b"%05d" % turn:
+                say("WRONG DATA")
+            try:
+                while s.recv(100):
+                    pass
+                ends.add("end of file")
+            except ConnectionResetError:
+                ends.add("reset")
+    say("over:", *sorted(ends))
+    steady.recv(1)
 
 
 faulthandler.dump_traceback_later(100, exit=True)

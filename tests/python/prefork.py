@@ -178,7 +178,7 @@ def child_connects(t):
 def killed_worker(t):
     s = t.pair()
     if t.is_server:
-        # Not while it begins, when it may be in the middle of a change to the stack.
+        # Not while it works, which may be in the middle of a change to the stack.
         begun, begin = os.pipe()
         pid = child(lambda: os.write(begin, b"x") and s.recv(100) and 0)
         os.read(begun, 1)

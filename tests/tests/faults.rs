@@ -7,6 +7,7 @@ use sidestep_tests::{
 };
 
 const SHORT: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 /// Within this the survivor must know that its peer is gone, and have said so.
 const TOLD: Duration = Duration::from_secs(1);
 
@@ -152,6 +153,34 @@ fn others_go_on(mode: Mode) {
     }
 }
 in_modes!(others_go_on: both, server_only, kernel);
+
+/// Children of fork(2) are killed at once, or while they take their place in the stack: what they had of it is given
+/// back, and their parent, who shares the stack, and its peer go on.
+fn children_killed(mode: Mode) {
+    let world = World::new(mode);
+    let port = free_port();
+    let server = part(world.server("python3"), "kill_children", port).arg("300");
+    let mut server = server.spawn();
+    wait_listening(port);
+    let client = part(world.client("python3"), "outlive_children", port).arg("300");
+    let mut client = client.spawn();
+    wait_until("all children to be killed", LONG, || {
+        client.assert_running();
+        server.assert_running();
+        client.stdout().contains("over").then_some(())
+    });
+    assert_eq!(client.stdout(), "over: end of file\n");
+    if mode == Mode::Both {
+        wait_until("all to be given back", SHORT, || {
+            let ps = world.ps();
+            ps.assert_wire_used(server.pid());
+            let stack = ps.stacks_of(server.pid()).next()?;
+            let rest = stack.sockets.iter().filter(|s| s.state != "TIME-WAIT");
+            (stack.processes.len() == 1 && rest.count() == 2).then_some(())
+        });
+    }
+}
+in_modes!(children_killed: both, server_only, kernel);
 
 /// A server that runs out of descriptors is told EMFILE and serves again when there is room.
 fn server_out_of_descriptors(mode: Mode) {

@@ -37,6 +37,12 @@ impl Children {
         self.remove(epoll, |child| child.stack == stack);
     }
 
+    /// Whether one is awaited in a slot.
+    fn awaits(&self, stack: StackId, slot: u32) -> bool {
+        let mut children = self.0.values();
+        children.any(|child| child.stack == stack && child.slot == slot)
+    }
+
     fn remove(&mut self, epoll: &OwnedFd, which: impl Fn(&Child) -> bool) {
         self.0.retain(|_, child| {
             let goes = which(child);
@@ -85,6 +91,13 @@ impl Registry {
         let Child {
             stack, slot, times, ..
         } = child;
+        // It may have died at work in the stack before we knew its process, and nobody else has the slot meanwhile.
+        let holds = self.stacks.get(&stack).is_some_and(|entry| {
+            entry.shared.word().holder() == Some(slot) && !entry.slots.contains_key(&slot)
+        });
+        if holds && !self.children.awaits(stack, slot) {
+            self.retire(stack, "a child died while it was changing the stack");
+        }
         self.jobs.push_back(Job::ChildDead { stack, slot, times });
         self.run_jobs();
     }

@@ -65,7 +65,7 @@ impl Registry {
             Request::RegisterStack { stack, netns, slot } => {
                 self.register_stack(asker, (stack, netns), slot, fds)
             }
-            Request::AttachSlot { stack, slot } => self.attach_slot(pid, stack, slot),
+            Request::AttachSlot { stack, slot } => self.attach_slot(asker, stack, slot),
             Request::AwaitChild { stack, slot, times } => {
                 self.await_child(pid, (stack, slot, times), fds)
             }
@@ -158,7 +158,7 @@ impl Registry {
 
     fn register_stack(
         &mut self,
-        Asker { pid, user, .. }: Asker,
+        asker @ Asker { pid, user, .. }: Asker,
         (id, netns): (StackId, u64),
         slot: u32,
         mut fds: Fds,
@@ -201,7 +201,7 @@ impl Registry {
             self.log
                 .line(format_args!("stack {id:016x} of process {pid}"));
         }
-        let attached = self.attach_slot(pid, id, slot);
+        let attached = self.attach_slot(asker, id, slot);
         if attached.is_err()
             && self
                 .stacks
@@ -214,10 +214,20 @@ impl Registry {
         self.learn_wires(id).map(|()| Answer::Done)
     }
 
-    /// The slot must be the asker's by the stack's own table.
-    fn attach_slot(&mut self, pid: u32, id: StackId, slot: u32) -> Result<Answer, Fault> {
-        let of_asker = |held: (u32, u32)| held == (slot, pid);
-        let holds = self.stack(id)?.with(|stack| stack.slots().any(of_asker))?;
+    /// The slot must be the asker's by the stack's own table, or kept for a child, which is entered here: so it need not
+    /// change the stack while it begins.
+    fn attach_slot(&mut self, asker: Asker, id: StackId, slot: u32) -> Result<Answer, Fault> {
+        let Asker { pid, user, .. } = asker;
+        let entry = self.stack(id)?;
+        let is_child = entry.user == user;
+        let holds = entry.with(|stack| {
+            let holder = stack.slots().find(|held| held.0 == slot);
+            if is_child && holder == Some((slot, 0)) {
+                stack.name_slot(slot, pid);
+                return true;
+            }
+            holder == Some((slot, pid))
+        })?;
         if !holds {
             return Err(Fault::NotYours);
         }

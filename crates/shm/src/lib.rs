@@ -4,7 +4,7 @@
 //! of them ([`Layout`], [`Carver`]), the robust [`Lock`](lock::LockWord) around a stack's tables ([`Locked`]),
 //! bytes that somebody else may be writing while we read ([`Foreign`], [`ForeignMut`]), the pool of data
 //! buffers ([`ChunkPool`]), the index allocator ([`FreeList`]), wake-ups ([`EventFd`]), our own high-numbered
-//! descriptors ([`Fd`]) and the clock ([`Clock`]). It knows no packet, no socket and no agent.
+//! descriptors ([`Fd`]), the clock ([`Clock`]) and who has [ended](has_ended). It knows no packet, no socket and no agent.
 //!
 //! What lies in shared memory is plain data: `repr(C)`, any bit pattern valid, `u32` indices for pointers,
 //! capacities fixed at creation. [`NONE`] is the index of nothing.
@@ -14,6 +14,7 @@ pub mod barrier;
 mod carve;
 mod chunks;
 mod clock;
+mod ended;
 mod event;
 mod fds;
 mod foreign;
@@ -26,6 +27,7 @@ mod region;
 pub use carve::{Carver, Layout, Span};
 pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead, SENDING, Use};
 pub use clock::{Clock, Nanos};
+pub use ended::has_ended;
 pub use event::EventFd;
 pub use fds::{Fd, internal_fds, is_internal};
 pub use foreign::{Foreign, ForeignMut};

@@ -3,7 +3,7 @@
 
 use crate::atomic::{AtomicU32, Ordering};
 use crate::barrier;
-use rustix::process::Pid;
+use crate::ended::has_ended;
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
@@ -127,9 +127,7 @@ impl LockWord {
     /// Retires the lock if it is still held as `word` says, by a process that is no more.
     fn retire_if_orphaned(&self, word: u32) {
         let pid = self.holder_pid.load(Ordering::Relaxed);
-        let dead = Pid::from_raw(pid.cast_signed()).is_none_or(|pid| {
-            rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-        });
+        let dead = has_ended(pid);
         // A holder between taking the word and storing its pid looks like its predecessor, which may be dead:
         // the word must still be the same a moment later.
         if dead

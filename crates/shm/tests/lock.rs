@@ -3,7 +3,8 @@
 
 use sidestep_shm::lock::LockWord;
 use sidestep_shm::{Locked, Owner, Region, Retired, Span};
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -122,8 +123,22 @@ fn retiring_wakes_everyone_who_waits() {
 
 #[test]
 fn the_lock_of_a_dead_process_is_retired() {
+    assert_retired(dead_pid());
+}
+
+/// Its parent may be waiting for the lock, and not for the process.
+#[test]
+fn the_lock_of_a_dead_process_that_nobody_waited_for_is_retired() {
+    let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    // It has ended, or is about to.
+    output.read_to_end(&mut Vec::new()).unwrap();
+    assert_retired(child.id());
+    child.wait().unwrap();
+}
+
+fn assert_retired(dead: u32) {
     let lock = LockWord::default();
-    let dead = dead_pid();
     lock.lock(Owner { slot: 3, pid: dead }).unwrap();
     assert_eq!(lock.holder(), Some(3));
     std::thread::scope(|scope| {

@@ -3,19 +3,29 @@
 use crate::fdtable::Entry;
 use crate::nesting::NestingGuard;
 use crate::networks::WakesGuard;
-use crate::process::{Process, SessionGuard};
+use crate::process::{Process, SessionGuard, Shared};
+use crate::session::Session;
 use core::cell::RefCell;
+use sidestep_shm::Fd;
 use sidestep_shm::atomic::Ordering;
+use sidestep_stack::SocketRef;
 use std::os::fd::OwnedFd;
 
 struct Forking {
-    slot: Option<u32>,
-    /// Closed by the child once the agent knows it, or by its death. The parent's is closed at once.
-    begun: Option<OwnedFd>,
+    child: Option<Child>,
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
     session: SessionGuard<'static>,
     _nesting: NestingGuard<'static>,
     _wakes: WakesGuard<'static>,
+}
+
+/// What is prepared for the child.
+struct Child {
+    slot: u32,
+    /// Closed by the child once the agent knows it, or by its death. The parent's is closed at once.
+    begun: Option<OwnedFd>,
+    /// What its slot holds, in ascending order; none where that may be other sockets than we have descriptors for.
+    holds: Option<Vec<SocketRef>>,
 }
 
 thread_local! {
@@ -26,30 +36,52 @@ impl Process {
     /// Before a fork: a slot for the child, which holds all that we hold, before either side goes on.
     pub fn before_fork(&'static self) {
         let mut session = self.lock_session();
-        let slot = self.attached().and_then(|shared| {
-            let mine = self.slot();
-            let taken = self.lock_only(shared, |stack| {
-                let slot = stack.take_slot(0).ok()?;
-                stack.inherit(mine, slot);
-                Some((slot, stack.times_taken(slot)))
-            });
-            taken.ok().flatten()
-        });
-        let begun = self
-            .attached()
-            .zip(slot)
-            .and_then(|(shared, (slot, times))| session.await_child(shared, slot, times));
+        let shared = self.attached();
+        let child = shared.and_then(|shared| self.expect_child(shared, &mut session));
         let nesting = self.epolls.nesting.lock();
         let wakes = self.wakes.list();
         FORKING.with(|f| {
             *f.borrow_mut() = Some(Forking {
-                slot: slot.map(|(slot, _)| slot),
-                begun,
+                child,
                 session,
                 _nesting: nesting,
                 _wakes: wakes,
             })
         });
+    }
+
+    /// Takes a slot for a child, tells the agent, and has it hold all that we hold, in this order: who is killed between two
+    /// of these leaves nothing open.
+    fn expect_child(&self, shared: &Shared, session: &mut Session) -> Option<Child> {
+        let mine = self.slot();
+        let kept = self.lock_only(shared, |stack| {
+            session.forget_begun_children(stack);
+            stack.keep_slot(mine)
+        });
+        let (slot, times) = kept.ok()?.ok()?;
+        let begun = session.await_child(shared, slot, times);
+        let mut held = self.sockets();
+        held.dedup();
+        let is_all = self.lock_only(shared, |stack| {
+            stack.inherit(mine, slot);
+            stack.holds_exactly(mine, &held)
+        });
+        Some(Child {
+            slot,
+            begun,
+            holds: (is_all == Ok(true)).then_some(held),
+        })
+    }
+
+    /// The sockets that we have descriptors for, in ascending order, one for each.
+    fn sockets(&self) -> Vec<SocketRef> {
+        let socket = |(_, entry)| match entry {
+            Entry::Socket(r, _) => Some(r),
+            _ => None,
+        };
+        let mut sockets: Vec<SocketRef> = self.fds.iter().filter_map(socket).collect();
+        sockets.sort_unstable();
+        sockets
     }
 
     /// After a fork, in the parent.
@@ -63,8 +95,7 @@ impl Process {
             return;
         };
         let Forking {
-            slot,
-            begun,
+            child,
             mut session,
             _nesting: nesting,
             _wakes: wakes,
@@ -74,38 +105,31 @@ impl Process {
         let Some(shared) = self.attached() else {
             return;
         };
-        let Some(slot) = slot else {
+        let Some(child) = child else {
             // No slot: what was inherited stays the parent's, and new sockets the kernel's.
             for (fd, _) in self.fds.iter() {
                 self.fds.replace(fd, Entry::Kernel);
             }
             return;
         };
+        let Child { slot, begun, holds } = child;
         self.become_child(slot);
-        let pid = self.owner().pid;
-        let held: Vec<_> = self
-            .fds
-            .iter()
-            .filter_map(|(_, entry)| {
-                if let Entry::Socket(r, _) = entry {
-                    Some(r)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let _ = self.lock_only(shared, |stack| {
-            stack.name_slot(slot, pid);
-            // Another thread of the parent may have opened or closed sockets since the slot was taken.
-            stack.hold_exactly(slot, &held);
-        });
-        for r in &held {
-            if let Some(count) = self.references.of(r.index) {
-                let of_this = held.iter().filter(|other| *other == r).count();
-                count.store(u32::try_from(of_this).unwrap_or(1), Ordering::Relaxed);
+        let mut held = self.sockets();
+        for same in held.chunk_by(|a, b| a == b) {
+            if let Some(count) = self.references.of(same[0].index) {
+                count.store(u32::try_from(same.len()).unwrap_or(1), Ordering::Relaxed);
             }
         }
-        let _ = session.register(self, shared, slot);
-        drop(begun);
+        held.dedup();
+        if holds.as_ref() != Some(&held) {
+            // Another thread of the parent opened or closed sockets while the slot was taken.
+            let _ = self.lock_only(shared, |stack| stack.hold_exactly(slot, &held));
+        }
+        // The agent enters us: who is killed here has not touched the stack, so that the others go on.
+        if session.register(self, shared, slot).is_err() {
+            let pid = self.owner().pid;
+            let _ = self.lock_only(shared, |stack| stack.name_slot(slot, pid));
+            session.begun = begun.and_then(|pipe| Fd::adopt(pipe).ok());
+        }
     }
 }

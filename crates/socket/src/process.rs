@@ -624,8 +624,7 @@ fn current_pid() -> u32 {
 
 /// Whether there is no such process any more; not for a slot whose process has yet to begin.
 fn is_dead(pid: u32) -> bool {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
+    pid != 0 && sidestep_shm::has_ended(pid)
 }
 
 /// Gives the lock back, then wakes waiters, and signals owners where there are any to be told.

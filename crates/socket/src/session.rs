@@ -13,8 +13,8 @@ use sidestep_control::{
     Client, ClientError, Fault, MappedMemif, MappedQueue, MappedWire, Publication, namespace,
 };
 use sidestep_nic::{any, memif, packet, xdp};
-use sidestep_shm::{EventFd, Region};
-use sidestep_stack::{Handover, Served, SocketFlags, Way, WireKind, WireToAttach};
+use sidestep_shm::{EventFd, Fd, Region};
+use sidestep_stack::{Handover, Served, SocketFlags, Stack, Way, WireKind, WireToAttach};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -37,6 +37,19 @@ pub(crate) struct Session {
     published_to: u64,
     /// Memory of attached wires by their identity, to give it to another agent.
     regions: Option<HashMap<u64, Arc<Region>>>,
+    /// Children of which nothing was heard when last looked, to tell another agent of them.
+    children: Vec<Child>,
+    /// Our end of the pipe by which the agent hears of our death, until it knows us.
+    pub(crate) begun: Option<Fd>,
+}
+
+/// A child that was forked.
+struct Child {
+    slot: u32,
+    /// How often the slot had been taken for it.
+    times: u32,
+    /// The agent's end of the pipe that tells whether it lives.
+    pipe: Fd,
 }
 
 impl Session {
@@ -49,6 +62,8 @@ impl Session {
             published: Vec::new(),
             published_to: 0,
             regions: None,
+            children: Vec::new(),
+            begun: None,
         }
     }
 
@@ -66,6 +81,7 @@ impl Session {
         let (mut client, welcome) =
             ensure_running(&config.exe, &config.name, sidestep_stack::layout())
                 .inspect_err(|_| self.on_other_agent(process, shared, 0))?;
+        let knows_wires = self.generation == welcome.generation;
         self.on_other_agent(process, shared, welcome.generation);
         let directory = Directory::attach(welcome.directory).map_err(|_| ClientError::Garbage)?;
         let mut addresses = [Address::UNSPECIFIED_V6; 1024];
@@ -91,8 +107,12 @@ impl Session {
             // Taken by somebody else meanwhile: then the kernel's reservation was lost too, and it is theirs.
             let _ = client.publish(shared.id, *what);
         }
-        self.restore_wires(process, shared, &mut client);
+        if !knows_wires {
+            self.restore_wires(process, shared, &mut client);
+            self.await_children_again(process, shared, &mut client);
+        }
         (self.client, self.directory) = (Some(client), Some(directory));
+        self.begun = None;
         Ok(())
     }
 
@@ -182,17 +202,37 @@ impl Session {
     }
 
     /// A child is to be forked, whose slot is taken. Returns the end of a pipe that tells the agent, when it is closed, that
-    /// the child is dead or known; nothing where no agent can be told.
+    /// the child is dead or known.
     pub(crate) fn await_child(
         &mut self,
         shared: &Shared,
         slot: u32,
         times: u32,
     ) -> Option<OwnedFd> {
-        let client = self.client.as_mut()?;
         let (agents, childs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).ok()?;
-        let told = client.await_child(shared.id, slot, times, agents.as_fd());
-        told.is_ok().then_some(childs)
+        let pipe = Fd::adopt(agents).ok()?;
+        if let Some(client) = &mut self.client {
+            // Whom it cannot be told now, it is told of again.
+            let _ = client.await_child(shared.id, slot, times, pipe.as_fd());
+        }
+        self.children.push(Child { slot, times, pipe });
+        Some(childs)
+    }
+
+    /// Forgets the children that have begun, or are gone.
+    pub(crate) fn forget_begun_children(&mut self, stack: &Stack<'_>) {
+        self.children
+            .retain(|child| stack.awaits_child(child.slot, child.times));
+    }
+
+    fn await_children_again(&mut self, process: &Process, shared: &Shared, client: &mut Client) {
+        if self.children.is_empty() {
+            return;
+        }
+        let _ = process.lock_only(shared, |stack| self.forget_begun_children(stack));
+        for child in &self.children {
+            let _ = client.await_child(shared.id, child.slot, child.times, child.pipe.as_fd());
+        }
     }
 
     /// Notices an agent that is gone, and finds another.
@@ -205,9 +245,11 @@ impl Session {
         }
     }
 
-    /// A forked child has a connection of its own.
+    /// A forked child has a connection of its own, and no children.
     pub(crate) fn forget(&mut self) {
         self.client = None;
+        self.children.clear();
+        self.begun = None;
     }
 
     /// Other programs can reach what `fd` serves from now on, and so can networks. A socket that is bound to an interface

@@ -17,6 +17,8 @@ pub(crate) struct Slot {
     pub(crate) sleepers: u32,
     /// How often it was taken, so that one time can be told from the next.
     pub(crate) times: u32,
+    /// Slot + 1 of the process that has taken it for a child, until that has it hold anything; else 0.
+    pub(crate) keeper: u32,
 }
 
 impl Slot {
@@ -25,6 +27,7 @@ impl Slot {
         taken: 0,
         sleepers: 0,
         times: 0,
+        keeper: 0,
     };
 
     /// A free one, which goes on counting.
@@ -37,7 +40,7 @@ impl Slot {
 }
 
 impl Stack<'_> {
-    /// Takes a slot for process `pid` (0: for a child about to be forked). Fails when all are taken.
+    /// Takes a slot for process `pid`. Fails when all are taken.
     pub fn take_slot(&mut self, pid: u32) -> Result<u32> {
         let slots = &mut self.core.slots;
         let free = slots
@@ -51,6 +54,14 @@ impl Stack<'_> {
             ..Slot::FREE
         };
         u32::try_from(free).map_err(|_| Error::TableFull)
+    }
+
+    /// Takes a slot for a child that the process in slot `keeper` is about to fork; if that dies before it has the child
+    /// [`inherit`](Self::inherit), the slot is free again. Returns how often it was taken, too.
+    pub fn keep_slot(&mut self, keeper: u32) -> Result<(u32, u32)> {
+        let slot = self.take_slot(0)?;
+        self.core.slots[slot as usize].keeper = keeper + 1;
+        Ok((slot, self.times_taken(slot)))
     }
 
     /// Names the process in a slot.
@@ -97,12 +108,24 @@ impl Stack<'_> {
         for set in &mut *self.core.sets {
             set.holders |= if set.holders & has != 0 { gets } else { 0 };
         }
+        if let Some(s) = self.core.slots.get_mut(heir as usize) {
+            s.keeper = 0;
+        }
     }
 
-    /// Makes `slot` hold these sockets and no others.
+    /// Whether `slot` holds these sockets, in ascending order, and no others.
+    pub fn holds_exactly(&mut self, slot: u32, held: &[SocketRef]) -> bool {
+        let mut held = held.iter();
+        (0..self.core.header.sockets.fresh()).all(|index| {
+            self.core.sockets[index as usize].holders & bit(slot) == 0
+                || held.next() == Some(&self.core.reference(index))
+        }) && held.next().is_none()
+    }
+
+    /// Makes `slot` hold these sockets, in ascending order, and no others.
     pub fn hold_exactly(&mut self, slot: u32, held: &[SocketRef]) {
         for index in 0..self.core.header.sockets.fresh() {
-            let wanted = held.contains(&self.core.reference(index));
+            let wanted = held.binary_search(&self.core.reference(index)).is_ok();
             let holders = &mut self.core.at(index).holders;
             let has = *holders & bit(slot) != 0;
             if wanted && *holders != 0 {
@@ -131,6 +154,9 @@ impl Stack<'_> {
         if let Some(s) = self.core.slots.get_mut(slot as usize) {
             let sleepers = core::mem::replace(s, s.freed()).sleepers;
             self.fewer_sleepers(sleepers);
+        }
+        for kept in self.core.slots.iter_mut().filter(|s| s.keeper == slot + 1) {
+            *kept = kept.freed();
         }
         // Whoever sleeps may have waited for a wake-up that the dead process owed.
         self.core.wake = u64::MAX;

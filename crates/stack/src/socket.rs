@@ -149,7 +149,7 @@ pub struct Beside {
 }
 
 /// Names a socket: its index, and which of the entry's lives is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketRef {
     /// Index in the table.
     pub index: u32,

@@ -148,3 +148,36 @@ fn a_new_program_holds_what_it_says_and_no_more() {
     }
     net.finish();
 }
+
+#[test]
+fn a_slot_kept_for_a_child_is_free_again_if_the_parent_dies_before_it_is_told_what_it_holds() {
+    let net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let (client, server) = net.pair(listener, 5000);
+    let (parent, me) = (net.a.slot, std::process::id());
+    let other = net.a.with(|s| s.take_slot(99)).unwrap();
+    let (kept, first) = net.a.with(|s| s.keep_slot(other)).unwrap();
+    assert!(net.a.with(|s| s.awaits_child(kept, first)));
+    net.a.with(|s| s.on_slot_dead(net.a.now, other));
+    let slots = || net.a.with(|s| s.slots().collect::<Vec<_>>());
+    assert_eq!(slots(), [(parent, me)]);
+    // One that holds what its parent held outlives the parent: it may have been forked.
+    let other = net.a.with(|s| s.take_slot(99)).unwrap();
+    let (again, second) = net.a.with(|s| s.keep_slot(other)).unwrap();
+    assert_eq!((again, second), (kept, first + 1));
+    net.a.with(|s| {
+        s.inherit(parent, other);
+        assert!(s.holds_exactly(other, &[client]));
+        assert!(!s.holds_exactly(other, &[]));
+        assert!(s.holds_exactly(again, &[]));
+        assert!(!s.holds_exactly(again, &[client]));
+        s.inherit(other, again);
+        s.on_slot_dead(net.a.now, other);
+    });
+    assert_eq!(slots(), [(parent, me), (again, 0)]);
+    net.a.with(|s| s.on_slot_dead(net.a.now, again));
+    net.a.close(client);
+    net.b.close(server);
+    net.b.close(listener);
+    net.finish();
+}

@@ -18,6 +18,7 @@
 //! done is done later. It parses no packet and speaks to no network; what it is told to serve, it steers.
 #![forbid(unsafe_code)]
 
+mod bound;
 mod caretaker;
 mod children;
 mod death;

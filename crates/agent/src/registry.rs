@@ -101,7 +101,7 @@ pub(crate) struct StackEntry {
     /// Wakes whoever sleeps on its wires.
     pub(crate) doorbell: Arc<EventFd>,
     /// Wakes single threads.
-    pub(crate) waiters: Vec<OwnedFd>,
+    pub(crate) waiters: Vec<EventFd>,
     /// Slots in use, with their processes.
     pub(crate) slots: BTreeMap<u32, u32>,
     /// When it became known to this agent.
@@ -226,11 +226,10 @@ fn lock_briefly(
     Err(Unavailable::Busy)
 }
 
-fn wake(waiters: &[OwnedFd], wakes: u64) {
+fn wake(waiters: &[EventFd], wakes: u64) {
     for (i, waiter) in waiters.iter().enumerate().take(64) {
         if wakes & (1 << i) != 0 {
-            // A full counter is as good as a signal.
-            let _ = rustix::io::write(waiter, &1u64.to_ne_bytes());
+            waiter.ring();
         }
     }
 }

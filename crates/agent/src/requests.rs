@@ -8,7 +8,7 @@ use crate::wires::Mapping;
 use sidestep_control::directory::PublishError;
 use sidestep_control::transport::Fds;
 use sidestep_control::{Fault, NetworkWay, Publication, Request, StackId, VERSION};
-use sidestep_shm::{EventFd, Nanos};
+use sidestep_shm::{EventFd, Nanos, is_eventfd};
 use sidestep_stack::WAITERS;
 use sidestep_wire::{Address, Endpoint};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Registry {
                 name,
             } => self.hello(pid, (version, layout), name),
             _ if !asker.introduced => Err(Fault::NoHello),
-            Request::Addresses { netns, first, list } => self.addresses(netns, first, list),
+            Request::Addresses { netns, first, list } => self.addresses(&asker, netns, first, list),
             Request::RegisterStack { stack, netns, slot } => {
                 self.register_stack(asker, (stack, netns), slot, fds)
             }
@@ -71,7 +71,11 @@ impl Registry {
             }
             Request::DetachSlot { stack, slot } => self.detach_slot(pid, stack, slot),
             Request::MapStack { stack } => self.map_stack(asker.user, stack),
-            Request::Publish { stack, what } => self.publish(pid, stack, &what, fds),
+            Request::Publish {
+                stack,
+                what,
+                networks,
+            } => self.publish(&asker, stack, &what, (networks, fds)),
             Request::Withdraw { stack, what } => self.withdraw(pid, stack, &what),
             Request::OpenWire { from, to } => {
                 self.stack_of(from, pid)?;
@@ -109,17 +113,19 @@ impl Registry {
                 .change_group(pid, stack, &change, fds)
                 .map(|()| Answer::Done),
             Request::RestoreWire { stack, wire } => self.restore(pid, stack, wire, fds),
-            Request::Ps => {
-                let text = report::json(self).map_err(|_| Fault::Exhausted)?;
-                let json = report::to_memory(&text).map_err(|_| Fault::Exhausted)?;
-                Ok(Answer::Report {
-                    json,
-                    bytes: text.len() as u64,
-                })
-            }
+            Request::Ps => self.report(),
             Request::Stop if asker.is_trusted => Ok(Answer::Stop),
             Request::Stop => Err(Fault::NotYours),
         }
+    }
+
+    fn report(&mut self) -> Result<Answer, Fault> {
+        let text = report::json(self).map_err(|_| Fault::Exhausted)?;
+        let json = report::to_memory(&text).map_err(|_| Fault::Exhausted)?;
+        Ok(Answer::Report {
+            json,
+            bytes: text.len() as u64,
+        })
     }
 
     fn hello(
@@ -140,12 +146,22 @@ impl Registry {
             .map_err(|_| Fault::Exhausted)
     }
 
-    fn addresses(&mut self, netns: u64, first: bool, list: &[u8]) -> Result<Answer, Fault> {
+    fn addresses(
+        &mut self,
+        asker: &Asker,
+        netns: u64,
+        first: bool,
+        list: &[u8],
+    ) -> Result<Answer, Fault> {
+        Self::check_namespace(asker, netns)?;
         let (chunks, rest) = list.as_chunks::<16>();
         if !rest.is_empty() {
             return Err(Fault::Malformed);
         }
-        let list: Vec<Address> = chunks.iter().map(|bytes| Address(*bytes)).collect();
+        let told = chunks.iter().map(|bytes| Address(*bytes)).collect();
+        let Some(list) = Self::believed(asker, first, told) else {
+            return Ok(Answer::Done);
+        };
         let done = if first {
             self.directory.set_addresses(netns, &list)
         } else {
@@ -158,11 +174,12 @@ impl Registry {
 
     fn register_stack(
         &mut self,
-        asker @ Asker { pid, user, .. }: Asker,
+        asker: Asker,
         (id, netns): (StackId, u64),
         slot: u32,
         mut fds: Fds,
     ) -> Result<Answer, Fault> {
+        let Asker { pid, user, .. } = asker;
         if !self.stacks.contains_key(&id) {
             if self.stacks.len() >= STACKS_MAX {
                 return Err(Fault::AgentFull);
@@ -171,7 +188,14 @@ impl Registry {
             let (Some(memory), Some(doorbell)) = (memory, doorbell) else {
                 return Err(Fault::Malformed);
             };
+            Self::check_namespace(&asker, netns)?;
             let waiters: Vec<OwnedFd> = core::iter::from_fn(|| fds.take()).take(WAITERS).collect();
+            if !is_eventfd(doorbell.as_fd()) || !waiters.iter().all(|fd| is_eventfd(fd.as_fd())) {
+                return Err(Fault::NotAStack);
+            }
+            let waiters: io::Result<Vec<EventFd>> =
+                waiters.into_iter().map(EventFd::of_stranger).collect();
+            let doorbell = EventFd::of_stranger(doorbell).map_err(|_| Fault::Exhausted)?;
             let now = self.now();
             let number = self.next_number();
             let mut entry = StackEntry {
@@ -180,8 +204,8 @@ impl Registry {
                 netns,
                 user,
                 number,
-                doorbell: Arc::new(EventFd::attach(doorbell).map_err(|_| Fault::Exhausted)?),
-                waiters,
+                doorbell: Arc::new(doorbell),
+                waiters: waiters.map_err(|_| Fault::Exhausted)?,
                 slots: BTreeMap::new(),
                 since: now,
                 orphan_since: None,
@@ -269,25 +293,37 @@ impl Registry {
 
     fn publish(
         &mut self,
-        pid: u32,
+        asker: &Asker,
         id: StackId,
         what: &Publication,
-        mut fds: Fds,
+        (networks, mut fds): (bool, Fds),
     ) -> Result<Answer, Fault> {
+        let pid = asker.pid;
         let netns = self.stack_of(id, pid)?.netns;
+        let socket = fds.take();
+        Self::check_publication(asker, netns, what, socket.as_ref().map(AsFd::as_fd))?;
         let mut published = self.directory.publish(netns, id, what);
         if let Err(PublishError::InUse(other)) = published {
             // The kernel gave the port to the asker; the other one's death is known to it but not yet to us.
             self.reap(other);
             self.withdraw_unserved(other);
             published = self.directory.publish(netns, id, what);
+            // Of two users the one has it who can show that the kernel gave it to him.
+            if published == Err(PublishError::InUse(other))
+                && !asker.is_trusted
+                && self.stack(other)?.user != asker.user
+            {
+                self.directory.withdraw_all(netns, other, what);
+                self.lose_claim(other, what);
+                published = self.directory.publish(netns, id, what);
+            }
         }
         published.map_err(|e| match e {
             PublishError::Full => Fault::DirectoryFull,
             PublishError::InUse(_) => Fault::InUse,
             PublishError::Protocol => Fault::Unsupported,
         })?;
-        let claimed = self.claim_published(pid, id, what, fds.take());
+        let claimed = self.claim_published(pid, id, what, socket.filter(|_| networks));
         if claimed.is_err() {
             self.directory.withdraw(netns, id, what);
         }

@@ -350,6 +350,7 @@ fn respond(connection: &Connection, answer: Result<Answer, Fault>, generation: u
             let reply = Reply::Mapped {
                 peer: mapping.peer,
                 role: mapping.role as u8,
+                stranger: mapping.stranger,
                 geometry,
             };
             send(&reply, &[mapping.region.as_fd(), mapping.doorbell.as_fd()])

@@ -65,6 +65,7 @@ impl Wire {
 pub(crate) struct Mapping {
     pub(crate) peer: StackId,
     pub(crate) role: Role,
+    pub(crate) stranger: bool,
     pub(crate) geometry: Geometry,
     pub(crate) region: OwnedFd,
     pub(crate) doorbell: OwnedFd,
@@ -189,10 +190,12 @@ impl Registry {
             .get(&other.ok_or(Fault::Busy)?.stack)
             .ok_or(Fault::UnknownWire)?;
         let region = region.try_clone_to_owned();
+        let user = self.stacks.get(&stack).map(|own| own.user);
         let doorbell = peer.doorbell.as_fd().try_clone_to_owned();
         Ok(Mapping {
             peer: end.peer,
             role: end.role,
+            stranger: user != Some(peer.user),
             geometry: wire.geometry,
             region: region.map_err(|_| Fault::Exhausted)?,
             doorbell: doorbell.map_err(|_| Fault::Exhausted)?,
@@ -307,7 +310,7 @@ impl Registry {
         let Some(peer) = self.stacks.get(&other.stack) else {
             return Ok(None);
         };
-        let doorbell = EventFd::attach(peer.doorbell.as_fd().try_clone_to_owned()?)?;
+        let doorbell = EventFd::of_stranger(peer.doorbell.as_fd().try_clone_to_owned()?)?;
         Attachment::for_wire(Arc::clone(region), &wire.geometry, end.role, doorbell).map(Some)
     }
 

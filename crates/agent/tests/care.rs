@@ -26,7 +26,7 @@ fn be_server(place: PathBuf) -> (TestStack, Client, sidestep_stack::SocketRef) {
     let stack = TestStack::new(2);
     stack.register(&mut client);
     let listener = stack.listen(SERVER);
-    client.publish(2, tcp(SERVER)).unwrap();
+    client.publish(2, tcp(SERVER), false, None).unwrap();
     say("serving");
     wait_for_go();
     stack.attach(&mut client, stack.wires()[0].0);

@@ -47,7 +47,7 @@ fn what_one_program_publishes_another_finds() {
     let (_client, directory) = place.connect();
     let stack = TestStack::new(1);
     stack.register(&mut server);
-    server.publish(1, tcp("0.0.0.0:80")).unwrap();
+    server.publish(1, tcp("0.0.0.0:80"), false, None).unwrap();
     assert_eq!(served_by(&directory, "127.0.0.1:80"), [1]);
     assert!(served_by(&directory, "192.0.2.1:80").is_empty());
     server
@@ -68,18 +68,18 @@ fn what_is_published_but_not_served_gives_way() {
         stack.register(&mut client);
     }
     serving.listen("127.0.0.1:80");
-    client.publish(1, tcp("127.0.0.1:80")).unwrap();
-    client.publish(2, tcp("127.0.0.1:81")).unwrap();
-    let taken = client.publish(3, tcp("127.0.0.1:80")).err();
+    client.publish(1, tcp("127.0.0.1:80"), false, None).unwrap();
+    client.publish(2, tcp("127.0.0.1:81"), false, None).unwrap();
+    let taken = client.publish(3, tcp("127.0.0.1:80"), false, None).err();
     assert_eq!(taken, Some(ClientError::Refused(Fault::InUse)));
-    client.publish(3, tcp("127.0.0.1:81")).unwrap();
+    client.publish(3, tcp("127.0.0.1:81"), false, None).unwrap();
     assert_eq!(served_by(&directory, "127.0.0.1:81"), [3]);
     // Said twice, as by a forked child, and taken back once by the last one who had the socket.
-    client.publish(3, tcp("127.0.0.1:82")).unwrap();
-    client.publish(3, tcp("127.0.0.1:82")).unwrap();
+    client.publish(3, tcp("127.0.0.1:82"), false, None).unwrap();
+    client.publish(3, tcp("127.0.0.1:82"), false, None).unwrap();
     client.withdraw(3, tcp("127.0.0.1:82")).unwrap();
     assert!(served_by(&directory, "127.0.0.1:82").is_empty());
-    client.publish(1, tcp("127.0.0.1:80")).unwrap();
+    client.publish(1, tcp("127.0.0.1:80"), false, None).unwrap();
     client.withdraw(1, tcp("127.0.0.1:80")).unwrap();
     assert_eq!(served_by(&directory, "127.0.0.1:80"), [1]);
 }
@@ -180,7 +180,7 @@ fn what_is_no_stack_or_not_ones_own_is_refused() {
         Fault::NotYours
     );
     assert_eq!(
-        refused(client.publish(1, tcp("0.0.0.0:80"))),
+        refused(client.publish(1, tcp("0.0.0.0:80"), false, None)),
         Fault::UnknownStack
     );
     // All of that left nothing behind.
@@ -203,7 +203,9 @@ fn a_storm_of_half_sensible_requests_is_survived() {
     let (stack, other) = (TestStack::new(1), TestStack::new(1000));
     stack.register(&mut bystander);
     other.register(&mut bystander);
-    bystander.publish(1000, tcp("0.0.0.0:80")).unwrap();
+    bystander
+        .publish(1000, tcp("0.0.0.0:80"), false, None)
+        .unwrap();
     let mut seed = 42u64;
     let mut random = |below: u64| {
         seed ^= seed << 13;

@@ -21,7 +21,7 @@ fn be_server(place: PathBuf, id: u64) -> (TestStack, Client) {
     let stack = TestStack::new(id);
     stack.register(&mut client);
     stack.listen("0.0.0.0:80");
-    client.publish(id, tcp("0.0.0.0:80")).unwrap();
+    client.publish(id, tcp("0.0.0.0:80"), false, None).unwrap();
     say("serving");
     (stack, client)
 }
@@ -167,10 +167,10 @@ fn an_endpoint_of_a_program_that_just_died_can_be_published_at_once() {
     let name = "an_endpoint_of_a_program_that_just_died_can_be_published_at_once";
     let mut server = Program::start(name, "server", &place);
     server.expect("serving");
-    let taken = client.publish(1, tcp("0.0.0.0:80")).err();
+    let taken = client.publish(1, tcp("0.0.0.0:80"), false, None).err();
     assert_eq!(taken, Some(ClientError::Refused(Fault::InUse)));
     server.kill();
-    client.publish(1, tcp("0.0.0.0:80")).unwrap();
+    client.publish(1, tcp("0.0.0.0:80"), false, None).unwrap();
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_killed_agent_is_replaced_and_learns_everything_again() {
         assert!(!client.is_connected());
         let (mut client, _) = connect(&place.join("agent.sock"));
         stack.register(&mut client);
-        client.publish(2, tcp("0.0.0.0:80")).unwrap();
+        client.publish(2, tcp("0.0.0.0:80"), false, None).unwrap();
         say("back");
         wait_for_go();
         return;

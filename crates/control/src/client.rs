@@ -68,6 +68,8 @@ pub struct MappedMemif {
     pub peer: StackId,
     /// This end's role, as the driver encodes it.
     pub role: u8,
+    /// Whether that stack is another user's, whose doorbell is to be rung with care.
+    pub stranger: bool,
     /// The driver's geometry.
     pub geometry: Geometry,
     /// The wire's memory.
@@ -144,6 +146,7 @@ enum Answer {
     Mapped {
         peer: StackId,
         role: u8,
+        stranger: bool,
         geometry: Geometry,
     },
     MappedQueue(Geometry),
@@ -307,25 +310,24 @@ impl Client {
         }
     }
 
-    /// The stack serves `what` from now on, on this host.
+    /// The stack serves `what` from now on, on this host, and if `networks` is true to those too; `socket` is the kernel's
+    /// that is bound to it. Only an agent of the same user does without for this host.
     ///
     /// # Errors
     /// As for every request.
-    pub fn publish(&mut self, stack: StackId, what: Publication) -> Result<(), ClientError> {
-        self.done(&Request::Publish { stack, what }, &[])
-    }
-
-    /// As [`publish`](Self::publish), and to networks: `socket` is the kernel's that is bound to it.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub fn publish_everywhere(
+    pub fn publish(
         &mut self,
         stack: StackId,
         what: Publication,
-        socket: BorrowedFd<'_>,
+        networks: bool,
+        socket: Option<BorrowedFd<'_>>,
     ) -> Result<(), ClientError> {
-        self.done(&Request::Publish { stack, what }, &[socket])
+        let request = Request::Publish {
+            stack,
+            what,
+            networks,
+        };
+        self.done(&request, socket.as_slice())
     }
 
     /// Takes a publication back.
@@ -358,6 +360,7 @@ impl Client {
                 Answer::Mapped {
                     peer,
                     role,
+                    stranger,
                     geometry,
                 },
                 Some(region),
@@ -365,6 +368,7 @@ impl Client {
             ) => Ok(MappedWire::Memif(MappedMemif {
                 peer,
                 role,
+                stranger,
                 geometry,
                 region,
                 doorbell,
@@ -536,10 +540,12 @@ fn exchange(
         Reply::Mapped {
             peer,
             role,
+            stranger,
             geometry,
         } => Answer::Mapped {
             peer,
             role,
+            stranger,
             geometry: Geometry::new(geometry)?,
         },
         Reply::MappedQueue { geometry } => Answer::MappedQueue(Geometry::new(geometry)?),

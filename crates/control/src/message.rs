@@ -8,7 +8,7 @@ use sidestep_wire::{Address, Endpoint};
 use std::net::IpAddr;
 
 /// The version of this protocol. Both ends must speak the same one.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4608;
 /// Most descriptors beside a message.
@@ -142,12 +142,15 @@ pub enum Request<'a> {
         stack: StackId,
     },
     /// The stack serves an endpoint from now on. May be said several times; each needs its own [`Request::Withdraw`].
-    /// Descriptor, where it is to be served to networks too: the kernel's socket that is bound to it.
+    /// Descriptor: the kernel's socket that is bound to it, which programs of other users than the agent's must show, and all
+    /// for networks.
     Publish {
         /// The stack.
         stack: StackId,
         /// What it serves.
         what: Publication,
+        /// Whether it is to be served to networks too.
+        networks: bool,
     },
     /// Takes a publication back.
     Withdraw {
@@ -248,6 +251,8 @@ pub enum Reply<'a> {
         peer: StackId,
         /// This end's role, as the driver encodes it.
         role: u8,
+        /// Whether that stack is another user's.
+        stranger: bool,
         /// The driver's geometry, as it lies in memory.
         geometry: &'a [u8],
     },

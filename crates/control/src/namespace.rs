@@ -42,12 +42,32 @@ pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<u64> {
 /// # Errors
 /// Where `/proc` is not mounted. A missing family is no error.
 pub fn addresses(list: &mut [Address]) -> io::Result<usize> {
+    addresses_in(
+        Path::new("/proc/thread-self/net/fib_trie"),
+        Path::new("/proc/thread-self/net/if_inet6"),
+        list,
+    )
+}
+
+/// As [`addresses`], of the namespace that another process is in.
+///
+/// # Errors
+/// Where there is no such process, or its namespaces are not to be seen.
+pub fn addresses_of(pid: u32, list: &mut [Address]) -> io::Result<usize> {
+    addresses_in(
+        Path::new(&format!("/proc/{pid}/net/fib_trie")),
+        Path::new(&format!("/proc/{pid}/net/if_inet6")),
+        list,
+    )
+}
+
+fn addresses_in(v4: &Path, v6: &Path, list: &mut [Address]) -> io::Result<usize> {
     let mut found = Found { list, count: 0 };
     let mut pending = None;
-    lines(Path::new("/proc/thread-self/net/fib_trie"), |line| {
+    lines(v4, |line| {
         pending = fib_trie_line(line, pending, &mut found);
     })?;
-    let v6 = lines(Path::new("/proc/thread-self/net/if_inet6"), |line| {
+    let v6 = lines(v6, |line| {
         if let Some(address) = if_inet6_line(line) {
             found.push(address);
         }

@@ -105,7 +105,7 @@ impl Session {
         self.published_to = welcome.generation;
         for what in self.published.iter().filter(|what| !shown.contains(what)) {
             // Taken by somebody else meanwhile: then the kernel's reservation was lost too, and it is theirs.
-            let _ = client.publish(shared.id, *what);
+            let _ = client.publish(shared.id, *what, false, None);
         }
         if !knows_wires {
             self.restore_wires(process, shared, &mut client);
@@ -137,7 +137,7 @@ impl Session {
             let accepted = if served.device != 0 {
                 with_fd(fd, |fd| client.claim(shared.id, false, &[fd]))
             } else if self.published.contains(&what) {
-                let published = with_fd(fd, |fd| client.publish_everywhere(shared.id, what, fd));
+                let published = with_fd(fd, |fd| client.publish(shared.id, what, true, Some(fd)));
                 if published.is_ok() {
                     shown.push(what);
                 }
@@ -285,7 +285,7 @@ impl Session {
         if on_networks {
             published = with_fd(fd, |fd| {
                 self.ask(process, shared, |client| {
-                    client.publish_everywhere(shared.id, what, fd)
+                    client.publish(shared.id, what, true, Some(fd))
                 })
             });
             self.attach_wires(process, shared);
@@ -297,7 +297,11 @@ impl Session {
             ))
         );
         if !on_networks || networks_refuse {
-            published = self.ask(process, shared, |client| client.publish(shared.id, what));
+            published = with_fd(fd, |fd| {
+                self.ask(process, shared, |client| {
+                    client.publish(shared.id, what, false, Some(fd))
+                })
+            });
         }
         published.map_err(|error| match error {
             ClientError::Refused(Fault::InUse) => Handover::Taken,
@@ -449,7 +453,12 @@ impl Session {
         let geometry = memif::Geometry::read_from_bytes(mapped.geometry.bytes())
             .map_err(|_| ClientError::Garbage)?;
         let region = Arc::new(Region::attach(mapped.region).map_err(unusable)?);
-        let doorbell = EventFd::attach(mapped.doorbell).map_err(unusable)?;
+        let doorbell = if mapped.stranger {
+            EventFd::of_stranger(mapped.doorbell)
+        } else {
+            EventFd::attach(mapped.doorbell)
+        };
+        let doorbell = doorbell.map_err(unusable)?;
         let WireKind::Memif { role, .. } = wire.kind else {
             return Err(ClientError::Garbage);
         };

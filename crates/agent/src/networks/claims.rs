@@ -4,16 +4,16 @@
 //! given him.
 
 use super::interface::Interface;
+use crate::bound::{Bound, bound};
 use crate::registry::Registry;
-use rustix::net::{SocketAddrAny, ipproto, sockopt};
 use sidestep_control::transport::Fds;
-use sidestep_control::{Fault, Publication, StackId, device, namespace};
+use sidestep_control::{Fault, Publication, StackId};
 use sidestep_shm::Nanos;
 use sidestep_stack::{Kind, SocketReport};
 use sidestep_steering::{Connection, Flow, Protocol, SteeringError};
 use sidestep_wire::{Address, Endpoint};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// How long a claim stays although no socket of the stack has the port: it was made for one that is about to.
 const GRACE: Nanos = Nanos::from_secs(3);
@@ -71,50 +71,18 @@ impl Claim {
     }
 }
 
-/// What a socket of the kernel is bound to.
-struct Bound {
-    protocol: Protocol,
-    local: Endpoint,
-    v6_only: bool,
-    /// The index of an interface; 0 for none.
-    device: u32,
+/// What is steered for a socket; none for what no network reaches.
+fn steered(bound: &Bound) -> Option<Flow> {
+    flow(bound.protocol, bound.local, bound.v6_only)
 }
 
-impl Bound {
-    /// What is steered for it; none for what no network reaches.
-    fn flow(&self) -> Option<Flow> {
-        flow(self.protocol, self.local, self.v6_only)
-    }
-}
-
-fn bound(socket: BorrowedFd<'_>, netns: u64) -> Result<Bound, Fault> {
-    let protocol = match sockopt::socket_protocol(socket) {
-        Ok(Some(ipproto::TCP)) => Protocol::Tcp,
-        Ok(Some(ipproto::UDP)) => Protocol::Udp,
-        _ => return Err(Fault::NotBound),
+/// What is steered for what a stack serves; none for what no network reaches.
+fn flow_of(what: &Publication) -> Option<Flow> {
+    let protocol = match what.protocol {
+        17 => Protocol::Udp,
+        _ => Protocol::Tcp,
     };
-    if namespace::of_socket(socket).ok() != Some(netns) {
-        return Err(Fault::NotBound);
-    }
-    let name = rustix::net::getsockname(socket).map_err(|_| Fault::NotBound)?;
-    let device = device::of_socket(socket).map_err(|_| Fault::NotBound)?;
-    let (local, v6_only) = match SocketAddrAny::try_into(name) {
-        Ok(SocketAddr::V4(v4)) => (Endpoint::new(Address::from(*v4.ip()), v4.port()), false),
-        Ok(SocketAddr::V6(v6)) => {
-            let only = sockopt::ipv6_v6only(socket).unwrap_or(true);
-            (Endpoint::new(Address::from(*v6.ip()), v6.port()), only)
-        }
-        Err(_) => return Err(Fault::NotBound),
-    };
-    if local.port == 0 {
-        return Err(Fault::NotBound);
-    }
-    Ok(Bound {
-        protocol,
-        local,
-        v6_only,
-        device,
-    })
+    flow(protocol, what.endpoint(), what.v6_only)
 }
 
 /// What is steered for an endpoint; none for one that no network reaches.
@@ -140,7 +108,7 @@ impl Registry {
         while let Some(socket) = fds.take() {
             let netns = self.networks.as_ref().map_or(0, |n| n.netns);
             let bound = bound(socket.as_fd(), netns)?;
-            let Some(flow) = bound.flow() else {
+            let Some(flow) = steered(&bound) else {
                 continue;
             };
             let kind = if keep {
@@ -171,10 +139,10 @@ impl Registry {
         }
         let netns = self.networks.as_ref().map_or(0, |n| n.netns);
         let bound = bound(socket.as_fd(), netns)?;
-        if bound.protocol as u8 != what.protocol || bound.local != what.endpoint() {
+        if !bound.is(what) {
             return Err(Fault::NotBound);
         }
-        match bound.flow() {
+        match steered(&bound) {
             Some(flow) => self.add_claim(id, flow, bound.device, ClaimKind::Served),
             None => Ok(()),
         }
@@ -252,11 +220,7 @@ impl Registry {
 
     /// The stack no longer serves an endpoint.
     pub(crate) fn unclaim(&mut self, id: StackId, what: &Publication) {
-        let protocol = match what.protocol {
-            17 => Protocol::Udp,
-            _ => Protocol::Tcp,
-        };
-        let Some(flow) = flow(protocol, what.endpoint(), what.v6_only) else {
+        let Some(flow) = flow_of(what) else {
             return;
         };
         let member = self.networks.as_mut().and_then(|n| n.members.get_mut(&id));
@@ -268,6 +232,24 @@ impl Registry {
             }
         }
         self.settle_claims(id, |claim| claim.flow == flow);
+    }
+
+    /// Ends the claim of a stack to what the kernel has given to somebody else since.
+    pub(crate) fn lose_claim(&mut self, id: StackId, what: &Publication) {
+        let lost = flow_of(what);
+        let Some(networks) = &mut self.networks else {
+            return;
+        };
+        let Some(member) = networks.members.get_mut(&id) else {
+            return;
+        };
+        let is_lost = |claim: &mut Claim| {
+            Some(claim.flow) == lost && !matches!(claim.kind, ClaimKind::Kept(_))
+        };
+        let ended: Vec<Claim> = member.claims.extract_if(.., is_lost).collect();
+        for claim in ended {
+            claim.end(&mut networks.interfaces, &member.claims, member.number);
+        }
     }
 
     /// Ends those of some claims whose ports the stack does not serve any more. Connections that are left of them are

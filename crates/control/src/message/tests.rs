@@ -29,7 +29,11 @@ fn requests_survive_encoding() {
         netns: 1 << 40,
         slot: 3,
     });
-    round_trip(&Request::Publish { stack: 9, what });
+    round_trip(&Request::Publish {
+        stack: 9,
+        what,
+        networks: true,
+    });
     round_trip(&Request::OpenWire { from: 9, to: 10 });
     round_trip(&Request::RestoreWire { stack: 9, wire: 0 });
     let change = GroupChange {
@@ -59,6 +63,7 @@ fn the_longest_messages_fit() {
             &Reply::Mapped {
                 peer: u64::MAX,
                 role: 255,
+                stranger: true,
                 geometry
             },
             &mut buffer

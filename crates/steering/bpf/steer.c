@@ -139,6 +139,13 @@ static ALWAYS_INLINE int is_same(const struct recent *a, const struct recent *b)
              (a->changes ^ b->changes));
 }
 
+/* What no two frames are likely to share, in the upper half. */
+static ALWAYS_INLINE u64 seal(const struct recent *of)
+{
+    u32 sum = of->from * 0x9e3779b1 + of->to * 0x85ebca6b + of->ports * 0xc2b2ae35 + (of->changes ^ of->protocol) * 0x27d4eb2f;
+    return (u64)sum << 32;
+}
+
 /* The stack that the frame is for, plus one; 0 where it is the kernel's. */
 static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
 {
@@ -150,12 +157,18 @@ static ALWAYS_INLINE u32 stack_for(const struct context *ctx)
         return set->everything_to;
     struct recent frame = {};
     struct recent *known = recall(ctx, set, &frame);
-    if (known && is_same(known, &frame))
-        return known->stack;
-    frame.stack = look_up(ctx, set);
-    if (known)
+    u64 sealed = seal(&frame);
+    if (known) {
+        u64 answer = *(volatile u64 *)&known->answer;
+        if (is_same(known, &frame) && (answer ^ sealed) >> 32 == 0)
+            return answer;
+    }
+    u32 stack = look_up(ctx, set);
+    if (known) {
+        frame.answer = sealed | stack;
         *known = frame;
-    return frame.stack;
+    }
+    return stack;
 }
 
 #ifdef TRAFFIC_CONTROL

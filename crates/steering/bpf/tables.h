@@ -63,13 +63,19 @@ struct settings {
     u32 changes;       /* of these and of all tables, so far */
 };
 
-/* Whom a frame was for, one of a connection that has frames often. Good for as long as nothing changes. */
+/*
+ * Whom a frame was for, one of a connection that has frames often. Good for as long as nothing changes.
+ *
+ * A kernel that is preempted anywhere (PREEMPT_RT) may put another run on the processor between two words of an entry: so
+ * the answer says in its own word which frame it is for.
+ */
 struct recent {
     u32 from, to; /* IPv4 addresses */
     u32 ports;
     u32 protocol;
     u32 changes; /* how many there had been */
-    u32 stack;   /* plus one; 0: the kernel */
+    u32 unused;
+    u64 answer; /* the stack plus one, or 0 for the kernel; above, the seal of the words before */
 };
 
 struct counters {
@@ -144,7 +150,7 @@ struct {
     TYPE(value, struct settings);
 } settings SEC(".maps");
 
-/* Each processor's own, which nobody interrupts at that: no lookup of it sees half of another's frame. */
+/* Each processor's own. */
 struct {
     NUMBER(type, MAP_PERCPU_ARRAY);
     NUMBER(max_entries, RECENTS);

@@ -350,17 +350,20 @@ fn neighbour_lost(mode: Mode) {
     std::fs::write(&back, "").expect("a file");
     let said = clients.map(|client| client.wait(SHORT).success().text());
     let [expected, seen] = said;
-    let without_times = |said: &str| -> Vec<String> {
-        let lines = said.lines().map(|line| line.split(" after ").next());
-        lines
-            .map(|line| line.unwrap_or_default().to_owned())
-            .collect()
+    let taken_apart = |said: &str| -> (Vec<String>, Vec<f64>) {
+        let lines = said.lines().map(|line| {
+            let (what, after) = line.split_once(" after ").unwrap_or((line, "0"));
+            (what.to_owned(), after.parse::<f64>().expect("seconds"))
+        });
+        lines.unzip()
     };
-    assert_eq!(
-        without_times(&seen),
-        without_times(&expected),
-        "{expected}\n{seen}"
-    );
+    let ((expected_words, expected_times), (words, times)) =
+        (taken_apart(&expected), taken_apart(&seen));
+    assert_eq!(words, expected_words, "{expected}\n{seen}");
+    for (after, expected_after) in times.iter().zip(&expected_times) {
+        let apart = (after - expected_after).abs();
+        assert!(apart < 1.5, "{expected}\n{seen}");
+    }
     assert!(seen.contains("EHOSTUNREACH"), "{seen}");
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", neighbour_lost: client_only);

@@ -81,6 +81,7 @@ impl Caretaker {
             self.next_tick = now + self.tick;
         }
         registry.check_groups(now);
+        registry.ask_unanswering(now);
         if now >= self.next_check {
             registry.check(now);
             self.next_check = now + CHECK;

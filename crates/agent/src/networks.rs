@@ -75,6 +75,8 @@ pub(crate) struct Networks {
     number: u64,
     /// When neighbours are asked for again.
     refresh_at: Nanos,
+    /// When it is looked next which of them do not answer connections.
+    doubts_at: Nanos,
     /// When it was last looked who is bound to the ports of groups.
     groups_at: Nanos,
 }
@@ -100,6 +102,7 @@ impl Networks {
             left: BTreeMap::new(),
             number: 1,
             refresh_at: Nanos::ZERO,
+            doubts_at: Nanos::ZERO,
             groups_at: Nanos::ZERO,
         })
     }

@@ -11,7 +11,7 @@
 //! another: a learned one at once, a neighbour after some time. Each life of an entry has a number of its own, and
 //! who names an earlier one reaches nobody.
 
-use crate::memory::{Core, Stack};
+use crate::memory::{Core, DOUBTED_MAX, Header, Stack};
 use crate::ready::Ready;
 use crate::socket::Kind;
 use crate::{Address, Error, Result};
@@ -255,6 +255,17 @@ impl Stack<'_> {
         let found = followed.filter_map(|hop| self.next_hop(hop)).collect();
         let next = from + count;
         (found, (next < self.core.hops.len()).then_some(next))
+    }
+
+    /// The neighbours over which connections have not been answered in time since this was last asked: they may be gone,
+    /// and the kernel, which sees nothing of what is sent there, is to ask them. None where there are more than were noted.
+    pub fn take_doubts(&mut self) -> Option<Vec<NextHop>> {
+        let count = core::mem::take(&mut self.core.header.doubts) as usize;
+        let doubted = self.core.header.doubted;
+        let hops = doubted.get(..count)?.iter();
+        let hops = hops.filter_map(|hop| self.core.hops.get(self.core.place_of(*hop)?));
+        let known = hops.filter(|hop| !hop.address.is_multicast());
+        Some(known.filter_map(|hop| self.next_hop(hop)).collect())
     }
 
     fn next_hop(&self, hop: &Hop) -> Option<NextHop> {
@@ -535,6 +546,24 @@ impl Core<'_> {
             if hop.group == group {
                 hop.state = HopState::Free as u8;
             }
+        }
+    }
+
+    /// What was sent over a hop was not answered in time.
+    pub(crate) fn doubt_hop(&mut self, hop: u32) {
+        let Header {
+            doubted, doubts, ..
+        } = &mut *self.header;
+        let count = *doubts as usize;
+        if hop == NONE || doubted.iter().take(count).any(|known| *known == hop) {
+            return;
+        }
+        match doubted.get_mut(count) {
+            Some(place) => {
+                *place = hop;
+                *doubts += 1;
+            }
+            None => *doubts = DOUBTED_MAX + 1,
         }
     }
 

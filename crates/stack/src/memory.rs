@@ -52,6 +52,8 @@ pub const SLOTS: usize = 64;
 pub const AGENT_SLOT: u32 = 64;
 /// Wires of a stack.
 pub(crate) const WIRES_MAX: usize = 256;
+/// Hops that are noted as in doubt at a time.
+pub(crate) const DOUBTED_MAX: u32 = 7;
 /// Threads that can be woken singly; each has an eventfd.
 pub const WAITERS: usize = 32;
 /// Epoll sets with accelerated members.
@@ -114,6 +116,10 @@ pub(crate) struct Header {
     pub(crate) timers: TimerWheel,
     /// Whom the last datagram was for: the next one often is for the same.
     pub(crate) recent: Recent,
+    /// Hops over which connections have not been answered in time, since somebody took the list, and how many: one more
+    /// than there is room for where it was too short.
+    pub(crate) doubted: [u32; DOUBTED_MAX as usize],
+    pub(crate) doubts: u32,
     /// Counts changes of what leads where on networks, from 1 on once a way is remembered.
     pub(crate) ways: u32,
     /// Frames that a bad link can hold; 0 where there is none.

@@ -639,7 +639,11 @@ impl Core<'_> {
         let suspicious = s.tcb.take_suspicion();
         let due = s.tcb.next_timeout();
         let waited = s.has(SocketFlags::DEFERRED) && !s.tcb.awaits_release();
+        let unanswered = s.tcb.is_unanswered().then_some(s.hop);
         self.schedule(index, due);
+        if let Some(hop) = unanswered {
+            self.doubt_hop(hop);
+        }
         if suspicious {
             self.pause_fast_open();
         }

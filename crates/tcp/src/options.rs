@@ -194,6 +194,11 @@ impl Tcb {
         self.soft_error = 0;
     }
 
+    /// Whether the peer has not answered what was sent in time, nor since.
+    pub const fn is_unanswered(&self) -> bool {
+        self.retries != 0
+    }
+
     /// Whether something waits to be sent or acknowledged.
     pub fn is_waiting(&self) -> bool {
         self.is_outstanding() || self.has_unsent()

@@ -1,16 +1,20 @@
 //! What the kernel tells of changes, handed on to steering programs and stacks.
 
+use super::Networks;
 use super::solicit::solicit;
 use crate::registry::{Job, Registry};
+use sidestep_control::StackId;
 use sidestep_netlink::{Change, Neighbour, NeighbourState};
 use sidestep_shm::Nanos;
-use sidestep_stack::NextHop;
+use sidestep_stack::{NextHop, Stack};
 use sidestep_wire::Address;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// How often neighbours that are in use are asked for: more often than the kernel forgets that they answered.
 const REFRESH: Nanos = Nanos::from_secs(5);
+/// How often it is looked which neighbours do not answer connections: seldom beside what the kernel waits for them.
+const DOUBTS: Nanos = Nanos::from_millis(50);
 
 /// Entries of a stack's table of hops that are looked at while it is locked.
 const HOPS_AT_ONCE: usize = 256;
@@ -133,13 +137,40 @@ impl Registry {
                 rest = more;
             }
             for hop in hops {
-                let has = |i: &&super::Interface| i.queues_of(*id).any(|q| q.wire == hop.wire);
-                let Some(interface) = networks.interfaces.iter().find(has) else {
+                if let Some((link, neighbour)) = networks.neighbour_at(*id, &hop)
+                    && asked.insert((link, neighbour))
+                {
+                    let _ = networks.neighbours.resolve(link, neighbour);
+                }
+            }
+        }
+    }
+
+    /// Has the kernel ask neighbours at once that connections get no answer over: it would, had it to send what is repeated.
+    pub(crate) fn ask_unanswering(&mut self, now: Nanos) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks.as_mut().filter(|n| now >= n.doubts_at) else {
+            return;
+        };
+        networks.doubts_at = now + DOUBTS;
+        for id in networks.members.keys() {
+            let Some(entry) = stacks.get_mut(id) else {
+                continue;
+            };
+            let doubted = match entry.try_with(Stack::take_doubts) {
+                Ok(Some(doubted)) => doubted,
+                // So many that all are asked.
+                Ok(None) => {
+                    networks.refresh_at = now;
                     continue;
-                };
-                let neighbour = hop.neighbour.ip();
-                let link = networks.link_from(interface, hop.station, hop.vlan);
-                if asked.insert((link, neighbour)) {
+                }
+                // They stay doubted.
+                Err(_) => continue,
+            };
+            for hop in doubted {
+                if let Some((link, neighbour)) = networks.neighbour_at(*id, &hop) {
                     let _ = networks.neighbours.resolve(link, neighbour);
                 }
             }
@@ -181,6 +212,16 @@ impl Registry {
             self.log.line(format_args!("interface {name} is gone"));
             self.run_jobs();
         }
+    }
+}
+
+impl Networks {
+    /// The kernel's name for a hop of a stack.
+    fn neighbour_at(&self, stack: StackId, hop: &NextHop) -> Option<(u32, IpAddr)> {
+        let has = |i: &&super::Interface| i.queues_of(stack).any(|q| q.wire == hop.wire);
+        let interface = self.interfaces.iter().find(has)?;
+        let link = self.link_from(interface, hop.station, hop.vlan);
+        Some((link, hop.neighbour.ip()))
     }
 }
 

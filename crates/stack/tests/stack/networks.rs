@@ -144,6 +144,35 @@ fn error(net: &Net, r: SocketRef) -> Option<Error> {
 }
 
 #[test]
+fn a_station_by_which_nobody_answers_is_in_doubt() {
+    let mut net = network();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let client = connect(&net);
+    let to = to_b(net.wire_a);
+    net.a.with(|s| s.set_hop(&to, Some(MAC_B)));
+    net.settle();
+    let server = net.b.accept(listener).unwrap().socket;
+    assert_eq!(net.a.send(client, b"one"), Ok(3));
+    net.settle();
+    assert_eq!(net.a.with(|s| s.take_doubts()), Some(vec![]));
+    assert_eq!(net.a.send(client, b"two"), Ok(3));
+    // Nobody is there to receive it for a while.
+    for millis in [300, 600] {
+        let later = net.a.now + Nanos::from_millis(millis);
+        net.a.with(|s| s.poll(later));
+    }
+    let doubted = net.a.with(|s| s.take_doubts()).unwrap();
+    assert_eq!(doubted, std::slice::from_ref(&to));
+    assert_eq!(net.a.with(|s| s.take_doubts()), Some(vec![]));
+    net.advance(Nanos::from_secs(5));
+    net.a.with(|s| s.take_doubts());
+    assert_eq!(net.b.recv(server, 10).unwrap(), b"onetwo");
+    net.advance(Nanos::from_secs(60));
+    assert_eq!(net.a.with(|s| s.take_doubts()), Some(vec![]));
+    end(net, &[client], &[server, listener]);
+}
+
+#[test]
 fn patience_ends_while_a_station_does_not_answer() {
     let mut net = network();
     let listener = net.b.listener(at_b(PORT), 8);

@@ -265,13 +265,18 @@ impl Network {
 
     /// From now on agents are on the hosts that the mode says, by packet sockets. There are none so far.
     pub fn serve_by_packets(&mut self, mode: Mode) {
+        self.serve_as(mode, |interface| format!("packet:{interface}"));
+    }
+
+    /// The ends that the mode names are served from now on, as `link` says of their interfaces.
+    pub fn serve_as(&mut self, mode: Mode, link: impl Fn(&str) -> String) {
         self.mode = mode;
         let ends = [
             (mode.server(), &mut self.server),
             (mode.client(), &mut self.client),
         ];
         for (_, host) in ends.into_iter().filter(|end| end.0) {
-            host.start_agent_for(&format!("packet:{}", host.interface));
+            host.start_agent_for(&link(host.interface));
         }
     }
 

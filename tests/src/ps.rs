@@ -72,6 +72,8 @@ pub struct Wire {
     pub tx_frames: u64,
     /// Long segments that the kernel cut.
     pub tx_cut: u64,
+    /// Frames whose checksums were left to the card.
+    pub tx_unfinished: u64,
 }
 
 /// A socket in a report.
@@ -120,6 +122,12 @@ impl Ps {
     pub fn segments_cut(&self) -> u64 {
         let wires = self.stacks.iter().flat_map(|stack| &stack.wires);
         wires.map(|wire| wire.tx_cut).sum()
+    }
+
+    /// Frames of stacks whose checksums were left to the card.
+    pub fn checksums_left(&self) -> u64 {
+        let wires = self.stacks.iter().flat_map(|stack| &stack.wires);
+        wires.map(|wire| wire.tx_unfinished).sum()
     }
 
     /// Reads a report; panics if it is none.

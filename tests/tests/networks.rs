@@ -368,6 +368,28 @@ fn python_echo(mode: Mode) {
 }
 in_modes!("needs root, ip, ethtool, sysctl and python3", python_echo: both, server_only, client_only);
 
+/// Checksums are left to a virtual cable, which leaves them to whoever is at its other end; and to the kernel, where it may not.
+fn checksums_left(mode: Mode) {
+    let mut network = Network::new(Mode::Kernel);
+    for (host, tx) in [(&network.server, "on"), (&network.client, "off")] {
+        let words = format!("ethtool -K {} tx {tx}", host.interface);
+        host.netns.run(&words);
+    }
+    network.serve_as(mode, |interface| {
+        format!("xdp:{interface},txcsum=on,gso=off")
+    });
+    let server = part(&network, network.serving("python3"), "serve_epoll").spawn();
+    network.server.wait_listening(PORT);
+    assert_all_right(part(&network, network.asking("python3"), "ask"));
+    assert_all_right(part(&network, network.asking("python3"), "ask_datagrams"));
+    network.assert_mode(&server);
+    if mode.server() {
+        let left = network.server.ps().checksums_left();
+        assert!(left > 1000, "{left} checksums were left to the cable");
+    }
+}
+in_modes!("needs root, ip, ethtool, sysctl and python3", checksums_left: both, server_only, client_only);
+
 fn datagrams(mode: Mode) {
     for mtu in [1500, 9000] {
         let network = Network::with_mtu(mode, mtu);

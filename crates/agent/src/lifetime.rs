@@ -28,6 +28,8 @@ pub struct LinkSpec {
     pub copying: Copying,
     /// Whether the kernel or the card may cut the segments of streams, where the kernel copies frames.
     pub cuts: bool,
+    /// Whether checksums of what is sent are left to the card or the kernel; none for where that is known to pay.
+    pub checksums_left: Option<bool>,
     /// Most queues that one stack gets; none for all that are free.
     pub queues: Option<usize>,
     /// Whether programs are to drive the interface themselves where they wait for frames.
@@ -56,6 +58,7 @@ impl FromStr for LinkSpec {
             },
             copying: Copying::Auto,
             cuts: true,
+            checksums_left: None,
             queues: None,
             busy_poll: false,
             said: text.to_owned(),
@@ -71,11 +74,13 @@ impl FromStr for LinkSpec {
                 "busypoll" => spec.busy_poll = true,
                 "zerocopy" => spec.copying = Copying::ZeroCopy,
                 "gso=off" => spec.cuts = false,
+                "txcsum=on" => spec.checksums_left = Some(true),
+                "txcsum=off" => spec.checksums_left = Some(false),
                 other => {
                     let number = other.strip_prefix("queues=").and_then(|n| n.parse().ok());
                     let wrong = || {
                         format!(
-                            "{other}: not one of native, generic, copy, zerocopy, busypoll, gso=off and queues=N"
+                            "{other}: not one of native, generic, copy, zerocopy, busypoll, gso=off, txcsum=on, txcsum=off and queues=N"
                         )
                     };
                     spec.queues = Some(number.filter(|n| *n > 0).ok_or_else(wrong)?);

@@ -68,6 +68,9 @@ pub struct Queue {
     /// Segments of streams are cut by the kernel or the card.
     #[serde(default)]
     pub cuts: bool,
+    /// Checksums of what is sent are left to the card or the kernel.
+    #[serde(default)]
+    pub leaves_checksums: bool,
     /// Frames lost because the program did not take them in time.
     pub rx_full: u64,
     /// Frames lost for other reasons.
@@ -221,6 +224,9 @@ pub struct Wire {
     /// Long segments that the kernel or the card cut.
     #[serde(default)]
     pub tx_cut: u64,
+    /// Frames whose checksums were left to the card or the kernel.
+    #[serde(default)]
+    pub tx_unfinished: u64,
 }
 
 /// Why sockets were left to the kernel.
@@ -319,6 +325,7 @@ fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -
         tx_full: wire.stats.tx_full,
         tx_doorbells: wire.stats.tx_doorbells,
         tx_cut: wire.stats.tx_cut,
+        tx_unfinished: wire.stats.tx_unfinished,
     });
     Stack {
         sockets: report

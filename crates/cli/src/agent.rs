@@ -53,7 +53,8 @@ pub(crate) struct Agent {
     /// `generic` (where XDP must run; else native where the driver has it), `copy` or `zerocopy`, `queues=N`: a
     /// program gets N queues of its own, not all that are free, `busypoll`: programs drive the interface where they
     /// wait for frames, not interrupts, and `gso=off`: bursts of streams leave segment by segment, also where the kernel
-    /// copies them and could cut them itself. packet:NAME does without XDP, by packet sockets: slower,
+    /// copies them and could cut them itself, `txcsum=on` or `off`: checksums of what is sent are left to the card, or computed
+    /// by programs; else the first where that is known to work. packet:NAME does without XDP, by packet sockets: slower,
     /// and works beside other XDP programs; xdp:NAME becomes that where there is no AF_XDP, and says so.
     #[arg(long = "link", value_name = "xdp:NAME|packet:NAME", value_parser = link_spec)]
     links: Vec<LinkSpec>,

@@ -198,6 +198,9 @@ fn how(queues: &[Queue]) -> Option<String> {
     if first.huge_pages {
         words.push("buffers in huge pages");
     }
+    if first.leaves_checksums {
+        words.push("checksums left to the card");
+    }
     match (first.busy_poll, own.iter().any(|q| q.busy_poll == Some(true))) {
         (_, true) => words.push("driven by programs (busypoll)"),
         (Some(_), false) => words.push("not driven by programs yet: nothing has come, or the driver has nothing to be driven (busypoll)"),

@@ -36,6 +36,9 @@ pub struct Link {
     pub rx_queues: u32,
     /// The same for sending.
     pub tx_queues: u32,
+    /// The bus that its device is on, as the kernel names it: `pci`, `virtio`. None for what has no device, and by kernels before
+    /// 5.14, which do not say.
+    pub bus: Option<String>,
     /// What it is.
     pub kind: LinkKind,
 }
@@ -117,6 +120,7 @@ impl Link {
             active_port: false,
             rx_queues: 1,
             tx_queues: 1,
+            bus: None,
             kind: LinkKind::Ethernet,
         };
         let (mut lower, mut elsewhere, mut info) = (None, false, &[][..]);
@@ -132,6 +136,7 @@ impl Link {
                 LinkAttribute::LinkNetNsId(_) => elsewhere = true,
                 LinkAttribute::NumRxQueues(queues) => link.rx_queues = *queues,
                 LinkAttribute::NumTxQueues(queues) => link.tx_queues = *queues,
+                LinkAttribute::ParentDevBusName(bus) => link.bus = Some(bus.clone()),
                 LinkAttribute::LinkInfo(said) => info = said,
                 _ => {}
             }

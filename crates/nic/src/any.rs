@@ -1,7 +1,7 @@
 //! A port of whichever driver a link has, for tables that hold links of several.
 
 use crate::fault::{Faulty, Lines};
-use crate::{Caps, Cut, Port, PortStats, memif, packet, xdp};
+use crate::{Caps, Cut, Port, PortStats, Unfinished, memif, packet, xdp};
 use sidestep_shm::{Foreign, ForeignMut, Nanos};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -61,6 +61,11 @@ impl State {
     /// Lets long segments be cut, where the driver can have that done. False where it cannot.
     pub fn cut_segments(&mut self) -> bool {
         self.driver == XDP && self.xdp.cut_segments()
+    }
+
+    /// Has the link finish checksums, where the driver can have that done. False where it cannot.
+    pub const fn finish_checksums(&mut self) -> bool {
+        self.driver == XDP && self.xdp.finish_checksums()
     }
 
     /// The counters.
@@ -215,6 +220,16 @@ impl Port for AnyPort<'_> {
     #[inline]
     fn tx_cut(&mut self, bytes: usize, cut: Cut, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
         on_driver!(self, port => port.tx_cut(bytes, cut, fill))
+    }
+
+    #[inline]
+    fn tx_unfinished(
+        &mut self,
+        bytes: usize,
+        checksum: Unfinished,
+        fill: impl FnOnce(ForeignMut<'_>),
+    ) -> bool {
+        on_driver!(self, port => port.tx_unfinished(bytes, checksum, fill))
     }
 
     #[inline]

@@ -15,4 +15,4 @@ pub mod packet;
 mod port;
 pub mod xdp;
 
-pub use port::{Caps, Cut, Port, PortStats};
+pub use port::{Caps, Cut, Port, PortStats, Unfinished};

@@ -14,6 +14,17 @@ pub struct Caps {
     pub tx_checksum_unneeded: bool,
     /// Longest frame that [`tx_cut`](Port::tx_cut) takes; 0 where segments are not cut by the link.
     pub cut_bytes_max: usize,
+    /// Whether [`tx_unfinished`](Port::tx_unfinished) takes frames.
+    pub finishes_checksums: bool,
+}
+
+/// A checksum that the link is to finish. In its place is the sum over the pseudo-header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Where in the frame begins what it covers, to the frame's end.
+    pub start: usize,
+    /// Where it lies, counted from there.
+    pub offset: usize,
 }
 
 /// How a long TCP segment is to be cut into such as the link carries.
@@ -51,6 +62,8 @@ pub struct PortStats {
     pub tx_doorbells: u64,
     /// Long segments that were handed over to be cut.
     pub tx_cut: u64,
+    /// Frames whose checksums were left to the link.
+    pub tx_unfinished: u64,
 }
 
 /// One end of a link. Calls come from the holder of the stack's lock only.
@@ -90,6 +103,18 @@ pub trait Port {
     /// which there is where [`tx_room`](Self::tx_room) says so.
     #[inline]
     fn tx_cut(&mut self, _bytes: usize, _cut: Cut, _fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+        false
+    }
+
+    /// As [`tx`](Self::tx), of a frame whose checksum is to be finished. False, without a call of `fill`, also where the
+    /// link [does not](Caps::finishes_checksums).
+    #[inline]
+    fn tx_unfinished(
+        &mut self,
+        _bytes: usize,
+        _checksum: Unfinished,
+        _fill: impl FnOnce(ForeignMut<'_>),
+    ) -> bool {
         false
     }
 

@@ -22,6 +22,7 @@ const JUMBO: Options = Options {
     copying: Copying::Auto,
     huge_pages: true,
     busy_poll: None,
+    finish_checksums: false,
 };
 
 #[test]

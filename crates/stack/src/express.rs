@@ -4,16 +4,17 @@
 use crate::hops::Stations;
 use crate::input::From;
 use crate::memory::{Core, Stack};
+use crate::output::is_left_to_link;
 use crate::socket::{Kind, Socket, SocketFlags, SocketRef};
 use crate::udp::Datagram;
 use crate::wires::UNHEARD_MAX;
 use crate::{Endpoint, Result};
-use sidestep_nic::{Port, on_port};
+use sidestep_nic::{Port, Unfinished, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
 use sidestep_tcp::{Env, Events, Sink};
 use sidestep_wire::plain::{self, Arrived, BYTES_MAX, Plain, Template, V4_BYTES, V4Ends, V6_BYTES};
 use sidestep_wire::vlan::TAG_BYTES;
-use sidestep_wire::{checksum, ethernet};
+use sidestep_wire::{checksum, ethernet, tcp};
 
 mod datagram;
 
@@ -482,6 +483,9 @@ fn put_other(
     message: Foreign<'_>,
     unneeded: bool,
 ) -> bool {
+    if !unneeded && is_left_to_link(port, message.len()) {
+        return put_unfinished(port, template, segment, message);
+    }
     port.tx(template.len() + message.len(), |mut frame| {
         let mut headers = [0; BYTES_MAX];
         template.write(&mut headers, &segment, message.len());
@@ -496,5 +500,26 @@ fn put_other(
             template.put_checksum(&mut headers, message.len(), sum);
         }
         frame.copy_from(&headers[..template.len()]);
+    })
+}
+
+/// The same where the checksum is left to the link.
+fn put_unfinished(
+    port: &mut impl Port,
+    template: &Template,
+    segment: Plain,
+    message: Foreign<'_>,
+) -> bool {
+    let checksum = Unfinished {
+        start: template.tcp_start(),
+        offset: tcp::CHECKSUM_OFFSET,
+    };
+    let bytes = template.len() + message.len();
+    port.tx_unfinished(bytes, checksum, |mut frame| {
+        let mut headers = [0; BYTES_MAX];
+        template.write(&mut headers, &segment, message.len());
+        template.begin_checksum(&mut headers, message.len());
+        frame.copy_from(&headers[..template.len()]);
+        frame.skip(template.len()).copy_from_foreign(message);
     })
 }

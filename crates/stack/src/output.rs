@@ -9,7 +9,7 @@ use crate::memory::{Core, Stack};
 use crate::socket::{Socket, SocketFlags};
 use crate::wires::UNHEARD_MAX;
 use crate::{Address, Endpoint};
-use sidestep_nic::{Cut, Port, on_port};
+use sidestep_nic::{Cut, Port, Unfinished, on_port};
 use sidestep_shm::{Foreign, ForeignMut, NONE};
 use sidestep_tcp::{Env, Tcb, Transmit};
 use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp, vlan};
@@ -19,6 +19,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) const HEADERS_MAX: usize = 128;
 /// Segments sent for one socket before the next on the list has its turn.
 const BURST: usize = 64;
+/// Bytes of payload from which on a checksum is left to a link that finishes it: over fewer it costs no more than the cache line
+/// by which the link is told.
+const UNFINISHED_MIN: usize = 256;
 /// The two bits of ECN in the type of service, and what says that marks are understood (RFC 3168 section 5).
 const ECN_FIELD: u8 = 3;
 const ECT_0: u8 = 2;
@@ -374,6 +377,17 @@ impl Core<'_> {
             s.template.keep(&headers[..at]);
         }
         let unfinished = self.checksums_unneeded(port);
+        if !unfinished && is_left_to_link(port, segment.payload_len) {
+            let checksum = begin_checksum(
+                &mut headers[..at],
+                (ip, tcp::CHECKSUM_OFFSET),
+                &path,
+                Protocol::TCP,
+                segment.payload_len,
+            );
+            self.send_unfinished(port, &headers[..at], segment, checksum);
+            return;
+        }
         let pool = &self.pool;
         let sent = port.tx(at + segment.payload_len, |mut frame| {
             segment.copy_payload(pool, &mut frame.skip(at));
@@ -394,6 +408,25 @@ impl Core<'_> {
         self.count_sent(1, segment);
     }
 
+    /// Sends a segment whose checksum the link finishes.
+    #[inline(never)]
+    fn send_unfinished(
+        &mut self,
+        port: &mut impl Port,
+        headers: &[u8],
+        segment: &Transmit,
+        checksum: Unfinished,
+    ) {
+        let pool = &self.pool;
+        let bytes = headers.len() + segment.payload_len;
+        let sent = port.tx_unfinished(bytes, checksum, |mut frame| {
+            frame.copy_from(headers);
+            segment.copy_payload(pool, &mut frame.skip(headers.len()));
+        });
+        debug_assert!(sent, "room was checked");
+        self.count_sent(1, segment);
+    }
+
     /// Sends a long segment, which the link is to cut into so many of so many bytes.
     #[inline(never)]
     fn send_cut(
@@ -406,7 +439,13 @@ impl Core<'_> {
     ) {
         let mut headers = [0; HEADERS_MAX];
         let (path, ip, at) = self.emit_headers(index, stations, segment, &mut headers);
-        begin_checksum(&mut headers[ip..at], &path, segment.payload_len);
+        begin_checksum(
+            &mut headers[..at],
+            (ip, tcp::CHECKSUM_OFFSET),
+            &path,
+            Protocol::TCP,
+            segment.payload_len,
+        );
         let cut = Cut {
             tcp_offset: ip,
             payload_offset: at,
@@ -458,24 +497,35 @@ impl Core<'_> {
         .emit(&mut headers[ip..]);
         let at = ip + udp::HEADER_BYTES;
         let unfinished = self.checksums_unneeded(port);
-        let sent = port.tx(at + payload_len, |mut frame| {
-            let mut done = at;
-            for part in payload {
-                done += frame.skip(done).copy_from_foreign(*part);
-            }
-            if !unfinished {
-                let sum = payload_sum(&mut frame.skip(at), payload_len);
-                put_checksum(
-                    &mut headers[ip..at],
-                    udp::CHECKSUM_OFFSET,
-                    path,
-                    Protocol::UDP,
-                    payload_len,
-                    sum,
-                );
-            }
-            frame.copy_from(&headers[..at]);
-        });
+        let left = !unfinished && is_left_to_link(port, payload_len);
+        let sent = if left {
+            let checksum = begin_checksum(
+                &mut headers[..at],
+                (ip, udp::CHECKSUM_OFFSET),
+                path,
+                Protocol::UDP,
+                payload_len,
+            );
+            port.tx_unfinished(at + payload_len, checksum, |mut frame| {
+                put_datagram(&mut frame, &headers[..at], payload);
+            })
+        } else {
+            port.tx(at + payload_len, |mut frame| {
+                put_datagram(&mut frame, &headers[..at], payload);
+                if !unfinished {
+                    let sum = payload_sum(&mut frame.skip(at), payload_len);
+                    put_checksum(
+                        &mut headers[ip..at],
+                        udp::CHECKSUM_OFFSET,
+                        path,
+                        Protocol::UDP,
+                        payload_len,
+                        sum,
+                    );
+                    frame.copy_from(&headers[..at]);
+                }
+            })
+        };
         if sent {
             self.counters.tx_frames += 1;
             self.counters.udp_tx_datagrams += 1;
@@ -533,12 +583,34 @@ fn gather(
     segments
 }
 
-/// Writes the sum over the pseudo-header in place of a checksum, for the link to finish.
-fn begin_checksum(header: &mut [u8], path: &Path, payload_len: usize) {
-    let len = u32::try_from(header.len() + payload_len).unwrap_or(0);
-    let pseudo = checksum::pseudo_header(path.src, path.dst, Protocol::TCP.0, len);
+/// Whether the checksum over so much payload is left to the link.
+#[inline]
+pub(crate) fn is_left_to_link(port: &impl Port, payload_len: usize) -> bool {
+    payload_len >= UNFINISHED_MIN && port.caps().finishes_checksums
+}
+
+/// Writes the sum over the pseudo-header in place of a checksum, for the link to finish, into headers of which that of the
+/// transport begins at `start`.
+fn begin_checksum(
+    headers: &mut [u8],
+    (start, offset): (usize, usize),
+    path: &Path,
+    protocol: Protocol,
+    payload_len: usize,
+) -> Unfinished {
+    let len = u32::try_from(headers.len() - start + payload_len).unwrap_or(0);
+    let pseudo = checksum::pseudo_header(path.src, path.dst, protocol.0, len);
     let begun = checksum::fold(pseudo).to_be_bytes();
-    header[tcp::CHECKSUM_OFFSET..tcp::CHECKSUM_OFFSET + 2].copy_from_slice(&begun);
+    headers[start + offset..start + offset + 2].copy_from_slice(&begun);
+    Unfinished { start, offset }
+}
+
+/// Writes headers and parts of a datagram one behind the other.
+fn put_datagram(frame: &mut ForeignMut<'_>, headers: &[u8], payload: &[Foreign<'_>]) {
+    let mut done = frame.copy_from(headers);
+    for part in payload {
+        done += frame.skip(done).copy_from_foreign(*part);
+    }
 }
 
 /// The sum over a payload as it lies in the frame.

@@ -447,6 +447,22 @@ impl Template {
         let sum = checksum::add(checksum::sum(payload_sum, tcp), words);
         put(tcp, field::CHECKSUM, checksum::finish(sum).to_be_bytes());
     }
+
+    /// Writes the sum over the pseudo-header in the TCP checksum's place, for the link to finish.
+    #[inline]
+    pub fn begin_checksum(&self, out: &mut [u8; BYTES_MAX], payload_len: usize) {
+        #[expect(clippy::cast_possible_truncation, reason = "no frame is so long")]
+        let len = (TCP + payload_len) as u32;
+        let sum = u64::from(self.pseudo) + u64::from(len.to_be());
+        let at = self.len() - TCP + field::CHECKSUM;
+        put(out, at, checksum::fold(sum).to_be_bytes());
+    }
+
+    /// Where the TCP header begins.
+    #[inline]
+    pub const fn tcp_start(&self) -> usize {
+        self.len() - TCP
+    }
 }
 
 #[inline]

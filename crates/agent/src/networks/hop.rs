@@ -152,7 +152,7 @@ impl Hop {
             let (state, attachment, report) = Socket::create(options)?.bind(far, 0)?;
             everything.set_socket(0, 0, attachment.socket_fd())?;
             everything.steer_everything(Some(0))?;
-            let opened = Opened::xdp(0, (state, attachment, report))?;
+            let opened = Opened::xdp(0, (state, attachment, report), false)?;
             Ok((FarEnd::Xdp(Box::new(everything)), opened))
         })?;
         // The interface's driver may not send what a native program hands it, as a veth whose peer has none.

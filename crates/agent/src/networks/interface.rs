@@ -75,6 +75,10 @@ pub(crate) struct Interface {
     /// Queues that stacks had and have no more.
     pub(crate) released: BTreeSet<u32>,
     copying: xdp::Copying,
+    /// Whether checksums are left to the card or the kernel, if it was said.
+    checksums_left: Option<bool>,
+    /// It is on the bus of virtual devices, of which each driver lets a card finish checksums.
+    is_virtio: bool,
     /// By which long segments of all stacks leave.
     pub(super) cutter: Cutting,
     /// Most queues that one stack gets.
@@ -98,6 +102,8 @@ pub(crate) struct Queue {
     pub(crate) zero_copy: bool,
     /// The buffers are in huge pages.
     pub(crate) huge_pages: bool,
+    /// Checksums of what is sent are left to the card or the kernel.
+    pub(crate) leaves_checksums: bool,
     /// Programs were asked to drive it, and whether they do.
     pub(crate) busy_poll: Option<bool>,
     /// Frames lost so far, of those that the kernel tells of only once.
@@ -130,6 +136,7 @@ pub(crate) struct Parts {
     zero_copy: bool,
     huge_pages: bool,
     busy_poll: bool,
+    leaves_checksums: bool,
 }
 
 /// What a program needs to use a queue: rings, socket, and the memory of buffers that are not the socket's own.
@@ -146,6 +153,7 @@ impl Opened {
     pub(crate) fn xdp(
         queue: u32,
         (state, at, report): (xdp::State, xdp::Attachment, xdp::Report),
+        leaves_checksums: bool,
     ) -> io::Result<Self> {
         let parts = Parts {
             queue,
@@ -158,6 +166,7 @@ impl Opened {
             zero_copy: report.zero_copy,
             huge_pages: report.huge_pages,
             busy_poll: report.busy_poll,
+            leaves_checksums,
         };
         Ok(Self {
             state: state.into(),
@@ -201,6 +210,7 @@ impl Opened {
             zero_copy: false,
             huge_pages: false,
             busy_poll: false,
+            leaves_checksums: false,
         };
         Ok(Self {
             state: state.into(),
@@ -245,6 +255,8 @@ impl Interface {
             // Those of an agent before this one.
             released: (0..QUEUES_MAX).collect(),
             copying: spec.copying,
+            checksums_left: spec.checksums_left,
+            is_virtio: link.bus.as_deref() == Some("virtio"),
             cutter: if spec.cuts {
                 Cutting::Untried
             } else {
@@ -272,11 +284,29 @@ impl Interface {
     /// How sockets of this interface are to be.
     pub(crate) fn options(&self) -> Options {
         Options {
+            finish_checksums: self.leaves_checksums(true) || self.leaves_checksums(false),
             frame_bytes_max: self.mtu as usize + LINK_HEADERS,
             copying: self.copying,
             busy_poll: self.busy_poll.then_some(BUSY_POLL),
             ..Options::default()
         }
+    }
+
+    /// Whether checksums of what stacks send are left to the card, where the kernel copies frames or not.
+    ///
+    /// Without copying the driver says that it finishes them. What the kernel copies reaches drivers without what most of them
+    /// go by (`skb->protocol`, `network_header`), so that some send wrong ones; that of virtio goes by nothing else than
+    /// what it is told. Where a card cannot, the kernel does, no sooner than the program.
+    fn leaves_checksums(&self, zero_copy: bool) -> bool {
+        let can = || match zero_copy {
+            true => sidestep_steering::driver(self.index).is_some_and(|d| d.finishes_checksums),
+            false => self.checksums_left == Some(true) || self.is_virtio_that_finishes(),
+        };
+        self.checksums_left != Some(false) && can()
+    }
+
+    fn is_virtio_that_finishes(&self) -> bool {
+        self.is_virtio && sidestep_steering::leaves_checksums(self.index) == Some(true)
     }
 
     /// Sockets on the queues that nobody has, as many as a stack gets, and whether it has all of the interface with these.
@@ -312,7 +342,11 @@ impl Interface {
                 }
             };
             match bound {
-                Ok(bound) => opened.push(Opened::xdp(queue, bound)?),
+                Ok(mut bound) => {
+                    let leaves = self.leaves_checksums(bound.2.zero_copy);
+                    let leaves = leaves && bound.0.finish_checksums();
+                    opened.push(Opened::xdp(queue, bound, leaves)?);
+                }
                 // Beyond the last one.
                 Err(OpenError::NoQueue { .. }) => {
                     self.queues_seen = queue;
@@ -349,6 +383,7 @@ impl Queue {
             rings: parts.rings,
             zero_copy: parts.zero_copy,
             huge_pages: parts.huge_pages,
+            leaves_checksums: parts.leaves_checksums,
             busy_poll: parts.busy_poll.then_some(false),
             lost: Cell::new(0),
         }

@@ -66,6 +66,7 @@ fn queue(queue: &Queue) -> report::Queue {
         huge_pages: queue.huge_pages,
         busy_poll: queue.busy_poll,
         cuts: queue.cuts(),
+        leaves_checksums: queue.leaves_checksums,
         rx_full,
         rx_dropped,
     }

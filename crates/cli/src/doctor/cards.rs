@@ -133,7 +133,7 @@ fn driver(ifindex: u32) -> String {
         (false, _) => "generic XDP",
     };
     let checksums = if driver.finishes_checksums {
-        ", finishes checksums for AF_XDP (not used: programs compute them)"
+        ", finishes checksums for AF_XDP"
     } else {
         ""
     };

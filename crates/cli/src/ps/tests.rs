@@ -60,6 +60,7 @@ fn report() -> Report {
                 queue: Some(0),
                 zero_copy: true,
                 huge_pages: true,
+                leaves_checksums: true,
                 busy_poll: Some(true),
                 ..Queue::default()
             }],
@@ -75,7 +76,7 @@ fn tables_show_everything() {
     for part in [
         "agent: process 9",
         "eth0       native  1500        7       3       1     0",
-        "\neth0: without copying, buffers in huge pages, driven by programs (busypoll)\n",
+        "\neth0: without copying, buffers in huge pages, checksums left to the card, driven by programs (busypoll)\n",
         "\neth0 carries eth0.5, br0\nleft to the kernel: bond0: for a reason\n",
         "00000000  redis-server  ok      17",
         "redis-server[17]  tcp    LISTEN      0      0  127.0.0.1:6379  *          -  17",

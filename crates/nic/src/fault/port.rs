@@ -62,6 +62,7 @@ impl<P: Port> Port for Faulty<'_, P> {
             frame_bytes_max: caps.frame_bytes_max.min(FRAME_BYTES),
             // Faults are those of frames.
             cut_bytes_max: 0,
+            finishes_checksums: false,
             ..caps
         }
     }

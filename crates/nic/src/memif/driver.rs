@@ -354,6 +354,7 @@ impl Port for Memif<'_> {
             rx_checksum_vouched: self.state.rx_checksum_vouched != 0,
             tx_checksum_unneeded: self.state.tx_checksum_unneeded != 0,
             cut_bytes_max: 0,
+            finishes_checksums: false,
         }
     }
 

@@ -195,6 +195,7 @@ impl Port for Packet<'_> {
             rx_checksum_vouched: false,
             tx_checksum_unneeded: false,
             cut_bytes_max: 0,
+            finishes_checksums: false,
         }
     }
 

@@ -20,8 +20,6 @@ pub struct Attachment {
     pub(super) tx: Ring<2>,
     pub(super) fill: Ring<1>,
     pub(super) done: Ring<1>,
-    /// Bytes in a buffer.
-    pub(super) buffer_bytes: usize,
     /// Where a frame in several buffers is put together; this process's own.
     pub(super) scratch: Region,
     /// Takes long segments, if the kernel is to cut them.
@@ -66,7 +64,6 @@ impl Attachment {
             tx: Ring::map(fd, tx, &offsets.tx, xdp::XDP_PGOFF_TX_RING)?,
             fill: Ring::map(fd, rx, &offsets.fr, xdp::XDP_UMEM_PGOFF_FILL_RING)?,
             done: Ring::map(fd, tx, &offsets.cr, xdp::XDP_UMEM_PGOFF_COMPLETION_RING)?,
-            buffer_bytes: geometry.buffer_bytes as usize,
             scratch: Region::private(CHAIN_BYTES_MAX)?,
             socket,
             umem,

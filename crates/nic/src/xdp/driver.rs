@@ -5,11 +5,13 @@
 //! are in the cache, and the kernel is told once for all frames of a flush, and only where it waits for that.
 
 use super::attach::Attachment;
-use super::layout::{CUT_BYTES_MAX, Desc, PKT_CONTD, RX_HEADROOM_BYTES};
+use super::layout::{
+    CUT_BYTES_MAX, Desc, PKT_CONTD, RX_HEADROOM_BYTES, TX_HEADROOM_BYTES, TX_METADATA, metadata,
+};
 use super::state::State;
 use super::sys;
 use crate::packet::cutter::{self, HEADER_BYTES, Outcome};
-use crate::{Caps, Cut, Port, PortStats};
+use crate::{Caps, Cut, Port, PortStats, Unfinished};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use sidestep_shm::{Foreign, ForeignMut};
@@ -208,26 +210,73 @@ impl<'a> Xdp<'a> {
         }
     }
 
-    /// Takes a free sending buffer; the offset of its start.
+    /// Writes in front of a frame what the link is to do; the option that says so.
+    #[inline]
+    fn tell(&mut self, address: u64, checksum: Unfinished) -> u32 {
+        let place = usize::try_from(address)
+            .ok()
+            .and_then(|start| start.checked_sub(self.state.tx_headroom()));
+        let room = place.and_then(|place| self.at.umem.foreign_mut(place, TX_HEADROOM_BYTES));
+        let Some(mut room) = room.filter(|_| self.state.finishes != 0) else {
+            return 0;
+        };
+        room.copy_from(&metadata(checksum));
+        self.state.stats.tx_unfinished += 1;
+        TX_METADATA
+    }
+
+    /// Writes a frame, with what the link is to do if there is such.
+    #[inline]
+    fn put(
+        &mut self,
+        bytes: usize,
+        checksum: Option<Unfinished>,
+        fill: impl FnOnce(ForeignMut<'_>),
+    ) -> bool {
+        let at = self.at;
+        if bytes > self.state.frame_bytes_max as usize {
+            return false;
+        }
+        if bytes > self.state.tx_part_bytes() {
+            return self.tx_chain(bytes, checksum, fill);
+        }
+        let Some(address) = self.take_buffer() else {
+            self.state.stats.tx_full += 1;
+            return false;
+        };
+        let start = usize::try_from(address).ok();
+        let Some(room) = start.and_then(|start| at.umem.foreign_mut(start, bytes)) else {
+            return false;
+        };
+        fill(room);
+        let options = checksum.map_or(0, |checksum| self.tell(address, checksum));
+        self.post(address, bytes, options);
+        self.state.stats.tx_frames += 1;
+        self.state.stats.tx_bytes += bytes as u64;
+        true
+    }
+
+    /// Takes a free sending buffer; the offset at which a frame begins in it.
     #[inline]
     fn take_buffer(&mut self) -> Option<u64> {
         let geometry = *self.state.geometry();
         let bytes = u64::from(geometry.buffer_bytes);
         let first = u64::from(geometry.rx_buffers());
+        let headroom = self.state.tx_headroom() as u64;
         // Those that come back from the kernel are in the cache; those never used are not.
         while self.state.done.known() != 0 || self.refresh_done() != 0 {
             let [address] = self.at.done.read(self.state.done.next);
             self.state.done.next = self.state.done.next.wrapping_add(1);
             let start = address & !(bytes - 1);
             if start >= first * bytes && start < geometry.bytes() as u64 {
-                return Some(start);
+                return Some(start + headroom);
             }
             self.state.stats.rx_malformed += 1;
         }
         if self.state.tx_used < self.state.frame_buffers() && self.state.broken == 0 {
             let buffer = first + u64::from(self.state.tx_used);
             self.state.tx_used += 1;
-            return Some(buffer * bytes);
+            return Some(buffer * bytes + headroom);
         }
         None
     }
@@ -259,9 +308,15 @@ impl<'a> Xdp<'a> {
 
     /// Writes a frame that no single buffer holds, by way of the scratch buffer.
     #[cold]
-    fn tx_chain(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
+    fn tx_chain(
+        &mut self,
+        bytes: usize,
+        checksum: Option<Unfinished>,
+        fill: impl FnOnce(ForeignMut<'_>),
+    ) -> bool {
         let at = self.at;
-        let parts = bytes.div_ceil(at.buffer_bytes);
+        let part_bytes = self.state.tx_part_bytes();
+        let parts = bytes.div_ceil(part_bytes);
         let Some(room) = at.scratch.foreign_mut(0, bytes) else {
             return false;
         };
@@ -272,19 +327,23 @@ impl<'a> Xdp<'a> {
         fill(room);
         let mut done = 0;
         while done < bytes {
-            let part = at.scratch.foreign(done, at.buffer_bytes.min(bytes - done));
+            let part = at.scratch.foreign(done, part_bytes.min(bytes - done));
             let (Some(part), Some(address)) = (part, self.take_buffer()) else {
                 // Somebody wrote nonsense into the completion ring in between.
                 self.state.broken = 1;
                 return false;
             };
+            let mut options = 0;
+            if let Some(checksum) = checksum.filter(|_| done == 0) {
+                options |= self.tell(address, checksum);
+            }
             if let Ok(start) = usize::try_from(address)
                 && let Some(mut into) = at.umem.foreign_mut(start, part.len())
             {
                 into.copy_from_foreign(part);
             }
             done += part.len();
-            let options = if done < bytes { PKT_CONTD } else { 0 };
+            options |= if done < bytes { PKT_CONTD } else { 0 };
             self.post(address, part.len(), options);
         }
         self.state.stats.tx_frames += 1;
@@ -385,6 +444,7 @@ impl Port for Xdp<'_> {
             } else {
                 0
             },
+            finishes_checksums: self.state.finishes != 0,
         }
     }
 
@@ -446,7 +506,7 @@ impl Port for Xdp<'_> {
                 return 0;
             }
         }
-        let parts = (self.state.frame_bytes_max as usize).div_ceil(self.at.buffer_bytes);
+        let parts = (self.state.frame_bytes_max as usize).div_ceil(self.state.tx_part_bytes());
         self.free_buffers() as usize / parts.max(1)
     }
 
@@ -470,26 +530,17 @@ impl Port for Xdp<'_> {
 
     #[inline]
     fn tx(&mut self, bytes: usize, fill: impl FnOnce(ForeignMut<'_>)) -> bool {
-        let at = self.at;
-        if bytes > self.state.frame_bytes_max as usize {
-            return false;
-        }
-        if bytes > at.buffer_bytes {
-            return self.tx_chain(bytes, fill);
-        }
-        let Some(address) = self.take_buffer() else {
-            self.state.stats.tx_full += 1;
-            return false;
-        };
-        let start = usize::try_from(address).ok();
-        let Some(room) = start.and_then(|start| at.umem.foreign_mut(start, bytes)) else {
-            return false;
-        };
-        fill(room);
-        self.post(address, bytes, 0);
-        self.state.stats.tx_frames += 1;
-        self.state.stats.tx_bytes += bytes as u64;
-        true
+        self.put(bytes, None, fill)
+    }
+
+    #[inline]
+    fn tx_unfinished(
+        &mut self,
+        bytes: usize,
+        checksum: Unfinished,
+        fill: impl FnOnce(ForeignMut<'_>),
+    ) -> bool {
+        self.state.finishes != 0 && self.put(bytes, Some(checksum), fill)
     }
 
     #[inline]

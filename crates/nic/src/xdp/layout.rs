@@ -1,5 +1,6 @@
 //! Where buffers lie in the UMEM, and how descriptors look: `struct xdp_desc` in `linux/if_xdp.h`.
 
+use crate::Unfinished;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Fewest buffers of a kind, as a power of two: positions are published by quarters.
@@ -10,8 +11,16 @@ pub const LOG2_BUFFERS_MAX: u8 = 15;
 pub(super) const RX_HEADROOM_BYTES: usize = 256;
 /// In a descriptor: the frame goes on in the next one (`XDP_PKT_CONTD`).
 pub(super) const PKT_CONTD: u32 = 1;
+/// In a descriptor: what the link is to do is in front of the frame (`XDP_TX_METADATA`).
+pub(super) const TX_METADATA: u32 = 2;
+/// What is kept free in front of each frame that is sent, where the link may be told what to do with it. A cache line, so that
+/// frames begin with one; the kernel wants 16 bytes, and a multiple of 8 below 256.
+pub(super) const TX_HEADROOM_BYTES: usize = 64;
 /// Parts of a frame that the kernel sends at most: `MAX_SKB_FRAGS` as every kernel has it, and the head.
 pub(super) const TX_PARTS_MAX: usize = 17;
+/// Of `struct xsk_tx_metadata`, the part that says what is wanted of a checksum, and its flag (`XDP_TXMD_FLAGS_CHECKSUM`).
+const METADATA_BYTES: usize = 16;
+const FINISH_CHECKSUM: u64 = 2;
 /// Longest frame with a segment that is to be cut: an IP packet is at most 64 KiB long.
 pub(super) const CUT_BYTES_MAX: usize = 65_000;
 /// Room for it and what goes before it.
@@ -51,6 +60,19 @@ impl Desc {
             options: (lengths >> 32) as u32,
         }
     }
+}
+
+/// What goes in front of a frame whose checksum is to be finished: the beginning of `struct xsk_tx_metadata`.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets within a frame of less than 64 KiB"
+)]
+pub(super) fn metadata(checksum: Unfinished) -> [u8; METADATA_BYTES] {
+    let mut bytes = [0; METADATA_BYTES];
+    bytes[..8].copy_from_slice(&FINISH_CHECKSUM.to_ne_bytes());
+    bytes[8..10].copy_from_slice(&(checksum.start as u16).to_ne_bytes());
+    bytes[10..12].copy_from_slice(&(checksum.offset as u16).to_ne_bytes());
+    bytes
 }
 
 /// How many buffers there are and how long each is. The receiving ones come first. Plain data.
@@ -127,7 +149,7 @@ impl Geometry {
 
     /// Bytes that a frame can have in as many sending buffers as the kernel takes.
     pub(super) const fn tx_bytes_max(&self) -> usize {
-        let parts = self.buffer_bytes as usize * TX_PARTS_MAX;
+        let parts = (self.buffer_bytes as usize - TX_HEADROOM_BYTES) * TX_PARTS_MAX;
         if parts < CHAIN_BYTES_MAX {
             parts
         } else {

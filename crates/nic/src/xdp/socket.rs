@@ -1,7 +1,7 @@
 //! Making an AF_XDP socket: the part that needs privilege (CAP_NET_RAW, and memory that may be locked).
 
 use super::attach::Attachment;
-use super::layout::Geometry;
+use super::layout::{Geometry, TX_HEADROOM_BYTES};
 use super::state::State;
 use super::sys::{self, Number};
 use rustix::io::Errno;
@@ -55,6 +55,9 @@ pub struct Options {
     pub huge_pages: bool,
     /// Busy polling, if wanted.
     pub busy_poll: Option<BusyPoll>,
+    /// Whether room is kept to tell the link to [finish checksums](State::finish_checksums), where the kernel has that
+    /// (6.8, and later ones of some of its branches).
+    pub finish_checksums: bool,
 }
 
 impl Default for Options {
@@ -67,6 +70,7 @@ impl Default for Options {
             copying: Copying::Auto,
             huge_pages: true,
             busy_poll: None,
+            finish_checksums: false,
         }
     }
 }
@@ -156,13 +160,19 @@ impl Socket {
         let socket = open()?;
         let (umem, huge_pages) = memory(&geometry, options.huge_pages)?;
         let umem = Arc::new(umem);
-        sys::register_umem(
-            socket.as_fd(),
-            &umem,
-            geometry.bytes(),
-            geometry.buffer_bytes,
-        )
-        .map_err(|error| match Errno::from_io_error(&error) {
+        let register = |headroom| {
+            let fd = socket.as_fd();
+            sys::register_umem(
+                fd,
+                &umem,
+                (geometry.bytes(), geometry.buffer_bytes),
+                headroom,
+            )
+        };
+        // Other kernels refuse it.
+        let has_headroom = options.finish_checksums && register(TX_HEADROOM_BYTES).is_ok();
+        let registered = if has_headroom { Ok(()) } else { register(0) };
+        registered.map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::NOBUFS | Errno::PERM) => OpenError::Memlock(geometry.bytes()),
             _ => OpenError::Io(error),
         })?;
@@ -187,8 +197,12 @@ impl Socket {
             at.fill.write(buffer, [address]);
         }
         at.fill.produce(geometry.rx_buffers());
+        let mut state = State::new(&geometry, frame_bytes_max);
+        if has_headroom {
+            state.keep_tx_headroom();
+        }
         Ok(Self {
-            state: State::new(&geometry, frame_bytes_max),
+            state,
             at,
             options: *options,
             huge_pages,

@@ -1,7 +1,7 @@
 //! What all processes that share a stack must agree on about one AF_XDP socket; plain data, in the stack's memory,
 //! guarded by the stack's lock.
 
-use super::layout::Geometry;
+use super::layout::{Geometry, TX_HEADROOM_BYTES};
 use crate::PortStats;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -60,8 +60,13 @@ pub struct State {
     pub(super) tx_checksum_unneeded: u8,
     /// Whether long segments can be handed over to be cut.
     pub(super) cuts: u8,
+    /// Whether the link finishes checksums.
+    pub(super) finishes: u8,
+    /// Bytes in front of each frame that is sent: 0 where the link cannot be told anything.
+    tx_headroom: u8,
     /// Attempts in a row to send what was left in the tx ring that got nothing away.
     pub(super) owed_tries: u16,
+    _reserved: [u8; 6],
     /// Bytes of a long segment, with what goes before it, that the kernel had no room for yet.
     pub(super) staged: u32,
     /// Attempts in a row to hand it over.
@@ -99,7 +104,10 @@ impl State {
             rx_checksum_vouched: 0,
             tx_checksum_unneeded: 0,
             cuts: 0,
+            finishes: 0,
+            tx_headroom: 0,
             owed_tries: 0,
+            _reserved: [0; 6],
             staged: 0,
             staged_tries: 0,
         }
@@ -110,6 +118,31 @@ impl State {
     pub fn cut_segments(&mut self) -> bool {
         self.cuts = u8::from(self.geometry.tx_buffers() >= 4 * self.geometry.stage_buffers());
         self.cuts != 0
+    }
+
+    /// The kernel was told that there is room in front of each frame that is sent.
+    pub(super) const fn keep_tx_headroom(&mut self) {
+        #[expect(clippy::cast_possible_truncation, reason = "64")]
+        let bytes = TX_HEADROOM_BYTES as u8;
+        self.tx_headroom = bytes;
+    }
+
+    /// Lets the link finish checksums. False where the kernel has no means to be told.
+    pub const fn finish_checksums(&mut self) -> bool {
+        self.finishes = (self.tx_headroom != 0) as u8;
+        self.finishes != 0
+    }
+
+    /// Where in its buffer a frame begins that is sent.
+    #[inline]
+    pub(super) const fn tx_headroom(&self) -> usize {
+        self.tx_headroom as usize
+    }
+
+    /// Bytes of a frame that a sending buffer holds.
+    #[inline]
+    pub(super) const fn tx_part_bytes(&self) -> usize {
+        self.geometry.buffer_bytes as usize - self.tx_headroom as usize
     }
 
     /// Sending buffers of single frames.

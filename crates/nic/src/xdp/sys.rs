@@ -209,12 +209,16 @@ fn prefetch_read(line: *const u8) {
 #[inline]
 fn prefetch_read(_line: *const u8) {}
 
-/// Makes the first `bytes` of the region, which must be mapped for as long as the socket lives, the socket's UMEM.
+/// `XDP_UMEM_TX_METADATA_LEN`.
+const TX_METADATA_LEN: u32 = 4;
+
+/// Makes the first `bytes` of the region, which must be mapped for as long as the socket lives, the socket's UMEM, with so
+/// many bytes in front of each frame that is sent for what the link is to do with it.
 pub(super) fn register_umem(
     socket: BorrowedFd<'_>,
     region: &Region,
-    bytes: usize,
-    buffer_bytes: u32,
+    (bytes, buffer_bytes): (usize, u32),
+    tx_headroom: usize,
 ) -> io::Result<()> {
     let start = region.at(0, bytes);
     let start = start.ok_or_else(|| io::Error::other("memory that is shorter than its buffers"))?;
@@ -223,8 +227,12 @@ pub(super) fn register_umem(
         len: bytes as u64,
         chunk_size: buffer_bytes,
         headroom: 0,
-        flags: XdpUmemRegFlags::empty(),
-        tx_metadata_len: 0,
+        flags: if tx_headroom == 0 {
+            XdpUmemRegFlags::empty()
+        } else {
+            XdpUmemRegFlags::from_bits_retain(TX_METADATA_LEN)
+        },
+        tx_metadata_len: u32::try_from(tx_headroom).map_err(io::Error::other)?,
     };
     // The kernel takes hold of the pages: it goes on using them, not the mapping.
     Ok(rustix::net::sockopt::set_xdp_umem_reg(socket, umem)?)

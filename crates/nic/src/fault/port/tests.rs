@@ -19,6 +19,7 @@ impl Port for &mut Plain {
             rx_checksum_vouched: false,
             tx_checksum_unneeded: false,
             cut_bytes_max: 0,
+            finishes_checksums: false,
         }
     }
 

@@ -16,6 +16,9 @@ import time
 
 from sides import pattern, recv_exactly
 
+# How many times as long as usual everything may take.
+PATIENCE = int(os.environ.get("SIDESTEP_TEST_PATIENCE", "1"))
+
 
 def say(*words):
     print(*words, flush=True)
@@ -67,7 +70,7 @@ def take_gifts(host, port, count):
     """Takes so many, one after another."""
     gift = pattern(GIFT, 3)
     for turn in range(int(count)):
-        with socket.create_connection((host, port), 20) as s:
+        with socket.create_connection((host, port), 20 * PATIENCE) as s:
             if recv_exactly(s, GIFT) != gift or s.recv(1):
                 say("wrong", turn)
                 return
@@ -140,7 +143,7 @@ def ask(host, port, connections=8, turns=50):
 
     def work(number):
         try:
-            with socket.create_connection((host, port), 20) as s:
+            with socket.create_connection((host, port), 20 * PATIENCE) as s:
                 for turn in range(int(turns)):
                     data = pattern(1 + turn * 97, number * 1000 + turn)
                     s.sendall(data)
@@ -168,7 +171,7 @@ def ask(host, port, connections=8, turns=50):
 
 def ask_from(host, port, source):
     """Round trips from an address."""
-    with socket.create_connection((host, port), 20, (source, 0)) as s:
+    with socket.create_connection((host, port), 20 * PATIENCE, (source, 0)) as s:
         for turn in range(50):
             data = pattern(1 + turn * 97, turn)
             s.sendall(data)
@@ -182,7 +185,7 @@ def ask_datagrams(host, port, longest=1472):
     """Round trips of datagrams: connected, unconnected and by an address that is bound."""
     for how in ("connected", "unconnected"):
         s = socket.socket(family_of(host), socket.SOCK_DGRAM)
-        s.settimeout(10)
+        s.settimeout(10 * PATIENCE)
         if how == "connected":
             s.connect((host, port))
         for size in (1, 2, 100, 1000, int(longest)):
@@ -205,7 +208,7 @@ def lose_neighbour(host, port, gone, back):
             time.sleep(0.01)
 
     def connection():
-        s = socket.create_connection((host, port), 20)
+        s = socket.create_connection((host, port), 20 * PATIENCE)
         s.settimeout(None)
         s.sendall(b"there")
         return s if recv_exactly(s, 5) == b"there" else None
@@ -245,11 +248,25 @@ def lose_neighbour(host, port, gone, back):
     say("patient", got)
 
 
+def keep(host, port, count, done):
+    """So many connections at once, each with some round trips; then writes a file, and keeps them."""
+    connections = [socket.create_connection((host, port), 20 * PATIENCE) for _ in range(int(count))]
+    for turn in range(5):
+        for number, s in enumerate(connections):
+            s.sendall(pattern(200, number + turn))
+        for number, s in enumerate(connections):
+            if recv_exactly(s, 200) != pattern(200, number + turn):
+                raise ValueError(f"connection {number}, turn {turn}")
+    with open(done, "w"):
+        pass
+    time.sleep(60 * PATIENCE)
+
+
 def bulk(host, port, count):
     """So many small messages there and back, not one by one; a checksum over all bytes."""
     count = int(count)
-    faulthandler.dump_traceback_later(50 + count // 10_000, exit=True)
-    s = socket.create_connection((host, port), 20)
+    faulthandler.dump_traceback_later((50 + count // 10_000) * PATIENCE, exit=True)
+    s = socket.create_connection((host, port), 20 * PATIENCE)
     batch = 1000
     sent, received = hashlib.blake2b(), hashlib.blake2b()
 
@@ -296,9 +313,9 @@ def watched():
 
 def stay_awake(host, port, accelerated):
     """Sleeps for an answer, asks again and again without sleep, and sleeps again."""
-    with socket.create_connection((host, port), 20) as s:
+    with socket.create_connection((host, port), 20 * PATIENCE) as s:
         for turn in range(3):
-            s.settimeout(20)
+            s.settimeout(20 * PATIENCE)
             threading.Timer(0.1, s.sendall, (b"late",)).start()
             assert recv_exactly(s, 4) == b"late"
             if accelerated == "true":
@@ -526,5 +543,5 @@ def resolve(name, port):
     say(sorted({entry[4][0] for entry in found}))
 
 
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.dump_traceback_later(50 * PATIENCE, exit=True)
 globals()[sys.argv[1]](sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -29,6 +29,13 @@ impl Netns {
         netns
     }
 
+    /// The one that this thread is in.
+    pub fn here() -> Self {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty());
+        Self(fd.expect("this namespace"))
+    }
+
     /// Runs `f` inside, on a thread of its own; what it opens stays inside.
     pub fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {

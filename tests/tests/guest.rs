@@ -192,6 +192,11 @@ fn address_again(netns: &Netns) {
 
 /// Two hosts on two cables, bonded at both ends; the addresses are on the bonds, or in a VLAN on them.
 fn bonded(mode: Mode, bond: &str, vlan: bool) -> Network {
+    bonded_by(mode, bond, vlan, &["p0", "q0"])
+}
+
+/// The same, where the client's bond has only those ports.
+fn bonded_by(mode: Mode, bond: &str, vlan: bool, clients: &[&str]) -> Network {
     let ends = [new_netns(), new_netns()];
     for cable in ["p", "q"] {
         ends[0].run(&format!(
@@ -204,7 +209,8 @@ fn bonded(mode: Mode, bond: &str, vlan: bool) -> Network {
         netns.run(&format!(
             "ip link add bond0 type bond miimon 20 mode {bond}"
         ));
-        for port in ["p0", "q0"] {
+        let ports = if n == 0 { &["p0", "q0"] } else { clients };
+        for port in ports {
             no_offloads(netns, port);
             netns.run(&format!("ip link set {port} master bond0"));
         }
@@ -270,6 +276,30 @@ fn fail_over_to_a_late_port(mode: Mode) {
 }
 in_modes!("by hand, in a guest: cargo xtask test --vm", fail_over_to_a_late_port: client_only);
 
+/// A port that the bond gets while a transfer goes over another one has its part when that fails.
+fn fail_over_to_a_port_that_was_added(mode: Mode) {
+    let network = bonded_by(mode, "active-backup", true, &["p0"]);
+    let server = serve(&network);
+    let bulk = part(network.asking_long("python3"), "bulk", "10.9.5.1", "150000");
+    let mut client = bulk.spawn();
+    network.wait_used(&server, &mut client);
+    let netns = &network.client.netns;
+    no_offloads(netns, "q0");
+    netns.run("ip link set q0 down");
+    netns.run("ip link set q0 master bond0");
+    netns.run("ip link set q0 up");
+    sidestep_tests::wait_until("the port to be served", LONG, || {
+        let log = network.client.log();
+        log.contains("interface q0, of bond bond0").then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(700));
+    netns.run("ip link set p0 down");
+    assert!(client.is_running(), "the client ended too soon");
+    let said = client.wait(LONG).success().text();
+    assert!(said.starts_with("all right"), "{said}");
+}
+in_modes!("by hand, in a guest: cargo xtask test --vm", fail_over_to_a_port_that_was_added: client_only);
+
 fn bond_that_fails_over(mode: Mode) {
     let network = bonded(mode, "active-backup", false);
     try_all(&network);
@@ -314,6 +344,11 @@ fn cards(driver: &str) -> Vec<String> {
 
 /// Two hosts with a card each, on one segment. The cards are given back as the namespaces end.
 fn with_cards(mode: Mode, driver: &str) -> Option<Network> {
+    with_cards_in(mode, driver, new_netns())
+}
+
+/// The same, where the client's is in that namespace.
+fn with_cards_in(mode: Mode, driver: &str, of_client: Netns) -> Option<Network> {
     // Those of the test before come back in their own time.
     let patience = Deadline::after(Duration::from_secs(5));
     let mut found = cards(driver);
@@ -325,10 +360,7 @@ fn with_cards(mode: Mode, driver: &str) -> Option<Network> {
         println!("LEFT OUT: {driver}: this QEMU has no such card");
         return None;
     };
-    let ends = [
-        (first, "card1", new_netns()),
-        (second, "card2", new_netns()),
-    ];
+    let ends = [(first, "card1", new_netns()), (second, "card2", of_client)];
     for (n, (link, name, netns)) in ends.iter().enumerate() {
         let host = Command::new("ip")
             .args([
@@ -419,6 +451,40 @@ fn driven_by_programs() {
     busy_polling("e1000e", false);
     // Its driver in Linux 6.12 does not say what would have to be driven.
     busy_polling("igb", false);
+}
+
+/// Two programs with a queue of a card each choose ports whose answers come by their own queue, and not by the cable.
+#[test]
+#[ignore = "by hand, in a guest: cargo xtask test --vm"]
+fn answers_come_by_ones_own_queue() {
+    // Its driver tells of no key but the host's, which only the first namespace has.
+    let Some(mut network) = with_cards_in(Mode::Kernel, "igb", Netns::here()) else {
+        return;
+    };
+    network.client.start_agent_for("xdp:card2,queues=1");
+    let _server = serve(&network);
+    let programs = [1, 2].map(|n| {
+        let done = network.client.dir().join(format!("done{n}"));
+        let words = format!("100 {}", done.display());
+        let program = network.client.accelerated("python3");
+        let program = part(program, "keep", network.server.address, &words).spawn();
+        sidestep_tests::wait_until("connections", LONG, || done.exists().then_some(()));
+        program
+    });
+    let ps = network.client.ps();
+    for program in &programs {
+        let stack = ps.stacks_of(program.pid()).next().expect("a stack");
+        let frames = |which: &str| -> u64 {
+            let wires = stack.wires.iter();
+            let named = wires.filter(|w| w.network.as_ref().is_some_and(|n| n.contains(which)));
+            named.map(|wire| wire.rx_frames).sum()
+        };
+        let (own, cable) = (frames("queue"), frames("cable"));
+        println!("own queue: {own} frames, cable: {cable}");
+        assert!(own > 500 && own >= 19 * cable, "{own}, {cable} by a cable");
+    }
+    drop(programs);
+    network.client.netns.run("ip addr flush dev card2");
 }
 
 fn virtio_net(mode: Mode) {

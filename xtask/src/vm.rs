@@ -27,6 +27,8 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
 const BOOTS: u32 = 3;
 /// The tests take some minutes.
 const TIMEOUT: Duration = Duration::from_secs(40 * 60);
+/// How much longer programs of the tests wait there.
+const PATIENCE: &str = "SIDESTEP_TEST_PATIENCE=4";
 /// Cards of the guest, and the segment that each is on.
 const CARDS: [(&str, u32); 6] = [
     ("virtio-net-pci,disable-legacy=on,mq=on", 1),
@@ -201,7 +203,7 @@ impl Guest {
     fn job(&self, names: &[String]) -> String {
         let path = |path: &Path| path.display().to_string().replace(',', ",,");
         format!(
-            "cd {home} && {bin} --version >/dev/null && python3 -m asyncio </dev/null >/dev/null 2>&1; CARGO_MANIFEST_DIR={home} SIDESTEP_BIN={bin} {tests} --test-threads=1 --color never --ignored {names}",
+            "cd {home} && export {PATIENCE} && {bin} --version >/dev/null && python3 -m asyncio </dev/null >/dev/null 2>&1; CARGO_MANIFEST_DIR={home} SIDESTEP_BIN={bin} {tests} --test-threads=1 --color never --ignored {names}",
             home = path(&self.home),
             bin = path(&self.sidestep),
             tests = path(&self.tests),

@@ -36,4 +36,6 @@ pub use lifetime::{Copying, LinkSpec, Options, Wanted, run};
 pub use sidestep_control::start;
 pub use sidestep_netlink as netlink;
 pub use sidestep_stack::layout;
-pub use sidestep_steering::{IS_BUILT as STEERS, Mode, driver, hides_tags, leaves_checksums};
+pub use sidestep_steering::{
+    IS_BUILT as STEERS, Mode, driver, hides_tags, leaves_checksums, spreading,
+};

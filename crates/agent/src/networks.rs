@@ -14,6 +14,7 @@
 //! - `ways`: how packets of a stack reach a host.
 //! - `last_words`: what becomes of the connections of a stack that was given up.
 //! - `solicit`: asks for neighbours where the kernel cannot yet.
+//! - `spread`: how cards spread what arrives over queues.
 //! - `show`: what `ps` shows of it.
 //! - `follow`: what the kernel tells of changes.
 //! - `again`: interfaces that were gone and are back.
@@ -31,6 +32,7 @@ mod last_words;
 mod members;
 mod show;
 mod solicit;
+mod spread;
 pub(crate) mod ways;
 
 use crate::lifetime::LinkSpec;

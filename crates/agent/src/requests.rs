@@ -29,6 +29,7 @@ pub(crate) enum Answer {
     Mapped(Mapping),
     MappedQueue(QueueMapping),
     Way(NetworkWay),
+    Spread(Vec<u8>),
     Report { json: OwnedFd, bytes: u64 },
 }
 
@@ -101,6 +102,7 @@ impl Registry {
                 };
                 self.way(pid, stack, &to).map(Answer::Way)
             }
+            Request::Spread { stack, wire } => self.spread(pid, stack, wire).map(Answer::Spread),
             Request::Claim { stack, keep } => {
                 self.claim(pid, stack, keep, fds).map(|()| Answer::Done)
             }

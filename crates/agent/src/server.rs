@@ -373,6 +373,7 @@ fn respond(connection: &Connection, answer: Result<Answer, Fault>, generation: u
             };
             send(&reply, &[])
         }
+        Ok(Answer::Spread(bytes)) => send(&Reply::Spread { bytes: &bytes }, &[]),
         Ok(Answer::Report { json, bytes }) => send(&Reply::Report { bytes }, &[json.as_fd()]),
         Err(fault) => send(&Reply::Refused(fault), &[]),
     }

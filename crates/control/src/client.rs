@@ -1,5 +1,6 @@
 //! A program's connection to its agent: requests that block for a bounded time.
 
+use crate::Spread;
 use crate::message::{
     self, ADDRESSES_MAX, Fault, GEOMETRY_BYTES_MAX, MESSAGE_BYTES_MAX, Publication, Reply, Request,
     StackId, VERSION,
@@ -151,6 +152,7 @@ enum Answer {
     },
     MappedQueue(Geometry),
     Way(NetworkWay),
+    Spread(Spread),
     Report(u64),
 }
 
@@ -411,6 +413,17 @@ impl Client {
         }
     }
 
+    /// How what arrives at the interface of a stack's queue is spread over its queues.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub fn spread(&mut self, stack: StackId, wire: u32) -> Result<Spread, ClientError> {
+        match self.ask(&Request::Spread { stack, wire }, &[])? {
+            (Answer::Spread(spread), _) => Ok(spread),
+            _ => self.garbage(),
+        }
+    }
+
     /// What networks send to the ports that these sockets are bound to is for the stack; see [`Request::Claim`].
     ///
     /// # Errors
@@ -560,6 +573,9 @@ fn exchange(
             source: Address(source),
             mtu,
         }),
+        Reply::Spread { bytes } => {
+            Answer::Spread(Spread::decode(bytes).ok_or(ClientError::Garbage)?)
+        }
         Reply::Report { bytes } => Answer::Report(bytes),
     };
     Ok((answer, received.fds))

@@ -17,6 +17,7 @@ pub mod directory;
 pub mod message;
 pub mod namespace;
 mod runtime_dir;
+mod spread;
 pub mod start;
 pub mod transport;
 
@@ -25,3 +26,4 @@ pub use client::{
 };
 pub use message::{Fault, GroupChange, Publication, Reply, Request, StackId, VERSION};
 pub use runtime_dir::RuntimeDir;
+pub use spread::Spread;

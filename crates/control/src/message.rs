@@ -195,6 +195,13 @@ pub enum Request<'a> {
         /// The index of the interface by which it must go; 0 for any.
         device: u32,
     },
+    /// Asks how what arrives at the interface of a queue is spread over its queues. Answered by [`Reply::Spread`].
+    Spread {
+        /// The stack.
+        stack: StackId,
+        /// Index in that stack's table of wires.
+        wire: u32,
+    },
     /// What networks send to ports of this host is for the stack from now on.
     /// Descriptors: the kernel's sockets that are bound to these ports, as proof that nobody else has them. Those that are
     /// bound to an interface claim what comes by that one.
@@ -272,6 +279,11 @@ pub enum Reply<'a> {
         source: [u8; 16],
         /// Longest IP packet in bytes.
         mtu: u32,
+    },
+    /// Answers [`Request::Spread`].
+    Spread {
+        /// In postcard's encoding, a [`Spread`](crate::Spread).
+        bytes: &'a [u8],
     },
     /// Answers [`Request::Ps`]; descriptor: a memory file that holds JSON.
     Report {

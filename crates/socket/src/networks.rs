@@ -4,17 +4,21 @@ use crate::process::{Process, Shared};
 use crate::session::Session;
 use crate::{Address, Endpoint, Errno};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use sidestep_control::{ClientError, Fault, NetworkWay};
+use sidestep_control::{ClientError, Fault, NetworkWay, Spread};
 use sidestep_shm::atomic::{AtomicU32, Ordering};
 use sidestep_shm::{Fd, Nanos};
 use sidestep_stack::{Handover, HopState, Way, WireToAttach};
+use sidestep_wire::toeplitz::ByPort;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Ports that are claimed at a time.
 const PORTS_AT_ONCE: usize = 32;
+/// Ports that a process has claimed, beyond which it claims none only because the answers to those that are left would come by
+/// another stack's queue.
+const PORTS_TO_CHOOSE_FROM: usize = 4096;
 /// Most ports that a process claims for connections that it opens.
 const PORTS_MAX: usize = 16 * 1024;
 /// Ways that are remembered; beyond them all are forgotten.
@@ -131,6 +135,8 @@ pub(crate) struct Networks {
     /// Ports that are claimed for connections that this process opens.
     ports: Vec<u16>,
     next: usize,
+    /// How what arrives is spread over queues, by the wire.
+    spreads: HashMap<u32, Arc<Spread>>,
     /// The addresses of interfaces by which datagrams to groups came.
     homes: Vec<(u32, Address)>,
 }
@@ -140,6 +146,7 @@ impl Networks {
     fn begin(&mut self, number: u64) {
         self.ways.clear();
         self.homes.clear();
+        self.spreads.clear();
         self.number = number;
     }
 }
@@ -216,37 +223,69 @@ impl Session {
         self.directory.as_ref().and_then(|d| d.networks())
     }
 
-    /// A local port for a connection from `source` to `remote` over a network: one of those claimed that no connection
-    /// to there has.
+    /// A local port for a connection from `source` to `remote` by a queue of a network: one of those claimed that no
+    /// connection to there has, if possible one to which answers come by a queue of ours. Some more ports are claimed for
+    /// that, once: by two queues, one of 32 fits as good as always.
     pub(crate) fn network_port(
         &mut self,
         process: &Process,
         shared: &Shared,
         source: Address,
-        remote: Endpoint,
+        (remote, wire): (Endpoint, u32),
     ) -> Result<Endpoint, Errno> {
         if process.rehearsal.get().is_some() {
             return Ok(Endpoint::new(source, process.ports.next()));
         }
+        let spread = self.spread(process, shared, wire);
+        let hashes = (!spread.is_empty()).then(|| ByPort::new(spread.key(), remote, source));
+        let is_ours = |port: u16| hashes.is_none_or(|hashes| spread.is_own(hashes.hash(port)));
+        let mut may_choose = true;
         loop {
             let known = self.networks.get_or_insert_default();
             let (count, next) = (known.ports.len(), known.next);
-            let free = process.lock_only(shared, |stack| {
+            let found = process.lock_only(shared, |stack| {
+                let mut other = None;
                 let mut places = (1..=count).map(|step| (next + step) % count);
-                places.find(|place| {
-                    let local = Endpoint::new(source, known.ports[*place]);
-                    !stack.has_flow(&local, &remote)
-                })
+                let ours = places.find(|place| {
+                    let port = known.ports[*place];
+                    let ours = is_ours(port);
+                    let wanted = ours || other.is_none();
+                    let free = wanted && !stack.has_flow(&Endpoint::new(source, port), &remote);
+                    if free && !ours {
+                        other = Some(*place);
+                    }
+                    free && ours
+                });
+                (ours, other)
             });
-            if let Some(place) = free.map_err(|_| Errno::CONNRESET)? {
+            let (ours, other) = found.map_err(|_| Errno::CONNRESET)?;
+            let chooses = may_choose && count < PORTS_TO_CHOOSE_FROM;
+            if let Some(place) = ours.or(other.filter(|_| !chooses)) {
                 known.next = place;
                 return Ok(Endpoint::new(source, known.ports[place]));
             }
-            if known.ports.len() >= PORTS_MAX {
+            if count >= PORTS_MAX {
                 return Err(Errno::ADDRNOTAVAIL);
             }
-            self.claim_ports(process, shared)?;
+            may_choose &= other.is_none();
+            match self.claim_ports(process, shared) {
+                Err(_) if other.is_some() => may_choose = false,
+                claimed => claimed?,
+            }
         }
+    }
+
+    /// How what arrives at the interface of that queue is spread, asked of the agent once for each configuration.
+    fn spread(&mut self, process: &Process, shared: &Shared, wire: u32) -> Arc<Spread> {
+        let known = self.networks.get_or_insert_default();
+        if let Some(spread) = known.spreads.get(&wire) {
+            return Arc::clone(spread);
+        }
+        let asked = self.ask(process, shared, |client| client.spread(shared.id, wire));
+        let spread = Arc::new(asked.unwrap_or_default());
+        let known = self.networks.get_or_insert_default();
+        known.spreads.insert(wire, Arc::clone(&spread));
+        spread
     }
 
     /// Claims some more ports, of the kernel's choice, which the agent keeps reserved.

@@ -226,7 +226,7 @@ impl Process {
             Some(local) => Endpoint::new(source, local.port),
             None if reached.by_network => self
                 .lock_session()
-                .network_port(self, shared, source, remote)
+                .network_port(self, shared, source, (remote, reached.way.wire))
                 .map_err(Begin::Failed)?,
             None => self
                 .reserve_port(shared, fd, remote, flags.contains(SocketFlags::INET6))

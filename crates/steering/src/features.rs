@@ -31,6 +31,16 @@ const HEADER_DEVICE: u16 = 1;
 const SET_BITS: u16 = 3;
 const BIT: u16 = 1;
 const BIT_NAME: u16 = 2;
+/// `ETHTOOL_MSG_RSS_GET`, its attributes, and the bit of Toeplitz's hash (`ETH_RSS_HASH_TOP`).
+const RSS: u8 = 38;
+const RSS_HEADER: u16 = 1 | NESTED;
+const RSS_HASHES: u16 = 3;
+const RSS_TABLE: u16 = 4;
+const RSS_KEY: u16 = 5;
+const RSS_TRANSFORM: u16 = 6;
+const TOEPLITZ: u32 = 1;
+/// The key that drivers use which have none of their own, and do not tell: in the first network namespace only.
+const HOSTS_KEY: &str = "/proc/sys/net/core/netdev_rss_key";
 /// Taking VLAN tags out of frames that arrive: `rxvlan` of ethtool.
 const TAKES_TAGS_OUT: &[u8] = b"rx-vlan-hw-parse\0";
 /// Finishing checksums of what is sent: `tx` of ethtool. What has no wire leaves them unfinished then.
@@ -80,6 +90,58 @@ pub fn leaves_checksums(ifindex: u32) -> Option<bool> {
     is_active(ifindex, FINISHES_FOR_KERNEL).ok()
 }
 
+/// How a card spreads what arrives over its queues (RSS): by Toeplitz's hash over addresses and ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spreading {
+    /// The hash's key.
+    pub key: Vec<u8>,
+    /// The queue of each value that the hash's last bits can have.
+    pub queues: Vec<u32>,
+}
+
+/// How the card of an interface spreads what arrives. None where it does not, or otherwise, and where the kernel, older than
+/// 6.3, does not say.
+pub fn spreading(ifindex: u32) -> Option<Spreading> {
+    ask_spreading(ifindex).ok()
+}
+
+fn ask_spreading(ifindex: u32) -> io::Result<Spreading> {
+    let (socket, family) = open(b"ethtool\0")?;
+    let said = request(&socket, family, RSS, RSS_HEADER, &device(ifindex))?;
+    let hashes = attribute(&said, RSS_HASHES).map_or(TOEPLITZ, u32::from_ne_bytes);
+    let transform = attribute(&said, RSS_TRANSFORM).map_or(0, u32::from_ne_bytes);
+    if hashes != TOEPLITZ || transform != 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let table = nested(&said, RSS_TABLE).next().unwrap_or_default();
+    let (queues, _) = table.as_chunks::<4>();
+    let queues: Vec<u32> = queues.iter().map(|q| u32::from_ne_bytes(*q)).collect();
+    let key = nested(&said, RSS_KEY).next().map(<[u8]>::to_vec);
+    let key = key.or_else(hosts_key).ok_or(io::ErrorKind::NotFound)?;
+    if queues.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(Spreading { key, queues })
+}
+
+/// The key of drivers that do not tell theirs; none where no driver has asked for it.
+fn hosts_key() -> Option<Vec<u8>> {
+    let text = std::fs::read_to_string(HOSTS_KEY).ok()?;
+    let bytes = text.trim().split(':');
+    let key: Option<Vec<u8>> = bytes
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
+    key.filter(|key| key.iter().any(|byte| *byte != 0))
+}
+
+/// The attribute that names an interface to ethtool.
+fn device(ifindex: u32) -> Vec<u8> {
+    let mut device = 8u16.to_ne_bytes().to_vec();
+    device.extend(HEADER_DEVICE.to_ne_bytes());
+    device.extend(ifindex.to_ne_bytes());
+    device
+}
+
 fn ask(ifindex: u32) -> io::Result<Driver> {
     let (socket, family) = open(b"netdev\0")?;
     let device = ifindex.to_ne_bytes();
@@ -97,10 +159,7 @@ fn ask(ifindex: u32) -> io::Result<Driver> {
 
 fn is_active(ifindex: u32, feature: &[u8]) -> io::Result<bool> {
     let (socket, family) = open(b"ethtool\0")?;
-    let mut device = 8u16.to_ne_bytes().to_vec();
-    device.extend(HEADER_DEVICE.to_ne_bytes());
-    device.extend(ifindex.to_ne_bytes());
-    let said = request(&socket, family, FEATURES, FEATURES_HEADER, &device)?;
+    let said = request(&socket, family, FEATURES, FEATURES_HEADER, &device(ifindex))?;
     let active = nested(&said, FEATURES_ACTIVE).next();
     let active = active.ok_or(io::ErrorKind::NotFound)?;
     let bits = nested(active, SET_BITS).next().unwrap_or_default();

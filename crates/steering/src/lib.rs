@@ -39,7 +39,7 @@ mod relay;
 
 pub use attach::{Mode, Wanted};
 pub use error::SteeringError;
-pub use features::{Driver, driver, hides_tags, leaves_checksums};
+pub use features::{Driver, Spreading, driver, hides_tags, leaves_checksums, spreading};
 pub use flow::{Connection, Flow, Protocol, Station};
 pub use relay::{Relay, Swallow};
 

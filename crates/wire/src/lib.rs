@@ -21,6 +21,7 @@ pub mod ndp;
 pub mod plain;
 pub mod seq;
 pub mod tcp;
+pub mod toeplitz;
 pub mod udp;
 pub mod vlan;
 

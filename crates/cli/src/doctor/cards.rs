@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Resource;
 use sidestep_agent::netlink::{BondMode, Config, Link, LinkKind, Options, Picture};
+use std::collections::BTreeSet;
 
 /// Linux's number for AF_XDP.
 const AF_XDP: u16 = 44;
@@ -137,7 +138,14 @@ fn driver(ifindex: u32) -> String {
     } else {
         ""
     };
-    format!(", {xdp}{checksums}")
+    let spread = match sidestep_agent::spreading(ifindex) {
+        Some(spreading) => {
+            let queues: BTreeSet<u32> = spreading.queues.into_iter().collect();
+            format!(", spreads over {} queues (RSS)", queues.len())
+        }
+        None => String::new(),
+    };
+    format!(", {xdp}{checksums}{spread}")
 }
 
 /// A virtual cable, whose other end's kernel may leave checksums unfinished.

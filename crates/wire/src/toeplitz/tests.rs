@@ -1,0 +1,57 @@
+use super::*;
+use std::net::SocketAddr;
+
+/// The key and the hashes with which Microsoft says that an implementation is to be verified.
+const KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
+    0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
+    0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
+const VECTORS: [(&str, &str, u32); 8] = [
+    ("66.9.149.187:2794", "161.142.100.80:1766", 0x51cc_c178),
+    ("199.92.111.2:14230", "65.69.140.83:4739", 0xc626_b0ea),
+    ("24.19.198.95:12898", "12.22.207.184:38024", 0x5c2b_394a),
+    ("38.27.205.30:48228", "209.142.163.6:2217", 0xafc7_327f),
+    ("153.39.163.191:44251", "202.188.127.2:1303", 0x10e8_28a2),
+    (
+        "[3ffe:2501:200:1fff::7]:2794",
+        "[3ffe:2501:200:3::1]:1766",
+        0x4020_7d3d,
+    ),
+    (
+        "[3ffe:501:8::260:97ff:fe40:efab]:14230",
+        "[ff02::1]:4739",
+        0xdde5_1bbf,
+    ),
+    (
+        "[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251",
+        "[fe80::200:f8ff:fe21:67cf]:38024",
+        0x02d1_feef,
+    ),
+];
+
+fn endpoint(text: &str) -> Endpoint {
+    let address: SocketAddr = text.parse().unwrap();
+    Endpoint::new(Address::from(address.ip()), address.port())
+}
+
+#[test]
+fn packets_hash_as_published() {
+    for (from, to, hash) in VECTORS {
+        let to = endpoint(to);
+        let by_port = ByPort::new(&KEY, endpoint(from), to.addr);
+        assert_eq!(by_port.hash(to.port), hash, "{from}");
+    }
+}
+
+#[test]
+fn a_key_that_ends_early_goes_on_with_zeros() {
+    let to = endpoint("10.0.0.1:80");
+    let from = endpoint("10.0.0.2:5000");
+    let mut long = [0; 64];
+    long[..8].copy_from_slice(&KEY[..8]);
+    let hash = |key: &[u8]| ByPort::new(key, from, to.addr).hash(to.port);
+    assert_eq!(hash(&KEY[..8]), hash(&long));
+    assert_ne!(hash(&KEY[..8]), hash(&KEY));
+    assert_eq!(hash(&[]), 0);
+}

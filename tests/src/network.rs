@@ -163,11 +163,13 @@ impl Host {
         self.explained.borrow().iter().map(read).collect()
     }
 
-    /// What the host's agent reports now; asks again while a stack is too busy to be looked into.
+    /// What the host's agent reports now; asks again while a stack is too busy to be looked into, or the agent to answer, as on
+    /// an emulated processor.
     pub fn ps(&self) -> Ps {
         wait_until("a report without busy stacks", SHORT, || {
-            let said = self.sidestep().args("ps --json").run(SHORT).success();
-            Some(Ps::parse(&said.text())).filter(|ps| !ps.is_busy())
+            let said = self.sidestep().args("ps --json").run(SHORT);
+            let ps = said.status.success().then(|| Ps::parse(&said.text()));
+            ps.filter(|ps| !ps.is_busy())
         })
     }
 

@@ -143,7 +143,8 @@ impl Networks {
         hides_tags: bool,
     ) -> Option<String> {
         let ports = receiver.bond.map(|bond| self.config.picture().ports(bond));
-        let unserved = |port: &&Link| !self.is_served(port.index);
+        // By one that is off nothing comes; it is served once it is on.
+        let unserved = |port: &&Link| port.up && !self.is_served(port.index);
         if let Some(port) = ports.into_iter().flatten().find(unserved) {
             let name = &port.name;
             return Some(format!(

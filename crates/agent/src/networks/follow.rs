@@ -57,8 +57,9 @@ impl Registry {
             }
         }
         if settle {
-            self.settle_networks();
+            // First, so that a bond is not left to the kernel for a port that is served in a moment.
             self.serve_again();
+            self.settle_networks();
         }
     }
 
@@ -116,8 +117,8 @@ impl Registry {
         }
         networks.refresh_at = now + REFRESH;
         // The kernel does not tell when a driver begins to leave tags in frames.
-        self.settle_networks();
         self.serve_again();
+        self.settle_networks();
         let Self {
             networks, stacks, ..
         } = self;

@@ -43,6 +43,8 @@ pub struct Agent {
 /// One stack in a report.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Stack {
+    /// Its identity, in hexadecimal.
+    pub id: String,
     /// `ok`, `busy`, `orphan` or `retired`.
     pub status: String,
     /// The processes that have it mapped.

@@ -21,6 +21,11 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// What a stack serves by it, as it may be said of a program that shares with nobody.
+    pub(crate) fn publication(&self) -> Publication {
+        Publication::new(self.protocol as u8, self.local, self.v6_only, false)
+    }
+
     /// Whether a stack that serves `what` needs to have bound no more than this.
     pub(crate) fn is(&self, what: &Publication) -> bool {
         let narrower = what.v6_only || !self.v6_only || self.local.addr.is_v4();

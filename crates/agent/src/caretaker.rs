@@ -185,6 +185,7 @@ impl Registry {
         self.check_new_queues();
         self.check_busy_polls();
         self.check_claims();
+        self.check_ports();
         self.look_for_guests();
         self.refresh_neighbours(now);
         self.run_jobs();

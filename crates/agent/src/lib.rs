@@ -25,6 +25,7 @@ mod death;
 mod lifetime;
 mod log;
 mod networks;
+mod ports;
 mod registry;
 pub mod report;
 mod requests;

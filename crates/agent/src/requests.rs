@@ -304,11 +304,13 @@ impl Registry {
         let netns = self.stack_of(id, pid)?.netns;
         let socket = fds.take();
         Self::check_publication(asker, netns, what, socket.as_ref().map(AsFd::as_fd))?;
+        self.check_port(pid, id, what)?;
         let mut published = self.directory.publish(netns, id, what);
         if let Err(PublishError::InUse(other)) = published {
             // The kernel gave the port to the asker; the other one's death is known to it but not yet to us.
             self.reap(other);
             self.withdraw_unserved(other);
+            self.withdraw_for_root(id, other, what);
             published = self.directory.publish(netns, id, what);
             // Of two users the one has it who can show that the kernel gave it to him.
             if published == Err(PublishError::InUse(other))

@@ -5,6 +5,7 @@
 
 use super::interface::Interface;
 use crate::bound::{Bound, bound};
+use crate::ports::Tables;
 use crate::registry::Registry;
 use sidestep_control::transport::Fds;
 use sidestep_control::{Fault, Publication, StackId};
@@ -111,6 +112,7 @@ impl Registry {
             let Some(flow) = steered(&bound) else {
                 continue;
             };
+            self.check_port(pid, id, &bound.publication())?;
             let kind = if keep {
                 ClaimKind::Kept(socket)
             } else {
@@ -156,6 +158,7 @@ impl Registry {
         kind: ClaimKind,
     ) -> Result<(), Fault> {
         let since = self.now();
+        self.make_way(id, &flow)?;
         let networks = self.networks.as_mut().ok_or(Fault::NoNetwork)?;
         let port = flow.port;
         let may_be_kernels = matches!(kind, ClaimKind::Served) && flow.protocol == Protocol::Tcp;
@@ -203,13 +206,75 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends claims of all stacks to ports that no socket has any more.
+    /// The kernel gives two users a TCP port that neither listens at, or one for datagrams, if both allow that: here it is
+    /// the first one's, or root's.
+    fn make_way(&mut self, id: StackId, flow: &Flow) -> Result<(), Fault> {
+        let user = self.stack(id)?.user;
+        let of_another = |other: u32, claim: &Claim| other != user && overlap(&claim.flow, flow);
+        if Self::is_trusted(user) {
+            self.end_claims(of_another);
+            return Ok(());
+        }
+        let members = self.networks.iter().flat_map(|n| &n.members);
+        let taken = members.into_iter().any(|(other, member)| {
+            let other = self.stacks.get(other).map(|entry| entry.user);
+            other.is_some_and(|other| member.claims.iter().any(|c| of_another(other, c)))
+        });
+        if taken { Err(Fault::InUse) } else { Ok(()) }
+    }
+
+    /// Ends claims to ports at which another user's sockets serve by now.
+    fn end_robbing_claims(&mut self) {
+        let mut users = self.stacks.values().map(|entry| entry.user);
+        if users.all(Self::is_trusted) {
+            return;
+        }
+        let tables = Tables::of("/proc/thread-self");
+        self.end_claims(|user, claim| {
+            let ip = claim.flow.address.map(Address::from);
+            let at = Endpoint::new(ip.unwrap_or(Address::UNSPECIFIED_V6), claim.flow.port);
+            let what = Publication::new(claim.flow.protocol as u8, at, false, false);
+            tables.say_taken(user, &what)
+        });
+    }
+
+    /// Ends some claims, given with their user; not root's.
+    fn end_claims(&mut self, which: impl Fn(u32, &Claim) -> bool) {
+        let Self {
+            networks, stacks, ..
+        } = self;
+        let Some(networks) = networks else { return };
+        for (id, member) in &mut networks.members {
+            let Some(user) = stacks.get(id).map(|entry| entry.user) else {
+                continue;
+            };
+            if Self::is_trusted(user) {
+                continue;
+            }
+            let ends =
+                |claim: &mut Claim| !matches!(claim.kind, ClaimKind::Kept(_)) && which(user, claim);
+            let gone: Vec<Claim> = member.claims.extract_if(.., ends).collect();
+            for claim in gone {
+                claim.end(&mut networks.interfaces, &member.claims, member.number);
+                let port = claim.flow.port;
+                self.log.line(format_args!(
+                    "stack {id:016x}: port {port} is another user's"
+                ));
+            }
+        }
+    }
+
+    /// Ends claims of all stacks to ports that no socket has any more, or another user's has.
     pub(crate) fn check_claims(&mut self) {
         let now = self.now();
         let Some(networks) = &mut self.networks else {
             return;
         };
         networks.check_kernels();
+        self.end_robbing_claims();
+        let Some(networks) = &self.networks else {
+            return;
+        };
         let members: Vec<StackId> = networks.members.keys().copied().collect();
         for id in members {
             self.settle_claims(id, |claim| {
@@ -321,6 +386,17 @@ impl Registry {
     pub(crate) fn settle_all_claims(&mut self, id: StackId) {
         self.settle_claims(id, |_| true);
     }
+}
+
+/// Whether some packets would be of both.
+fn overlap(a: &Flow, b: &Flow) -> bool {
+    let both_get = match (a.address, b.address) {
+        (Some(a), Some(b)) => {
+            a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+        }
+        _ => true,
+    };
+    a.protocol == b.protocol && a.port == b.port && both_get
 }
 
 /// Whether packets of what is claimed are for this socket.

@@ -7,6 +7,7 @@
 
 use super::interface::Interface;
 use super::{Networks, is_served_alone};
+use crate::ports::{self, Bound};
 use crate::registry::Registry;
 use rustix::net::{ipproto, sockopt};
 use sidestep_control::transport::Fds;
@@ -14,7 +15,7 @@ use sidestep_control::{Fault, GroupChange, StackId, namespace};
 use sidestep_netlink::{Query, RouteKind};
 use sidestep_shm::Nanos;
 use sidestep_steering::{Flow, Protocol};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 /// How often the kernel's sockets are looked at while any group is steered.
@@ -35,63 +36,6 @@ pub(super) struct Membership {
     told: Option<Fault>,
     /// It was seen bound to a port, and is gone when it no longer is.
     was_bound: bool,
-}
-
-/// A socket of the kernel's table that is bound to a port.
-struct Bound {
-    inode: u64,
-    address: IpAddr,
-    port: u16,
-}
-
-impl Bound {
-    /// Whether it hears what comes to a group, if it or anybody is a member. An IPv6 socket of all addresses may hear IPv4.
-    fn hears(&self, group: IpAddr) -> bool {
-        self.address == group
-            || self.address == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            || (self.address == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && group.is_ipv4())
-    }
-}
-
-/// The UDP sockets of our namespace that are bound. None where the kernel does not say.
-fn bound_sockets() -> Option<Vec<Bound>> {
-    let mut found = Vec::new();
-    for name in ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"] {
-        let text = match std::fs::read_to_string(name) {
-            Ok(text) => text,
-            // A kernel without IPv6.
-            Err(_) if name.ends_with('6') => continue,
-            Err(_) => return None,
-        };
-        found.extend(text.lines().skip(1).filter_map(parse));
-    }
-    Some(found)
-}
-
-/// A line of /proc/net/udp or udp6: words of 32 bits in hexadecimal, as they lie in memory.
-fn parse(line: &str) -> Option<Bound> {
-    let mut words = line.split_whitespace();
-    let (address, port) = words.nth(1)?.split_once(':')?;
-    let inode = words.nth(7)?.parse().ok()?;
-    let word = |at: usize| {
-        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
-        Some(word.to_ne_bytes())
-    };
-    let address = match address.len() {
-        8 => IpAddr::from(word(0)?),
-        _ => {
-            let mut bytes = [0; 16];
-            for (at, bytes) in bytes.chunks_mut(4).enumerate() {
-                bytes.copy_from_slice(&word(at * 8)?);
-            }
-            IpAddr::from(bytes)
-        }
-    };
-    Some(Bound {
-        inode,
-        address,
-        port: u16::from_str_radix(port, 16).ok()?,
-    })
 }
 
 /// The flow to steer for a membership as things are now, or why there is none.
@@ -214,7 +158,7 @@ impl Registry {
             return;
         }
         networks.groups_at = self.clock.now();
-        let sockets = bound_sockets();
+        let sockets = ports::sockets("/proc/thread-self", Protocol::Udp as u8);
         let Networks {
             interfaces,
             members,
@@ -325,24 +269,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_kernels_table() {
-        let four = " 312: 0909EFEF:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 0";
-        let found = parse(four).unwrap();
-        let address = IpAddr::from([239, 239, 9, 9]);
-        assert_eq!(
-            (found.inode, found.address, found.port),
-            (4711, address, 8080)
-        );
-        let six = " 1: 000005FF000000000000000009000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 9 2 0 0";
-        let found = parse(six).unwrap();
-        assert_eq!(
-            (found.inode, found.address, found.port),
-            (9, "ff05::9".parse().unwrap(), 53)
-        );
-        assert!(parse("  sl  local_address rem_address").is_none());
-    }
-
-    #[test]
     fn a_group_is_steered_to_whom_nobody_else_hears_with() {
         let group = IpAddr::from([239, 1, 1, 1]);
         let membership = Membership {
@@ -355,8 +281,10 @@ mod tests {
         };
         let socket = |inode, address: &str, port| Bound {
             inode,
+            user: 0,
             address: address.parse().unwrap(),
             port,
+            serves: true,
         };
         let own = || socket(1, "0.0.0.0", 7);
         let with = |others: Vec<Bound>| {

@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-(HELLO, ADDRESSES, REGISTER, ATTACH, AWAIT, DETACH, MAP, PUBLISH, WITHDRAW, OPEN, MAP_WIRE, RESTORE, ROUTE, CLAIM, UNCLAIM,
- GROUP, PS, STOP) = range(18)
+(HELLO, ADDRESSES, REGISTER, ATTACH, AWAIT, DETACH, MAP, PUBLISH, WITHDRAW, OPEN, MAP_WIRE, RESTORE, ROUTE, SPREAD, CLAIM,
+ UNCLAIM, GROUP, PS, STOP) = range(19)
 VERSION = 7
 REPLIES = {0: "done", 2: "welcome"}
 FAULTS = {1: "malformed", 3: "unknown", 6: "not yours", 7: "in use", 8: "other namespace", 16: "not bound"}
@@ -88,6 +88,7 @@ def ask_of(his):
         ("map his second queue", MAP_WIRE, his + number(1)),
         ("restore a wire of his", RESTORE, his + number(0), memory),
         ("a way of his", ROUTE, his + bytes([6]) + host + number(80) + bytes(16) + number(0)),
+        ("how his queue is filled", SPREAD, his + number(0)),
         ("claim for him", CLAIM, his + b"\0", fd),
         ("claim and keep for him", CLAIM, his + b"\1", fd),
         ("unclaim his port", UNCLAIM, his + publication(6, 7000)),

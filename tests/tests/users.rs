@@ -87,7 +87,7 @@ fn strangers_are_refused() {
     assert_eq!(lines.next(), Some("claim a free port: done"));
     assert_eq!(lines.next(), Some("publish a free port: done"));
     let asked: Vec<&str> = lines.take_while(|line| *line != "asked").collect();
-    assert_eq!(asked.len(), 19, "{said}");
+    assert_eq!(asked.len(), 20, "{said}");
     assert!(
         asked.iter().all(|line| line.ends_with(": not yours")),
         "{said}"

@@ -122,9 +122,12 @@ impl Tcb {
     /// Whether poll(2) should say so: as on Linux, when at least a third of the buffer is free, and less than half of
     /// what TCP_NOTSENT_LOWAT allows is unsent.
     #[inline]
-    pub const fn writable(&self) -> bool {
+    pub fn writable(&self) -> bool {
         let room = self.buffer_room();
-        room >= self.snd.len() / 2 && room > 0 && (self.unsent_low == 0 || self.is_below_low())
+        room >= self.snd.len() / 2
+            && room > 0
+            && (self.unsent_low == 0 || self.is_below_low())
+            && !(self.is(Marks::NO_SPACE) && self.is_full_of_pieces())
     }
 
     #[cold]
@@ -134,7 +137,7 @@ impl Tcb {
 
     /// Whether output may have made room below TCP_NOTSENT_LOWAT, which acknowledgements do not tell of.
     #[inline]
-    pub const fn sent_makes_room(&self) -> bool {
+    pub fn sent_makes_room(&self) -> bool {
         self.unsent_low != 0 && self.unsent_low != u32::MAX && self.writable()
     }
 

@@ -7,7 +7,7 @@
 //!            P       P       P       P       P       P       P       P
 //! ```
 
-use crate::tcb::Tcb;
+use crate::tcb::{Marks, Tcb};
 use sidestep_shm::Nanos;
 use sidestep_wire::Seq;
 
@@ -16,6 +16,8 @@ const BURST_MAX: u64 = 64 << 10;
 /// The longest piece by which a send buffer is filled, and what Linux charges for one beside its bytes.
 const PIECE_MAX: u32 = 64 << 10;
 const PIECE_OVERHEAD: u32 = 1280;
+/// Windows of which half is many times that.
+const WINDOW_SMALL: u32 = 16 << 10;
 /// Windows up to this are not halved (`TCP_MSS_DEFAULT`).
 const MSS_DEFAULT: u32 = 536;
 
@@ -52,7 +54,17 @@ impl Tcb {
             let pieces = room.saturating_sub(used).div_ceil(cost).max(1).min(most);
             end = end.saturating_add(pieces.saturating_mul(piece));
         }
-        end.saturating_sub(queued) as usize
+        match end.saturating_sub(queued) {
+            0 if !self.is(Marks::NO_SPACE) && self.writable() => piece as usize,
+            space => space as usize,
+        }
+    }
+
+    /// Whether what is charged for pieces fills the buffer that has room for bytes: where windows are so small that pieces
+    /// are charged with as much again. Who was sent away for that is not called back for those bytes.
+    #[inline]
+    pub(crate) fn is_full_of_pieces(&self) -> bool {
+        self.snd_wnd_max < WINDOW_SMALL && self.send_space() == 0
     }
 
     /// Whole segments that the windows let go now, in bytes.

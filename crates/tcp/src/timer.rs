@@ -148,9 +148,14 @@ impl Tcb {
     }
 
     /// What is due cannot leave, for the way to the peer is not known at the moment. The peer is waited for no longer for that:
-    /// time counts as if it had been sent and lost. Handshakes wait for whoever looks for the way.
+    /// time counts as if it had been sent and lost. Handshakes wait for whoever looks for the way; the reset of a connection
+    /// that has ended waits for nobody, which would be kept for it.
     #[cold]
     pub fn on_held_back(&mut self, now: Nanos) {
+        if self.state() == State::Closed {
+            self.marks.remove(Marks::OUTPUT);
+            return;
+        }
         let is_opening = matches!(self.state(), State::SynSent | State::SynReceived);
         let is_set = self.deadlines.at(Timer::Retransmit) != Nanos::NEVER;
         if is_opening || is_set || !(self.is_outstanding() || self.has_unsent()) {

@@ -225,3 +225,20 @@ fn frames_to_a_group_are_answered_by_one_station() {
     assert_eq!((link.dst, link.src), (MAC_A, MAC_B));
     lan.end(&[], &[socket, listener]);
 }
+
+#[test]
+fn a_reset_for_a_station_that_is_lost_is_given_up() {
+    let mut lan = Lan::new(1);
+    let listener = lan.b.listener(at_b(PORT), 8);
+    let to_b = lan.to_b();
+    let way = lan.way(&to_b);
+    let (client, server) = lan.pair(listener, 5000, way);
+    lan.b.send(server, b"unread").unwrap();
+    lan.carry(Some);
+    lan.a.with(|s| s.set_hop(&to_b, None));
+    // What is not read is lost with it, which is told by a reset.
+    lan.a.close(client);
+    lan.a.assert_as_at_first();
+    lan.a.with(|s| s.set_hop(&to_b, Some(MAC_B)));
+    lan.end(&[], &[server, listener]);
+}

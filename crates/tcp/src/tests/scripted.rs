@@ -263,3 +263,26 @@ fn a_piece_goes_on_where_what_leaves_has_left_it() {
     assert_eq!(bench.send(&data), 28_000 + 32_000);
     bench.finish();
 }
+
+#[test]
+fn who_finds_a_buffer_full_of_small_pieces_is_called_when_there_is_room() {
+    let mut bench = Bench::new();
+    bench.peer_window = 2000;
+    bench.connect(&plain(), OURS - 1);
+    bench.out();
+    let mut syn_ack = bench.repr(PEERS - 1, OURS, Flags::SYN | Flags::ACK);
+    syn_ack.options.mss = Some(1000);
+    bench.feed(&syn_ack, &[]);
+    bench.out();
+    let block = pattern(0, 120_000);
+    let queued = bench.send(&block);
+    // Two segments leave; each of the others is charged with more than it has bytes.
+    assert_eq!(queued, 44_000);
+    assert!(!bench.tcb.writable(), "though more than half is free");
+    assert_eq!(bench.send(&block), 0);
+    bench.out();
+    let events = bench.ack(PEERS, OURS + 2000, &[]);
+    assert!(events.contains(Events::WRITABLE) && bench.tcb.writable());
+    assert!(bench.send(&block) > 0);
+    bench.finish();
+}

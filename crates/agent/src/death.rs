@@ -42,7 +42,7 @@ impl Registry {
     }
 
     /// The process in a slot is gone: at once or, while another process holds the stack's lock, later.
-    fn slot_lost(&mut self, stack: StackId, slot: u32, pid: u32) {
+    pub(crate) fn slot_lost(&mut self, stack: StackId, slot: u32, pid: u32) {
         let Some(entry) = self.stacks.get_mut(&stack) else {
             return;
         };

@@ -22,6 +22,7 @@ mod bound;
 mod caretaker;
 mod children;
 mod death;
+mod images;
 mod lifetime;
 mod log;
 mod networks;

@@ -248,6 +248,7 @@ impl Server {
         if let Some(process) = self.registry.processes.get_mut(&connection.pid) {
             process.connections = process.connections.saturating_sub(1);
         }
+        self.registry.on_connection_end(connection.pid);
         self.registry.forget_if_unused(connection.pid);
     }
 

@@ -77,7 +77,12 @@ impl Tcb {
         }
         let in_window = |seq: Seq| seq.ge(self.rcv_nxt) && seq.lt(self.rcv_adv);
         let seq_len = seg.seq_len(payload_len);
-        in_window(seg.seq) || (seq_len > 0 && in_window(seg.seq + seq_len - 1))
+        if seq_len == 0 {
+            // Who has filled our window acknowledges from its end: two who have filled each other's, and lost text of both,
+            // would hear nothing of each other any more (as Linux).
+            return in_window(seg.seq) || seg.seq == self.rcv_adv;
+        }
+        in_window(seg.seq) || in_window(seg.seq + seq_len - 1)
     }
 
     /// The SYN-ACK of a peer that opened at the same time: its SYN is known already (RFC 9293 3.5).

@@ -220,3 +220,19 @@ fn timestamp_of_a_segment_ahead_is_not_echoed() {
     assert_eq!(bench.recv(100), b"0123456789ahead");
     bench.finish();
 }
+
+/// Who has filled our window, and lost some of it on the way, acknowledges from the window's end.
+#[test]
+fn acknowledgements_from_the_windows_end_are_heard() {
+    let mut bench = Bench::established();
+    bench.send(b"question");
+    bench.one();
+    let edge = PEERS + bench.tcb.info().rcv_wnd_bytes;
+    bench.ack(edge + 1, OURS + 8, &[]);
+    assert_eq!(bench.tcb.info().unacked_bytes, 8);
+    bench.out();
+    bench.ack(edge, OURS + 8, &[]);
+    assert_eq!(bench.tcb.info().unacked_bytes, 0);
+    bench.silent();
+    bench.finish();
+}

@@ -101,7 +101,9 @@ impl Tcb {
         if !self.is_outstanding() {
             self.retries = 0;
             if self.snd_wnd > before {
-                self.backoff = 0;
+                if !self.is(Marks::ORPHANED) || self.fits_next() {
+                    self.backoff = 0;
+                }
                 if self.deadlines.at(Timer::Retransmit) != Nanos::NEVER {
                     self.end_probing(now);
                 }
@@ -110,6 +112,12 @@ impl Tcb {
         if self.has_unsent() {
             self.marks.insert(Marks::SEND_DUE);
         }
+    }
+
+    /// Whether the window has room for a whole segment, or for all there is to send.
+    #[cold]
+    fn fits_next(&self) -> bool {
+        self.snd_wnd >= self.unsent_bytes().min(u32::from(self.mss))
     }
 
     /// The peer's window has opened for what waited for it, with nothing outstanding.

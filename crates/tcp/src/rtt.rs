@@ -11,7 +11,7 @@ const RTO_INITIAL: Nanos = Nanos::from_secs(1);
 /// What the variance counts for at least. RFC 6298 asks for a second; every stack in use has less.
 const RTO_VARIANCE_MIN: u64 = Nanos::from_millis(200).0;
 /// The longest timeout (`TCP_RTO_MAX`).
-const RTO_MAX: Nanos = Nanos::from_secs(120);
+pub(crate) const RTO_MAX: Nanos = Nanos::from_secs(120);
 /// What a tail probe leaves the peer beside two round trips (as Linux): a peer that computes for a moment is not a loss.
 const PROBE_SLACK: Nanos = Nanos::from_millis(2);
 /// The least time before a tail probe where round trips are shorter than any network's: on wires of a host nothing is lost,

@@ -3,6 +3,7 @@
 //! Deadlines are plain times; nothing is registered anywhere. The stack asks for the earliest one when it has worked
 //! on the connection, and calls [`Tcb::on_timer`] then or later; a call too early does nothing.
 
+use crate::rtt::RTO_MAX;
 use crate::state::{Error, Events, State};
 use crate::tcb::{Env, Marks, Tcb};
 use sidestep_shm::Nanos;
@@ -202,6 +203,9 @@ impl Tcb {
         } else {
             self.data_retries
         };
+        if self.gives_up_probing() {
+            return true;
+        }
         let waited = now - self.stalled_since;
         let user = Nanos::from_millis(u64::from(self.user_timeout_ms));
         // With a user timeout of its own, a connection is not given up by count.
@@ -210,6 +214,12 @@ impl Tcb {
         } else {
             self.retries >= retries_max
         }
+    }
+
+    /// Whether an orphan has waited long enough for a closed window to open: until its probes are as seldom as they get (as
+    /// Linux). A peer that answers them would have it wait for ever, and nobody is left who could end it.
+    fn gives_up_probing(&self) -> bool {
+        self.is(Marks::ORPHANED) && !self.is_outstanding() && self.rtt.rto(self.backoff) == RTO_MAX
     }
 
     /// Ends the connection because the peer is silent.

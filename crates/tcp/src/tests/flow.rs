@@ -310,6 +310,69 @@ fn zero_window_is_probed_with_backoff_for_as_long_as_the_peer_answers() {
 }
 
 #[test]
+fn zero_window_is_probed_for_an_orphan_until_probes_are_two_minutes_apart() {
+    for user_timeout_ms in [0, 86_400_000] {
+        let mut bench = Bench::established();
+        bench.tcb.set_user_timeout(user_timeout_ms);
+        bench.peer_window = 0;
+        bench.ack(PEERS, OURS, &[]);
+        bench.send(b"waiting");
+        bench.close();
+        bench.silent();
+        let start = bench.now;
+        while bench.state() != State::Closed {
+            bench.now = bench.tcb.next_timeout();
+            bench.fire();
+            for probe in bench.out() {
+                assert_eq!(probe.repr.seq, OURS - 1);
+                // A window that holds next to nothing for a moment is no progress.
+                for window in [1, 0] {
+                    bench.peer_window = window;
+                    bench.ack(PEERS, OURS, &[]);
+                    bench.silent();
+                }
+            }
+            assert!(bench.now - start < Nanos::from_secs(3600), "lives for ever");
+        }
+        let lived = bench.now - start;
+        assert!(
+            lived > Nanos::from_secs(300) && lived < Nanos::from_secs(360),
+            "{lived:?}"
+        );
+        assert!(bench.events.contains(Events::TIMED_OUT));
+        bench.finish();
+    }
+}
+
+#[test]
+fn an_orphan_whose_peer_reads_on_is_waited_for_anew() {
+    let mut bench = Bench::established();
+    bench.peer_window = 0;
+    bench.ack(PEERS, OURS, &[]);
+    bench.send(&pattern(0, 20_000));
+    bench.close();
+    bench.silent();
+    for done in 0..19 {
+        for _ in 0..8 {
+            bench.now = bench.tcb.next_timeout();
+            bench.fire();
+            bench.one();
+            bench.ack(PEERS, OURS + 1000 * done, &[]);
+            bench.silent();
+        }
+        bench.peer_window = 1000;
+        bench.ack(PEERS, OURS + 1000 * done, &[]);
+        assert_eq!(bench.one().payload.len(), 1000);
+        bench.peer_window = 0;
+        bench.now = bench.now + ms(1);
+        bench.ack(PEERS, OURS + 1000 * (done + 1), &[]);
+        bench.out();
+    }
+    assert_eq!(bench.state(), State::FinWait1);
+    bench.finish();
+}
+
+#[test]
 fn zero_window_of_a_silent_peer_ends_the_connection() {
     let mut bench = Bench::established();
     bench.peer_window = 0;

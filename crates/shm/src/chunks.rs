@@ -194,6 +194,26 @@ impl<'m> ChunkPool<'m> {
         }
         n
     }
+
+    /// Appends to the bytes in use of a chunk those of another one, if all of them fit. Whether they did.
+    fn absorb(&mut self, into: ChunkId, from: ChunkId) -> bool {
+        let [to, by] = [*self.meta(into), *self.meta(from)];
+        let end = usize::from(to.start) + usize::from(to.len);
+        let source = usize::from(by.start)..usize::from(by.start) + usize::from(by.len);
+        let chunks = [into as usize, from as usize];
+        let Ok([data, bytes]) = self.data.get_disjoint_mut(chunks) else {
+            return false;
+        };
+        let (Some(room), Some(bytes)) = (data.get_mut(end..), bytes.get(source)) else {
+            return false;
+        };
+        let Some(room) = room.get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.meta_mut(into).len += by.len;
+        true
+    }
 }
 
 /// A queue of bytes in chunks. Zeroed memory is not an empty queue; begin with [`ChunkQueue::EMPTY`].
@@ -298,6 +318,15 @@ impl ChunkQueue {
         meta.next = NONE;
         let bytes = usize::from(meta.len);
         self.link(pool, id, bytes);
+    }
+
+    /// The same, but what the last chunk has room for is copied there, and the chunk given back.
+    pub fn push_compact(&mut self, pool: &mut ChunkPool<'_>, id: ChunkId) {
+        if self.tail == NONE || !pool.absorb(self.tail, id) {
+            return self.push_chunk(pool, id);
+        }
+        self.grow(usize::from(pool.meta(id).len));
+        pool.free(id);
     }
 
     /// Makes `id`, which ends its list and holds so many bytes, the last chunk.

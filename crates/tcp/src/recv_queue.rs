@@ -4,7 +4,8 @@
 //! ready     ████████████████           in order; its end is RCV.NXT
 //! ahead                      ████  ██  chunks sorted by sequence number (`ChunkMeta::tag`), without overlap
 //! ```
-//! When a hole closes, chunks move from one queue to the other without a copy.
+//! When a hole closes, chunks move from one queue to the other: without a copy, except that what the last one has room
+//! for goes there, so that two neighbours always hold more than one could and many little segments take few chunks.
 
 use sidestep_shm::{CHUNK_BYTES, ChunkId, ChunkPool, ChunkQueue, Foreign, ForeignMut, NONE, Use};
 use sidestep_wire::Seq;
@@ -204,7 +205,7 @@ impl RecvQueue {
                     meta.start += known;
                     meta.len -= known;
                     rcv_nxt += u32::from(meta.len);
-                    self.ready.push_chunk(pool, id);
+                    self.ready.push_compact(pool, id);
                 }
                 _ => pool.free(id),
             }

@@ -373,6 +373,24 @@ fn an_orphan_whose_peer_reads_on_is_waited_for_anew() {
 }
 
 #[test]
+fn every_second_byte_and_then_the_others_take_no_more_than_their_room() {
+    let mut bench = Bench::established();
+    let text = pattern(0, 50_000);
+    for (round, part) in text.chunks(100).enumerate() {
+        let at = PEERS + 100 * u32::try_from(round).unwrap();
+        for byte in (1..100).step_by(2).chain((0..100).step_by(2)) {
+            bench.ack(at + u32::try_from(byte).unwrap(), OURS, &part[byte..=byte]);
+            bench.out();
+        }
+    }
+    assert_eq!(bench.tcb.recv_len(), text.len());
+    let chunks = usize::try_from(bench.memory.used()).unwrap();
+    assert!(chunks <= text.len() / 1024 + 1, "{chunks} chunks");
+    assert_eq!(bench.recv(text.len()), text);
+    bench.finish();
+}
+
+#[test]
 fn zero_window_of_a_silent_peer_ends_the_connection() {
     let mut bench = Bench::established();
     bench.peer_window = 0;

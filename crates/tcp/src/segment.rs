@@ -232,12 +232,12 @@ impl Tcb {
             self.on_third_segment(seg.flags, payload.len());
             events |= self.complete_fast_open(env, seg);
         }
-        self.note_alive(env);
         self.note_marks(seg.flags);
         let Some(more) = self.on_ack(env, seg, payload.len()) else {
             return events;
         };
         events |= more;
+        self.note_alive(env);
         self.take_timestamp(seg.seq, seg.options.timestamps);
         if self.state() == State::Closed {
             return events;

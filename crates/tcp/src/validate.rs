@@ -162,13 +162,13 @@ impl Tcb {
         }
     }
 
-    /// Keeps the newest timestamp of a segment that reaches what we acknowledged last (RFC 7323 4.3).
+    /// Keeps the newest timestamp of a segment that reaches what we acknowledged last (RFC 7323 4.3). One that is older, and
+    /// was let through all the same, is where the peer's time begins anew (5.5).
     #[inline]
     pub(crate) fn take_timestamp(&mut self, seq: Seq, timestamps: Option<Timestamps>) {
         if self.is(Marks::TIMESTAMPS)
             && let Some(ts) = timestamps
-            && seq.le(self.rcv_acked)
-            && !is_older(ts.value, self.ts_recent)
+            && (seq.le(self.rcv_acked) || is_older(ts.value, self.ts_recent))
         {
             self.ts_recent = ts.value;
         }

@@ -198,6 +198,29 @@ fn paws_forgets_after_a_long_idle_time() {
     bench.peer_ts = Some(Timestamps { value: 1, echo: 0 });
     bench.ack(PEERS, OURS, b"hello again");
     assert_eq!(bench.recv(100), b"hello again");
+    // The new time counts from here on.
+    assert_eq!(bench.out()[0].repr.options.timestamps.unwrap().echo, 1);
+    bench.peer_ts = Some(Timestamps { value: 2, echo: 0 });
+    bench.ack(PEERS + 11, OURS, b"and again");
+    assert_eq!(bench.recv(100), b"and again");
+    bench.finish();
+}
+
+#[test]
+fn after_a_long_idle_time_what_comes_out_of_order_or_is_forged_does_not_lock_the_peer_out() {
+    let mut bench = Bench::established_with(&settings());
+    bench.now = bench.now + Nanos::from_secs(25 * 24 * 3600);
+    // In the window, but who sent it has not seen our numbers.
+    bench.peer_ts = Some(Timestamps {
+        value: 7000_u32.wrapping_add(0x9000_0000),
+        echo: 0,
+    });
+    bench.ack(PEERS, OURS + 1000, b"blind");
+    bench.peer_ts = Some(Timestamps { value: 1, echo: 0 });
+    bench.ack(PEERS + 5, OURS, b"again");
+    bench.peer_ts = Some(Timestamps { value: 2, echo: 0 });
+    bench.ack(PEERS, OURS, b"hello");
+    assert_eq!(bench.recv(100), b"helloagain");
     bench.finish();
 }
 

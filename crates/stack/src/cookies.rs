@@ -4,9 +4,8 @@
 
 use crate::Endpoint;
 use crate::memory::Core;
-use crate::networks::mss;
 use sidestep_shm::{Foreign, Nanos};
-use sidestep_tcp::{Env, Settings, cookies, ecn_field};
+use sidestep_tcp::{Env, cookies, ecn_field};
 use sidestep_wire::Seq;
 use sidestep_wire::tcp::Repr;
 use std::hash::{DefaultHasher, Hasher};
@@ -30,13 +29,7 @@ impl Core<'_> {
         let now = self.now();
         let (_, ts_offset) = self.secrets(&local, &remote);
         let packet = self.packet_bytes_max(wire, self.back.vlan);
-        let s = &self.sockets[listener as usize];
-        let settings = Settings {
-            mss: mss(&remote.addr, packet).max(536),
-            rcv_buf_bytes: s.rcv_buf_bytes,
-            rcv_buf_bytes_max: s.rcv_buf_bytes.max(crate::tcp::RCV_BUF_MOST),
-            ..Settings::default()
-        };
+        let settings = self.offers_of(listener, &remote, packet);
         let mac = |head| self.cookie_mac(&local, &remote, syn.seq, head);
         let answer = cookies::answer(&settings, syn, now, ts_offset, mac);
         self.header.cookie_sent_at = now;

@@ -686,26 +686,34 @@ impl Core<'_> {
     /// What a connection is opened with, once its ends and its way are known.
     pub(crate) fn settings(&self, index: u32) -> Settings {
         let s = &self.sockets[index as usize];
-        let packet = self.packet_bytes_max(s.wire, self.vlan(s.hop));
+        let packet = shorter(self.packet_bytes_max(s.wire, self.vlan(s.hop)), s.mtu);
+        Settings {
+            path_mss: self.path_mss(index),
+            time_wait: if s.hop == NONE {
+                TIME_WAIT
+            } else {
+                TIME_WAIT_NETWORK
+            },
+            ..self.offers_of(index, &s.remote, packet)
+        }
+    }
+
+    /// What of it does not depend on the way, but for how long a packet may be: for a connection with the buffers of a socket.
+    pub(crate) fn offers_of(&self, index: u32, remote: &Endpoint, packet: usize) -> Settings {
+        let s = &self.sockets[index as usize];
         let offers = Offers::from_bits(self.header.offers, self.header.unsent_low);
         Settings {
             timestamps: offers.timestamps,
             window_scale: offers.window_scale,
             sack: offers.sack,
             ecn: offers.ecn,
-            mss: mss(&s.remote.addr, shorter(packet, s.mtu)).max(536),
-            path_mss: self.path_mss(index),
+            mss: mss(&remote.addr, packet).max(536),
             rcv_buf_bytes: s.rcv_buf_bytes,
             rcv_buf_bytes_max: s.rcv_buf_bytes.max(RCV_BUF_MOST),
             snd_buf_bytes: s.snd_buf_bytes,
             unsent_low: offers.unsent_low,
             slow_start_after_idle: offers.slow_start_after_idle,
             burst_segments: offers.burst_segments,
-            time_wait: if s.hop == NONE {
-                TIME_WAIT
-            } else {
-                TIME_WAIT_NETWORK
-            },
             ..Settings::default()
         }
     }

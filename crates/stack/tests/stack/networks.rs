@@ -4,7 +4,7 @@ use crate::harness::{Net, Node, PORT, Tap, at_a, at_b, config};
 use sidestep_nic::memif::{Geometry, Role, State, wire};
 use sidestep_shm::Nanos;
 use sidestep_stack::{
-    ConnectState, Endpoint, Error, HopState, NetworkSetup, NextHop, SocketRef, Way,
+    ConnectState, Endpoint, Error, HopState, NetworkSetup, NextHop, Offers, SocketRef, Way,
 };
 use sidestep_wire::checksum::Check;
 use sidestep_wire::{EtherType, Mac, Protocol, checksum, ethernet, ip, udp};
@@ -387,8 +387,25 @@ fn checksums_that_a_virtual_cable_leaves_unfinished_are_believed() {
 
 #[test]
 fn a_listener_whose_queue_is_full_answers_with_cookies() {
+    let usual = Offers::default();
+    cookies_stand_for_connections(usual);
+    // What is not offered is neither offered by cookies.
+    let (timestamps, window_scale, sack) = (false, false, false);
+    cookies_stand_for_connections(Offers {
+        timestamps,
+        ..usual
+    });
+    cookies_stand_for_connections(Offers {
+        window_scale,
+        ..usual
+    });
+    cookies_stand_for_connections(Offers { sack, ..usual });
+}
+
+fn cookies_stand_for_connections(offers: Offers) {
     use crate::lan::Lan;
     let mut lan = Lan::new(1);
+    lan.b.with(|s| s.set_offers(offers));
     let listener = lan.b.listener(at_b(PORT), 1);
     let to = lan.to_b();
     let way = lan.way(&to);
@@ -421,6 +438,15 @@ fn a_listener_whose_queue_is_full_answers_with_cookies() {
     assert_eq!(lan.b.counters().tcp_cookies_redeemed, 2);
     assert_eq!(servers.len(), 4);
     for accepted in &servers {
+        let ours = lan.b.with(|s| s.tcb(accepted.socket).unwrap().info());
+        let client = clients[usize::from(accepted.remote.port - 5000)];
+        let theirs = lan.a.with(|s| s.tcb(client).unwrap().info());
+        let turned = ours.window_scale.map(|(send, receive)| (receive, send));
+        assert_eq!(theirs.window_scale, turned);
+        assert_eq!(
+            (theirs.sack, theirs.timestamps),
+            (ours.sack, ours.timestamps)
+        );
         assert_eq!(lan.b.recv(accepted.socket, 10).unwrap(), b"hello");
         lan.b.send(accepted.socket, b"and back").unwrap();
     }

@@ -8,7 +8,7 @@
 //! ```
 //! A chunk belongs to one queue at a time. All of it is guarded by the stack's lock.
 
-use crate::{Foreign, ForeignMut, FreeList, NONE};
+use crate::{Foreign, ForeignMut, FreeList, NONE, Steps};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes in a chunk.
@@ -145,6 +145,12 @@ impl<'m> ChunkPool<'m> {
     /// How many chunks there are.
     pub const fn capacity(&self) -> usize {
         self.meta.len()
+    }
+
+    /// For a walk along chunks: no list of them is longer than there are.
+    #[inline]
+    pub const fn steps(&self) -> Steps {
+        Steps::new(self.meta.len())
     }
 
     /// How many chunks are in use.
@@ -360,6 +366,7 @@ impl ChunkQueue {
     #[inline]
     pub fn consume(&mut self, pool: &mut ChunkPool<'_>, n: usize) {
         let mut rest = n.min(self.len());
+        let mut steps = pool.steps();
         while rest > 0 && self.head != NONE {
             let meta = pool.meta_mut(self.head);
             let here = usize::from(meta.len);
@@ -371,6 +378,7 @@ impl ChunkQueue {
                 self.bytes -= u32::from(step);
                 return;
             }
+            steps.step();
             if let Some(id) = self.pop_chunk(pool) {
                 pool.free(id);
             }
@@ -382,7 +390,9 @@ impl ChunkQueue {
     #[inline]
     pub fn copy_out(&self, pool: &ChunkPool<'_>, offset: usize, dst: &mut ForeignMut<'_>) -> usize {
         let (mut id, mut skip, mut done) = (self.head, offset, 0);
+        let mut steps = pool.steps();
         while id != NONE && done < dst.len() {
+            steps.step();
             let bytes = pool.bytes(id);
             if skip < bytes.len() {
                 done += dst.skip(done).copy_from(&bytes[skip..]);
@@ -405,7 +415,9 @@ impl ChunkQueue {
 
     /// Gives all chunks back.
     pub fn clear(&mut self, pool: &mut ChunkPool<'_>) {
+        let mut steps = pool.steps();
         while let Some(id) = self.pop_chunk(pool) {
+            steps.step();
             pool.free(id);
         }
         *self = Self::EMPTY;

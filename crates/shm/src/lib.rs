@@ -23,6 +23,7 @@ pub mod lock;
 mod locked;
 mod prefetch;
 mod region;
+mod steps;
 
 pub use carve::{Carver, Layout, Span};
 pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead, SENDING, Use};
@@ -36,6 +37,7 @@ pub use lock::{Owner, Retired};
 pub use locked::{Guard, Locked};
 pub use prefetch::{Ahead, demote, demotes, prefetch};
 pub use region::Region;
+pub use steps::Steps;
 
 /// The index of nothing, in every table and list.
 pub const NONE: u32 = u32::MAX;

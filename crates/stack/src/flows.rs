@@ -10,7 +10,7 @@
 use crate::memory::Core;
 use crate::socket::SocketFlags;
 use crate::{Address, Endpoint, Error, Result};
-use sidestep_shm::prefetch;
+use sidestep_shm::{Steps, prefetch};
 use sidestep_wire::plain::V4Ends;
 use zerocopy::FromZeros;
 
@@ -151,7 +151,9 @@ impl Core<'_> {
             }
         }
         let mut at = self.after(gap);
+        let mut steps = Steps::new(self.flows.len());
         while self.flows[at] != 0 && at != gap {
+            steps.step();
             let home = self.home(hash_of(self.flows[at]));
             let mask = self.flows.len() - 1;
             // Whether the home lies at or before the gap, counting back from here.

@@ -278,6 +278,7 @@ impl Core<'_> {
     pub(crate) fn abort_children(&mut self, listener: u32) -> Vec<u32> {
         let now = self.now();
         let mut wires = Vec::new();
+        let mut steps = self.socket_steps();
         loop {
             let parent = self.at(listener);
             let child = if parent.ready_head == NONE {
@@ -288,6 +289,7 @@ impl Core<'_> {
             if child == NONE {
                 return wires;
             }
+            steps.step();
             self.unlink_child(child);
             let s = &mut self.sockets[child as usize];
             if !wires.contains(&s.wire) {

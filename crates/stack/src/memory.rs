@@ -39,7 +39,7 @@ use crate::wires::Wire;
 use sidestep_nic::fault::{self, Lines};
 use sidestep_shm::{
     CHUNK_BYTES, Carver, ChunkMeta, ChunkPool, FreeList, Layout, Locked, NONE, Nanos, PoolHead,
-    Region, Span,
+    Region, Span, Steps,
 };
 use sidestep_wire::Mac;
 use std::io;
@@ -560,6 +560,16 @@ impl Core<'_> {
             self.header.now = now;
         }
         self.header.now
+    }
+
+    /// For a walk along sockets: no list of them is longer than their table.
+    pub(crate) const fn socket_steps(&self) -> Steps {
+        Steps::new(self.sockets.len())
+    }
+
+    /// The same for watches.
+    pub(crate) const fn watch_steps(&self) -> Steps {
+        Steps::new(self.watches.len())
     }
 
     /// The stack's time.

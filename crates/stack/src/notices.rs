@@ -7,7 +7,7 @@ use crate::memory::{Core, Stack};
 use crate::socket::{Asked, Kind, SocketFlags, SocketRef};
 use crate::{Error, Ready, Result};
 use bitflags::bitflags;
-use sidestep_shm::{CHUNK_BYTES, ChunkPool, ChunkQueue, ForeignMut, Nanos, Use};
+use sidestep_shm::{CHUNK_BYTES, ChunkPool, ChunkQueue, ForeignMut, Nanos, Steps, Use};
 use sidestep_wire::Seq;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -309,7 +309,9 @@ impl Core<'_> {
         let mut told = false;
         let _ = self.change_extra(index, |extra, pool| {
             let mut left = ChunkQueue::EMPTY;
+            let mut steps = Steps::new(STAMPS_BYTES_MAX);
             while let Some(mut stamp) = next_stamp(extra, pool) {
+                steps.step();
                 let fresh = stamp.sent == 0 && stamp.end.le(sent);
                 if fresh {
                     stamp.sent = 1;

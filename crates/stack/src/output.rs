@@ -10,7 +10,7 @@ use crate::socket::{Socket, SocketFlags};
 use crate::wires::UNHEARD_MAX;
 use crate::{Address, Endpoint};
 use sidestep_nic::{Cut, Port, Unfinished, on_port};
-use sidestep_shm::{Foreign, ForeignMut, NONE};
+use sidestep_shm::{Foreign, ForeignMut, NONE, Steps};
 use sidestep_tcp::{Env, Tcb, Transmit};
 use sidestep_wire::{EtherType, Protocol, checksum, ethernet, ip, tcp, udp, vlan};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -22,6 +22,8 @@ const BURST: usize = 64;
 /// Bytes of payload from which on a checksum is left to a link that finishes it: over fewer it costs no more than the cache line
 /// by which the link is told.
 const UNFINISHED_MIN: usize = 256;
+/// Many more than that: what is held back until the next one follows a burst.
+const SEGMENTS_MAX: usize = 1 << 16;
 /// The two bits of ECN in the type of service, and what says that marks are understood (RFC 3168 section 5).
 const ECN_FIELD: u8 = 3;
 const ECT_0: u8 = 2;
@@ -276,7 +278,9 @@ impl Core<'_> {
             return;
         }
         let (mut before, mut at) = (NONE, self.pending[wire as usize].head.wrapping_sub(1));
+        let mut steps = self.socket_steps();
         while at != NONE && at != socket {
+            steps.step();
             (before, at) = (at, self.at(at).pending_next);
         }
         if at == socket {
@@ -295,7 +299,9 @@ impl Core<'_> {
         };
         let cuts = caps.cut_bytes_max != 0 && stations.vlan == 0;
         let (mut held, mut sent) = (None, 0);
+        let mut steps = Steps::new(SEGMENTS_MAX);
         while sent < BURST || held.is_some() {
+            steps.step();
             let s = &mut self.sockets[index as usize];
             let mut env = Env {
                 now,

@@ -325,7 +325,9 @@ impl Stack<'_> {
     pub fn memberships(&mut self, r: SocketRef) -> Vec<(SetRef, i32, Ready, u64)> {
         let mut found = Vec::new();
         let mut at = self.core.socket(r).map_or(NONE, |s| s.watches);
+        let mut steps = self.core.watch_steps();
         while at != NONE {
+            steps.step();
             let w = &self.core.watches[at as usize];
             if w.kind == OF_SET {
                 let set = SetRef {
@@ -350,6 +352,7 @@ impl Stack<'_> {
     pub fn set_looks_ready(&mut self, set: SetRef) -> Result<(bool, u32)> {
         let core = &mut self.core;
         let happened = core.set(set)?.happened;
+        let mut steps = core.watch_steps();
         loop {
             let head = core.set(set)?.ready_head;
             if head == NONE {
@@ -360,6 +363,7 @@ impl Stack<'_> {
             if w.state & DISABLED == 0 && core.ready(w.socket).intersects(events) {
                 return Ok((true, happened));
             }
+            steps.step();
             core.unqueue(head);
         }
     }
@@ -372,7 +376,8 @@ impl Stack<'_> {
         mut report: impl FnMut(Ready, u64),
     ) -> Result<usize> {
         let core = &mut self.core;
-        let turns = core.set(set)?.ready_count;
+        let turns = core.set(set)?.ready_count as usize;
+        let turns = turns.min(core.watches.len());
         let mut told = 0;
         for _ in 0..turns {
             if told == max {
@@ -486,7 +491,9 @@ impl Core<'_> {
     fn notify_watches(&mut self, first: u32, events: Ready) {
         let mut exclusive_told = false;
         let mut at = first;
+        let mut steps = self.watch_steps();
         while at != NONE {
+            steps.step();
             let w = &self.watches[at as usize];
             let (next, kind, owner) = (w.sock_next, w.kind, w.owner);
             let interested = Ready::from_bits_retain(w.events);
@@ -541,7 +548,9 @@ impl Core<'_> {
             return;
         };
         let mut at = w.watch;
+        let mut steps = self.watch_steps();
         while at != NONE {
+            steps.step();
             let next = self.watches[at as usize].member_next;
             self.drop_watch(at);
             at = next;
@@ -634,11 +643,13 @@ impl Core<'_> {
 
     /// Drops all watches of a socket that ends; sleeping threads are woken to find it gone.
     pub(crate) fn drop_watches(&mut self, socket: u32) {
+        let mut steps = self.watch_steps();
         loop {
             let at = self.at(socket).watches;
             if at == NONE {
                 return;
             }
+            steps.step();
             let (kind, owner) = (
                 self.watches[at as usize].kind,
                 self.watches[at as usize].owner,
@@ -658,7 +669,9 @@ impl Core<'_> {
             self.waiters[waiter as usize].watch = next;
             return;
         }
+        let mut steps = self.watch_steps();
         while at != NONE {
+            steps.step();
             let following = self.watches[at as usize].member_next;
             if following == watch {
                 self.watches[at as usize].member_next = next;
@@ -673,7 +686,9 @@ impl Core<'_> {
             return;
         }
         self.sets[index].holders &= !bit(slot);
+        let mut steps = self.watch_steps();
         while self.sets[index].holders == 0 && self.sets[index].members != NONE {
+            steps.step();
             self.drop_watch(self.sets[index].members);
         }
     }
@@ -681,7 +696,9 @@ impl Core<'_> {
     /// The watch of a set on descriptor `fd` of a socket. Walks the socket's watches, which are few.
     fn member(&self, set: u32, socket: u32, fd: i32) -> Option<u32> {
         let mut at = self.sockets[socket as usize].watches;
+        let mut steps = self.watch_steps();
         while at != NONE {
+            steps.step();
             let w = &self.watches[at as usize];
             if w.kind == OF_SET && w.owner == set && w.fd == fd {
                 return Some(at);

@@ -129,7 +129,9 @@ impl Core<'_> {
             return;
         }
         let mut at = self.ports[bucket].wrapping_sub(1);
+        let mut steps = self.socket_steps();
         while at != NONE {
+            steps.step();
             let following = self.at(at).port_next;
             if following == index {
                 self.at(at).port_next = next;

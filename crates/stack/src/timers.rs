@@ -8,7 +8,7 @@
 //! ```
 
 use crate::memory::Core;
-use sidestep_shm::{NONE, Nanos};
+use sidestep_shm::{NONE, Nanos, Steps};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const LEVELS: usize = 3;
@@ -16,6 +16,8 @@ const LEVEL_BITS: u64 = 8;
 const LEVEL_SLOTS: usize = 256;
 /// A tick of the wheel: 2^20 ns, about a millisecond.
 const TICK_BITS: u64 = 20;
+/// Steps of the wheel that nobody is ever late by: more than a week of quarters of a second.
+const TURNS_MAX: usize = 1 << 22;
 
 /// Slots of all levels.
 pub(crate) const TIMER_SLOTS: usize = LEVELS * LEVEL_SLOTS;
@@ -106,6 +108,7 @@ impl Core<'_> {
     /// Takes out a socket whose slot has come. Call until there is none.
     pub(crate) fn pop_due(&mut self) -> Option<u32> {
         let target = self.now().0 >> TICK_BITS;
+        let mut steps = Steps::new(TURNS_MAX);
         loop {
             let tick = self.header.timers.tick;
             let slot = place_of(tick);
@@ -116,6 +119,7 @@ impl Core<'_> {
             if tick >= target {
                 return None;
             }
+            steps.step();
             self.turn(target);
         }
     }
@@ -143,7 +147,9 @@ impl Core<'_> {
     /// Places everybody in a slot of a coarser level anew.
     fn cascade(&mut self, slot: usize) {
         let mut index = self.timer_slots[slot].wrapping_sub(1);
+        let mut steps = self.socket_steps();
         while index != NONE {
+            steps.step();
             let (next, at) = (self.at(index).timer_next, self.at(index).timer_at);
             self.cancel_timer(index);
             self.place(index, Nanos(at.0.saturating_sub(1 << TICK_BITS)));

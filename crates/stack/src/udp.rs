@@ -14,7 +14,7 @@ use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::wires::Wire;
 use crate::{Address, Endpoint, Error, Ready, Result};
 use sidestep_nic::Port;
-use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos, Use};
+use sidestep_shm::{CHUNK_BYTES, ChunkPool, Foreign, ForeignMut, NONE, Nanos, Steps, Use};
 use sidestep_wire::udp;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -177,7 +177,9 @@ impl UdpQueue {
         let mut copied = 0;
         let (mut id, mut skip) = (first, size_of::<Preamble>());
         let (mut part, mut filled) = (0, 0);
+        let mut steps = Steps::new(pool.capacity() + parts.len());
         while id != NONE && part < parts.len() {
+            steps.step();
             let bytes = &pool.bytes(id)[skip..];
             let n = parts[part].skip(filled).copy_from(bytes);
             copied += n;
@@ -217,7 +219,9 @@ impl UdpQueue {
     }
 
     pub(crate) fn clear(&mut self, pool: &mut ChunkPool<'_>) {
+        let mut steps = pool.steps();
         while self.datagrams > 0 {
+            steps.step();
             self.pop(pool);
         }
     }
@@ -225,7 +229,9 @@ impl UdpQueue {
 
 fn free_chain(pool: &mut ChunkPool<'_>, first: u32) {
     let mut id = first;
+    let mut steps = pool.steps();
     while id != NONE {
+        steps.step();
         let next = pool.meta(id).next;
         pool.free(id);
         id = next;

@@ -8,7 +8,7 @@ use crate::socket::{Kind, SocketFlags};
 use crate::{Error, Ready, Result};
 use sidestep_nic::memif::{self, Geometry, Role};
 use sidestep_nic::{Port, PortStats, any, on_port};
-use sidestep_shm::{Ahead, NONE, Nanos, Use};
+use sidestep_shm::{Ahead, NONE, Nanos, Steps, Use};
 use sidestep_tcp::Env;
 use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -460,7 +460,10 @@ impl Stack<'_> {
 
     /// Serves the timers that are due.
     fn serve_timers(&mut self) {
+        // Each is due once, and what it sends may make others due.
+        let mut steps = Steps::new(self.core.sockets.len() * 4);
         while let Some(index) = self.core.pop_due() {
+            steps.step();
             let wire = self.core.on_timer(index);
             if let Some(wire) = wire {
                 self.flush_wire(wire);

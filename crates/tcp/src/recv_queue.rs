@@ -117,8 +117,11 @@ impl RecvQueue {
             before = self.ahead_tail;
             after = NONE;
         }
+        let mut steps = pool.steps();
         while !rest.is_empty() {
+            steps.step();
             while after != NONE && chunk_end(pool, after).le(seq) {
+                steps.step();
                 before = after;
                 after = pool.meta(after).next;
             }
@@ -186,7 +189,9 @@ impl RecvQueue {
 
     /// Moves what has become contiguous with `rcv_nxt` to the readable bytes; returns the new RCV.NXT.
     pub(crate) fn advance(&mut self, pool: &mut ChunkPool<'_>, mut rcv_nxt: Seq) -> Seq {
+        let mut steps = pool.steps();
         while self.ahead_head != NONE {
+            steps.step();
             let id = self.ahead_head;
             let meta = *pool.meta(id);
             let overlap = rcv_nxt - Seq(meta.tag);
@@ -235,7 +240,9 @@ impl RecvQueue {
 
     /// Gives the chunks back that wait behind a hole.
     pub(crate) fn clear_ahead(&mut self, pool: &mut ChunkPool<'_>) {
+        let mut steps = pool.steps();
         while self.ahead_head != NONE {
+            steps.step();
             let next = pool.meta(self.ahead_head).next;
             pool.free(self.ahead_head);
             self.ahead_head = next;

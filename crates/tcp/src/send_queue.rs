@@ -77,7 +77,9 @@ impl SendQueue {
             (head, u32::from(pool.meta(head).start), snd_una)
         };
         let mut skip = seq.0.wrapping_sub(from.0);
+        let mut steps = pool.steps();
         loop {
+            steps.step();
             let meta = pool.meta(chunk);
             let left = (u32::from(meta.start) + u32::from(meta.len)).saturating_sub(at);
             if skip < left || meta.next == NONE {
@@ -96,7 +98,9 @@ impl SendQueue {
     #[inline]
     pub(crate) fn copy_from(pool: &ChunkPool<'_>, place: Place, dst: &mut ForeignMut<'_>) -> usize {
         let (mut chunk, mut at, mut done) = (place.chunk, place.at, 0);
+        let mut steps = pool.steps();
         while chunk != NONE && done < dst.len() {
+            steps.step();
             let start = u32::from(pool.meta(chunk).start);
             let bytes = pool.bytes(chunk);
             let skip = (at.saturating_sub(start) as usize).min(bytes.len());

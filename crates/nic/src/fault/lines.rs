@@ -4,7 +4,7 @@
 use super::link::{Fate, Link};
 use super::spec::Spec;
 use fastrand::Rng;
-use sidestep_shm::{ForeignMut, NONE, Nanos};
+use sidestep_shm::{ForeignMut, NONE, Nanos, Steps};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Longest frame that is held, in bytes.
@@ -203,9 +203,11 @@ impl<'m> Lines<'m> {
     /// Behind all that arrive as early.
     fn insert(&mut self, way: Direction, slot: u32, at: Nanos) {
         let mut before = self.state.lines[way as usize].tail;
+        let mut steps = Steps::new(self.held.len());
         while let Some(entry) = self.held.get(before as usize)
             && entry.at > at
         {
+            steps.step();
             before = entry.before;
         }
         let line = &mut self.state.lines[way as usize];
@@ -224,9 +226,11 @@ impl<'m> Lines<'m> {
     /// The first frame of a wire that has arrived by now.
     pub(super) fn due(&self, way: Direction, (wire, now): (u32, Nanos)) -> Option<u32> {
         let mut at = self.state.lines[way as usize].head;
+        let mut steps = Steps::new(self.held.len());
         while let Some(entry) = self.held.get(at as usize)
             && entry.at <= now
         {
+            steps.step();
             if entry.wire == wire {
                 return Some(at);
             }
@@ -259,7 +263,9 @@ impl<'m> Lines<'m> {
     /// A wire is no more, and with it all that was on its way over it.
     pub fn forget(&mut self, wire: u32) {
         for way in [Direction::Out, Direction::In] {
+            let mut steps = Steps::new(self.held.len());
             while let Some(slot) = self.due(way, (wire, Nanos::NEVER)) {
+                steps.step();
                 self.finish(way, slot);
             }
         }

@@ -14,7 +14,7 @@ use crate::packet::cutter::{self, HEADER_BYTES, Outcome};
 use crate::{Caps, Cut, Port, PortStats, Unfinished};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use sidestep_shm::{Foreign, ForeignMut};
+use sidestep_shm::{Foreign, ForeignMut, Steps};
 
 /// How many frames ahead data is fetched within a batch.
 const PREFETCH_AHEAD: u32 = 4;
@@ -163,7 +163,9 @@ impl<'a> Xdp<'a> {
     fn rx_chain(&mut self) -> Option<Foreign<'a>> {
         let at = self.at;
         let (mut bytes, mut sound, mut ended) = (0, true, false);
+        let mut steps = Steps::new(at.rx.slots() as usize);
         while !ended && self.state.rx.known() != 0 {
+            steps.step();
             let desc = Desc::from_words(at.rx.read(self.state.rx.next));
             let part = self.bytes_of(desc);
             let room = part.and_then(|part| at.scratch.foreign_mut(bytes, part.len()));
@@ -264,6 +266,7 @@ impl<'a> Xdp<'a> {
         let first = u64::from(geometry.rx_buffers());
         let headroom = self.state.tx_headroom() as u64;
         // Those that come back from the kernel are in the cache; those never used are not.
+        let mut wrong = Steps::new(2 * self.at.done.slots() as usize);
         while self.state.done.known() != 0 || self.refresh_done() != 0 {
             let [address] = self.at.done.read(self.state.done.next);
             self.state.done.next = self.state.done.next.wrapping_add(1);
@@ -271,6 +274,7 @@ impl<'a> Xdp<'a> {
             if start >= first * bytes && start < geometry.bytes() as u64 {
                 return Some(start + headroom);
             }
+            wrong.step();
             self.state.stats.rx_malformed += 1;
         }
         if self.state.tx_used < self.state.frame_buffers() && self.state.broken == 0 {
@@ -462,6 +466,7 @@ impl Port for Xdp<'_> {
             }
         }
         let (mut frames, mut bytes) = (0, 0);
+        let mut wrong = Steps::new(self.at.rx.slots() as usize);
         while frames < frames_max && self.state.rx.known() != 0 {
             let index = self.state.rx.next;
             if self.state.rx.known() > PREFETCH_AHEAD {
@@ -480,6 +485,8 @@ impl Port for Xdp<'_> {
                 on_frame(frame);
                 bytes += frame.len() as u64;
                 frames += 1;
+            } else {
+                wrong.step();
             }
         }
         self.state.stats.rx_frames += frames as u64;

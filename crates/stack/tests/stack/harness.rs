@@ -91,6 +91,10 @@ impl Node {
         f(&mut self.shared.lock(owner).unwrap())
     }
 
+    pub(crate) const fn region(&self) -> &Region {
+        self.shared.region()
+    }
+
     pub(crate) fn poll(&self) -> usize {
         self.with(|s| s.poll(self.now))
     }

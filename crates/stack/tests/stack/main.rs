@@ -1,6 +1,7 @@
 //! The stack as its callers see it, one end to the other.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broken;
 mod carriers;
 mod closing;
 mod datagrams;

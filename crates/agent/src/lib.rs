@@ -11,6 +11,7 @@
 //! - `children`: of those that are being forked.
 //! - `death`: what happens when a process is gone.
 //! - `caretaker`: polls stacks that nobody polls.
+//! - `signals`: to programs that want to hear of urgent data.
 //! - `takeover`: what a new agent must know of the one before it.
 //! - [`report`]: what `sidestep ps` shows.
 //!
@@ -31,6 +32,7 @@ mod registry;
 pub mod report;
 mod requests;
 mod server;
+mod signals;
 mod takeover;
 mod wires;
 

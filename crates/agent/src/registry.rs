@@ -4,6 +4,7 @@ use crate::children::Children;
 use crate::log::Log;
 use crate::networks::Networks;
 use crate::networks::carriers::QueueChange;
+use crate::signals::signal_urgent;
 use crate::takeover::Takeover;
 use crate::wires::Wire;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -167,22 +168,28 @@ impl StackEntry {
             return Err(Unavailable::Retired);
         }
         let mut guard = lock_briefly(&self.shared, attempts)?;
-        let result = catch_unwind(AssertUnwindSafe(|| work(&mut guard)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let result = work(&mut guard);
+            (result, guard.open_wires().next().is_some())
+        }));
         let wakes = guard.take_wakes();
         let owners = if Stack::has_signals(wakes) {
             guard.take_owners()
         } else {
             Vec::new()
         };
-        if result.is_ok() {
-            self.has_wires = guard.open_wires().next().is_some();
+        if let Ok((_, has_wires)) = &result {
+            self.has_wires = *has_wires;
         } else {
             // Before the lock is given back, so that nobody else sees the tables as they are.
             self.shared.word().retire();
         }
         drop(guard);
         wake(&self.waiters, wakes);
-        owners.into_iter().for_each(signal_urgent);
+        for owner in owners {
+            signal_urgent(owner, self.slots.values().copied(), self.user);
+        }
+        let result = result.map(|(result, _)| result);
         result.map_err(|_| Unavailable::Retired)
     }
 
@@ -190,18 +197,6 @@ impl StackEntry {
     pub(crate) fn wake_all(&self) {
         self.doorbell.ring();
         wake(&self.waiters, u64::MAX);
-    }
-}
-
-/// Sends SIGURG to a process, or to a group, if negative, of a program that has asked for it.
-fn signal_urgent(owner: i32) {
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-    if let Some(pid) = Pid::from_raw(owner.saturating_abs()) {
-        let _ = if owner > 0 {
-            kill_process(pid, Signal::URG)
-        } else {
-            kill_process_group(pid, Signal::URG)
-        };
     }
 }
 

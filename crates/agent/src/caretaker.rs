@@ -6,10 +6,11 @@
 //! it *stands guard*: it has the doorbell rung for itself, and answers for the program at once until that polls again.
 //! A program that polls is not disturbed: the first poll ends the guard, and with it the ringing.
 
+use crate::orphans::Fate;
 use crate::registry::{Registry, StackEntry, Unavailable};
 use sidestep_control::StackId;
 use sidestep_shm::{Nanos, barrier};
-use sidestep_stack::{Kind, SocketReport, Stack, StackReport};
+use sidestep_stack::{Kind, SocketReport, Stack};
 
 /// A stack that was polled within this time looks after itself.
 const PATIENCE: Nanos = Nanos::from_millis(2);
@@ -20,10 +21,6 @@ const TICK_IDLE: Nanos = Nanos::from_millis(10);
 const TIMERS: Nanos = Nanos::from_millis(1);
 /// How often to look at stacks without processes.
 const ORPHAN_TICK: Nanos = Nanos::from_millis(20);
-/// How long a stack without processes may go on sending.
-const ORPHAN_MAX: Nanos = Nanos::from_secs(60);
-/// How long a slot that is kept for a child may stay without one when no other process is left.
-const UNBORN_MAX: Nanos = Nanos::from_secs(2);
 /// How often the tables of wires and slots are compared with what we know of them.
 const CHECK: Nanos = Nanos::from_secs(1);
 /// How soon to try again what could not be done because a stack was busy.
@@ -71,11 +68,7 @@ impl Caretaker {
             } else {
                 Nanos((self.tick.0 * 2).min(TICK_IDLE.0))
             };
-            if registry
-                .stacks
-                .values()
-                .any(|entry| entry.orphan_since.is_some())
-            {
+            if registry.stacks.values().any(|entry| entry.orphan.is_some()) {
                 self.tick = ORPHAN_TICK;
             }
             self.next_tick = now + self.tick;
@@ -102,7 +95,7 @@ impl Caretaker {
 
 /// Without wires nothing comes in and nothing can be sent.
 fn needs_looks(entry: &StackEntry) -> bool {
-    !entry.retired && (entry.orphan_since.is_some() || entry.has_wires)
+    !entry.retired && (entry.orphan.is_some() || entry.has_wires)
 }
 
 impl Registry {
@@ -114,7 +107,7 @@ impl Registry {
             let Some(entry) = self.stacks.get_mut(&id) else {
                 continue;
             };
-            if entry.orphan_since.is_some() {
+            if entry.orphan.is_some() {
                 self.care_for_orphan(id, now);
                 continue;
             }
@@ -165,7 +158,7 @@ impl Registry {
         let Some(entry) = self.stacks.get_mut(&id) else {
             return;
         };
-        if entry.orphan_since.is_some() {
+        if entry.orphan.is_some() {
             return self.care_for_orphan(id, now);
         }
         let found = look(entry, now, true);
@@ -196,7 +189,7 @@ impl Registry {
         let Some(entry) = self.stacks.get_mut(&id) else {
             return;
         };
-        let Some(since) = entry.orphan_since else {
+        let Some(mut orphan) = entry.orphan else {
             return;
         };
         entry.doorbell.drain();
@@ -204,16 +197,14 @@ impl Registry {
             guard(stack, now);
             stack.report()
         });
-        self.counts.cared += 1;
-        let finished = match &report {
-            Ok(report) => {
-                let unborn = !report.processes.is_empty() && now - since < UNBORN_MAX;
-                !unborn && is_finished(report)
-            }
-            Err(Unavailable::Busy) => false,
+        let fate = match &report {
+            Ok(report) => orphan.look(report, now),
+            Err(Unavailable::Busy) => Fate::GoesOn,
             Err(Unavailable::Retired) => return self.on_retired(id),
         };
-        if now - since > ORPHAN_MAX || (finished && !self.has_readers(id)) {
+        entry.orphan = Some(orphan);
+        self.counts.cared += 1;
+        if fate == Fate::IsOver || (fate == Fate::HasSaidAll && !self.has_readers(id)) {
             self.free(id);
         }
     }
@@ -300,14 +291,4 @@ fn guard(stack: &mut Stack<'static>, now: Nanos) {
         stack.poll(now);
         stack.stand_guard(|| ());
     }
-}
-
-/// Whether nothing is left that TCP would still have to say. TIME-WAIT does not count: it only listens.
-fn is_finished(report: &StackReport) -> bool {
-    report.wires.is_empty()
-        || !report.sockets.iter().any(|socket| {
-            socket.kind == Kind::Stream
-                && socket.wire.is_some()
-                && !matches!(socket.state, "TIME-WAIT" | "CLOSED" | "LISTEN")
-        })
 }

@@ -5,6 +5,7 @@
 //! tables in an unknown state; that stack is given up. A stack without processes is kept until it has nothing to
 //! send any more, or until nobody listened for long enough.
 
+use crate::orphans::Orphan;
 use crate::registry::{Job, Registry, Unavailable};
 use crate::wires::close_in;
 use sidestep_control::{Publication, StackId};
@@ -152,7 +153,7 @@ impl Registry {
             return Ok(());
         };
         if entry.slots.is_empty() {
-            entry.orphan_since = Some(now);
+            entry.orphan = Some(Orphan::new(now));
             self.directory.withdraw_stack(id);
             self.log
                 .line(format_args!("stack {id:016x} has no process any more"));

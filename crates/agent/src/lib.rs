@@ -11,6 +11,7 @@
 //! - `children`: of those that are being forked.
 //! - `death`: what happens when a process is gone.
 //! - `caretaker`: polls stacks that nobody polls.
+//! - `orphans`: how long what the dead had to say may take.
 //! - `signals`: to programs that want to hear of urgent data.
 //! - `takeover`: what a new agent must know of the one before it.
 //! - [`report`]: what `sidestep ps` shows.
@@ -27,6 +28,7 @@ mod images;
 mod lifetime;
 mod log;
 mod networks;
+mod orphans;
 mod ports;
 mod registry;
 pub mod report;

@@ -4,6 +4,7 @@ use crate::children::Children;
 use crate::log::Log;
 use crate::networks::Networks;
 use crate::networks::carriers::QueueChange;
+use crate::orphans::Orphan;
 use crate::signals::signal_urgent;
 use crate::takeover::Takeover;
 use crate::wires::Wire;
@@ -107,8 +108,8 @@ pub(crate) struct StackEntry {
     pub(crate) slots: BTreeMap<u32, u32>,
     /// When it became known to this agent.
     pub(crate) since: Nanos,
-    /// When its last process was gone.
-    pub(crate) orphan_since: Option<Nanos>,
+    /// Set when its last process is gone.
+    pub(crate) orphan: Option<Orphan>,
     /// When it had last been polled as the caretaker last looked.
     pub(crate) seen_polled: Nanos,
     /// Whether its doorbell wakes us.
@@ -433,7 +434,7 @@ impl Registry {
             let alive = self.watch(pid).is_ok();
             let entry = self.stack(id)?;
             entry.slots.insert(slot, pid);
-            entry.orphan_since = None;
+            entry.orphan = None;
             self.children.forget(&self.epoll, id, slot);
             if !alive {
                 self.jobs.push_back(Job::SlotDead {

@@ -290,7 +290,7 @@ fn stack(
     let status = |text: &str| text.to_owned();
     match entry.with(|stack| stack.report()) {
         Ok(report) => {
-            let orphan = entry.orphan_since.is_some();
+            let orphan = entry.orphan.is_some();
             let status = status(if orphan { "orphan" } else { "ok" });
             inside(Stack { status, ..outside }, report, queues)
         }

@@ -210,7 +210,7 @@ impl Registry {
                 waiters: waiters.map_err(|_| Fault::Exhausted)?,
                 slots: BTreeMap::new(),
                 since: now,
-                orphan_since: None,
+                orphan: None,
                 seen_polled: Nanos::ZERO,
                 watched: false,
                 guarded: false,

@@ -1,7 +1,7 @@
 //! A lock in shared memory that survives the death of its holder: nobody hangs, and nobody goes on with
 //! half-changed tables. A dead holder's lock is *retired* for good, and every later attempt says so.
 
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::barrier;
 use crate::ended::has_ended;
 use rustix::thread::futex;
@@ -50,14 +50,20 @@ impl std::error::Error for Retired {}
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct LockWord {
-    /// 0 free, else slot + 1. Taken by compare-and-swap, given back by a store.
-    word: AtomicU32,
-    /// The holder's process. Written by the holder.
-    holder_pid: AtomicU32,
+    /// 0 free, else slot + 1 and, in the upper half, the holder's process. Taken by compare-and-swap, given back by a store.
+    word: AtomicU64,
     /// Threads that sleep or are about to. Everybody writes.
     sleepers: AtomicU32,
     /// Not 0: the lock will not be taken again.
     retired: AtomicU32,
+    /// Counts wake-ups; what sleepers sleep on. Everybody writes.
+    wakes: AtomicU32,
+}
+
+/// What the word is while `owner` has the lock.
+#[inline]
+const fn held_by(owner: Owner) -> u64 {
+    (owner.pid as u64) << 32 | (owner.slot + 1) as u64
 }
 
 impl LockWord {
@@ -66,11 +72,8 @@ impl LockWord {
     pub fn try_lock(&self, owner: Owner) -> Result<bool, Retired> {
         let taken = self
             .word
-            .compare_exchange(0, owner.slot + 1, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, held_by(owner), Ordering::Acquire, Ordering::Relaxed)
             .is_ok();
-        if taken {
-            self.holder_pid.store(owner.pid, Ordering::Relaxed);
-        }
         if self.is_retired() {
             Err(Retired)
         } else {
@@ -105,11 +108,12 @@ impl LockWord {
                 barrier::settle();
             }
             slept_before = true;
+            let wakes = self.wakes.load(Ordering::SeqCst);
             let word = self.word.load(Ordering::SeqCst);
             let taken = self.try_lock(owner);
             if taken == Ok(false) && word != 0 {
                 let span = if raised { CHECK_HOLDER } else { CHECK_OFTEN };
-                let slept = futex::wait(&self.word, futex::Flags::empty(), word, Some(&span));
+                let slept = futex::wait(&self.wakes, futex::Flags::empty(), wakes, Some(&span));
                 if slept == Err(rustix::io::Errno::TIMEDOUT) {
                     self.retire_if_orphaned(word);
                 }
@@ -125,15 +129,10 @@ impl LockWord {
     }
 
     /// Retires the lock if it is still held as `word` says, by a process that is no more.
-    fn retire_if_orphaned(&self, word: u32) {
-        let pid = self.holder_pid.load(Ordering::Relaxed);
-        let dead = has_ended(pid);
-        // A holder between taking the word and storing its pid looks like its predecessor, which may be dead:
-        // the word must still be the same a moment later.
-        if dead
-            && self.word.load(Ordering::Relaxed) == word
-            && self.holder_pid.load(Ordering::Relaxed) == pid
-        {
+    fn retire_if_orphaned(&self, word: u64) {
+        let pid = (word >> 32) as u32;
+        // Whoever has ended cannot give it back any more: what is the same afterwards stays so.
+        if has_ended(pid) && self.word.load(Ordering::Relaxed) == word {
             self.retire();
         }
     }
@@ -151,7 +150,8 @@ impl LockWord {
 
     #[cold]
     fn wake_one(&self) {
-        let _ = futex::wake(&self.word, futex::Flags::empty(), 1);
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        let _ = futex::wake(&self.wakes, futex::Flags::empty(), 1);
     }
 
     /// Forgets the sleepers, after the death of a process that may have been one. Those that live look again in time.
@@ -164,7 +164,9 @@ impl LockWord {
         if self.is_retired() {
             return None;
         }
-        self.word.load(Ordering::Relaxed).checked_sub(1)
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half of a word")]
+        let slot = self.word.load(Ordering::Relaxed) as u32;
+        slot.checked_sub(1)
     }
 
     /// Whether the lock was given up.
@@ -176,6 +178,7 @@ impl LockWord {
     /// Gives the lock up and wakes everyone who waits for it.
     pub fn retire(&self) {
         self.retired.store(1, Ordering::SeqCst);
-        let _ = futex::wake(&self.word, futex::Flags::empty(), u32::MAX >> 1);
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        let _ = futex::wake(&self.wakes, futex::Flags::empty(), u32::MAX >> 1);
     }
 }

@@ -4,6 +4,8 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import sides
@@ -518,6 +520,86 @@ def few_at_a_time(t):
     ep.close()
 
 
+def once_from_either_side(t):
+    """A socket that peers of both kinds reach is reported once until it is armed again, whoever comes."""
+    port = t.port()
+    if t.is_server:
+        listener = t.listener(port)
+        listener.setblocking(False)
+        ep = select.epoll()
+        ep.register(listener, select.EPOLLIN | select.EPOLLONESHOT)
+        t.sync("listening")
+        t.sync("connected")
+        for _ in range(3):
+            t.say("events", [event for _, event in ep.poll(1)])
+            t.say("again", ep.poll(0), ep.poll(0.05))
+            ep.modify(listener, select.EPOLLIN | select.EPOLLONESHOT)
+        for _ in range(4):
+            listener.accept()[0].close()
+        t.call("no more", listener.accept)
+        ep.close()
+        listener.close()
+        t.sync()
+    else:
+        t.sync("listening")
+        for n in range(4):
+            # Every other one by a program that is never accelerated.
+            if n % 2:
+                s = socket.create_connection(("127.0.0.1", port))
+                keep.append(s)
+            else:
+                keep.append(Plain(port))
+        t.sync("connected")
+        t.sync()
+        for other in keep:
+            other.close()
+        keep.clear()
+
+
+def nobody_waits_for_ever(t):
+    """Room for one event, and a connection that always has one: others are reported, too."""
+    s = t.pair()
+    if t.is_server:
+        ep = select.epoll()
+        ready, write = os.pipe()
+        os.write(write, b"x")
+        ep.register(s, select.EPOLLIN)
+        ep.register(ready, select.EPOLLIN)
+        t.sync("sent")
+        sides.wait_readable(s)
+        seen = set()
+        deadline = time.monotonic() + 5
+        while len(seen) < 2 and time.monotonic() < deadline:
+            seen |= {number for number, _ in ep.poll(1, 1)}
+        t.say("seen", len(seen))
+        ep.close()
+        os.close(ready)
+        os.close(write)
+    else:
+        s.sendall(b"never read")
+        t.sync("sent")
+    t.sync()
+    s.close()
+
+
+keep = []
+
+
+class Plain:
+    """A connection by a process that is never accelerated."""
+
+    def __init__(self, port):
+        script = f"import socket; s = socket.create_connection(('127.0.0.1', {port})); print(flush=True); input()"
+        environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.process.stdout.readline()
+
+    def close(self):
+        self.process.communicate(b"\n")
+
+
 sides.main(
     level,
     edge,
@@ -538,4 +620,6 @@ sides.main(
     mixed_kinds,
     wait_in_one_thread_add_in_another,
     few_at_a_time,
+    once_from_either_side,
+    nobody_waits_for_ever,
 )

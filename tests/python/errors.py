@@ -3,6 +3,8 @@
 import fcntl
 import os
 import socket
+import struct
+import time
 import sides
 
 V4 = sides.V4
@@ -42,6 +44,28 @@ def connect_twice(t):
         t.call("accept", s.accept)
     t.sync()
     s.close()
+
+
+def reset_in_the_middle(t):
+    """What a call has done before the error is what it returns; the error comes with the next."""
+    for receives in (True, False):
+        s = t.pair()
+        if not t.is_server:
+            if receives:
+                t.call("half", s.recv, 10, socket.MSG_WAITALL)
+                t.call("recv", s.recv, 10)
+            else:
+                sent = s.send(bytes(64 << 20))
+                t.say("in part", 0 < sent < 64 << 20)
+                t.call("send", s.send, b"x")
+            t.call("and then", s.recv, 10)
+            t.call("send", s.send, b"x")
+        else:
+            s.sendall(b"half")
+            time.sleep(0.1)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        t.sync("reset")
 
 
 def not_connected(t):
@@ -245,6 +269,7 @@ sides.main(
     refused,
     refused_without_blocking,
     connect_twice,
+    reset_in_the_middle,
     not_connected,
     on_a_listener,
     addresses_in_use,

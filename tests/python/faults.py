@@ -1,7 +1,9 @@
 """Programs that the tests of faults start, kill and starve. Run as `faults.py PART PORT …`; they report by lines."""
 
+import ctypes
 import errno
 import faulthandler
+import fcntl
 import os
 import random
 import select
@@ -232,6 +234,119 @@ def ask_for_ever(port):
         if time.monotonic() - said > 0.05:
             said = time.monotonic()
             say("turns", turns)
+
+
+def stack_memory():
+    """Where this process has its stack, which begins with the lock."""
+    with open("/proc/self/maps") as maps:
+        return next(int(m.split("-")[0], 16) for m in maps if "memfd:sidestep-stack" in m)
+
+
+def die_inside():
+    """Dies as one does that is killed while it changes the stack: with the lock in its hand."""
+    base = stack_memory()
+    lock = ctypes.c_uint64.from_address(base)
+    while lock.value & 0xffffffff:
+        pass
+    lock.value = os.getpid() << 32 | 1
+    os._exit(0)
+
+
+def survivors(port):
+    """A server with workers, of which one dies inside the stack, seen from its accepted connection and its listener."""
+    listener = listen(int(port))
+    s, _ = listener.accept()
+    s.sendall(b"x")
+    ep = select.epoll()
+    ep.register(s, select.EPOLLIN)
+    said, saying = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.write(saying, b"x")
+        while True:
+            c, _ = listener.accept()
+            c.sendall(c.recv(5))
+            c.close()
+    os.read(said, 1)
+    time.sleep(0.2)
+    dying = os.fork()
+    if dying == 0:
+        die_inside()
+    os.waitpid(dying, 0)
+    events = ep.poll(10)
+    say("events", [(number == s.fileno(), event) for number, event in events])
+    for _ in range(2):
+        try:
+            say("read", s.recv(1))
+        except OSError as e:
+            say("read", errno.errorcode[e.errno])
+    say("blocking", listener.getblocking(), bool(fcntl.fcntl(listener, fcntl.F_GETFL) & os.O_NONBLOCK))
+    # Long enough that one who does not sleep in accept is seen not to.
+    time.sleep(0.3)
+    with open(f"/proc/{worker}/stat") as stat:
+        say("sleeps", stat.read().split()[2] == "S")
+    say("ready")
+    os.waitpid(worker, 0)
+
+
+class Slot(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in ("pid", "taken", "sleepers", "times", "keeper")]
+
+
+def slots():
+    """The table of who has the stack, found by its first entry, which is this process's."""
+    base = stack_memory()
+    for at in range(base, base + (1 << 16), 64):
+        first = Slot.from_address(at)
+        if (first.pid, first.taken, first.times, first.keeper) == (os.getpid(), 1, 1, 0):
+            return (Slot * 1023).from_address(at)
+    raise RuntimeError("no table of slots")
+
+
+def crowd(port):
+    """A child that finds all places in its stack taken is told that it has lost what it inherited."""
+    listener = listen(int(port))
+    s, _ = listener.accept()
+    places = slots()
+    free = [slot for slot in places if not slot.taken]
+    for slot in free:
+        slot.taken = 1
+    said, saying = os.pipe()
+    if os.fork() == 0:
+        os.close(said)
+        sys.stdout.flush()
+        os.dup2(saying, 1)
+        try:
+            try:
+                say("read", s.recv(1))
+            except OSError as e:
+                say("read", errno.errorcode[e.errno])
+            number = s.fileno()
+            s.close()
+            with open(__file__) as f:
+                say("reads a file", f.fileno() == number, f.read(11))
+            say("blocking", listener.getblocking())
+            c, _ = listener.accept()
+            c.sendall(c.recv(5))
+            c.close()
+        finally:
+            os._exit(0)
+    os.close(saying)
+    with open(said) as told:
+        for line in told:
+            say(line.strip())
+            if line.startswith("blocking"):
+                say("crowded")
+    s.sendall(b"alive")
+    os.wait()
+    for slot in free:
+        slot.taken = 0
+    say("done")
+
+
+def five_bytes(port):
+    with socket.create_connection((HOST, int(port))) as s:
+        say("got", recv_exactly(s, 5).decode())
 
 
 def ask_once(port):

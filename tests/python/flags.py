@@ -1,5 +1,7 @@
 """The flags of recv and send."""
 
+import ctypes
+import errno
 import socket
 import time
 import sides
@@ -110,6 +112,44 @@ def truncate_stream(t):
     s.close()
 
 
+def dropped(t):
+    """MSG_TRUNC on a stream drops bytes and writes nowhere, so that any pointer will do."""
+    s = t.pair()
+    recv = ctypes.CDLL(None, use_errno=True).recv
+
+    def drop(room, length, flags=0):
+        got = recv(s.fileno(), room, ctypes.c_size_t(length), socket.MSG_TRUNC | flags)
+        return got if got >= 0 else errno.errorcode[ctypes.get_errno()]
+
+    if t.is_server:
+        t.sync("sent")
+        room = ctypes.create_string_buffer(b"unchanged")
+        t.say("to nowhere", drop(None, 4))
+        t.say("counted", drop(None, 100, PEEK))
+        t.say("to too little room", drop(room, 3), room.value)
+        t.say("counted in full", drop(None, 3, PEEK | WAITALL))
+        t.call("the rest", s.recv, 2)
+        t.say("more than there is", drop(room, 65536), room.value)
+        t.say("nothing", drop(None, 10, DONTWAIT), drop(None, 0, DONTWAIT))
+        t.sync("dropped")
+        t.say("waited for", drop(None, 65536))
+        t.sync("dropped again")
+        t.say("all", drop(None, 6, WAITALL))
+        t.say("at the end", drop(None, 6), drop(None, 6, PEEK))
+    else:
+        s.sendall(b"0123456789ab")
+        t.sync("sent")
+        t.sync("dropped")
+        time.sleep(ANSWER)
+        s.sendall(b"x")
+        t.sync("dropped again")
+        for _ in range(2):
+            time.sleep(ANSWER)
+            s.sendall(b"abc")
+    s.close()
+    t.sync()
+
+
 def more(t):
     s = t.pair()
     if t.is_server:
@@ -174,6 +214,7 @@ sides.main(
     dontwait,
     send_dontwait,
     truncate_stream,
+    dropped,
     more,
     nosignal,
     zero_lengths,

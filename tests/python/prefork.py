@@ -1,8 +1,10 @@
 """Servers that fork: workers accept from an inherited listener."""
 
+import ctypes
 import os
 import signal
 import socket
+import struct
 import sides
 
 WORKERS = 3
@@ -60,6 +62,43 @@ def workers_accept(t):
         t.call("nobody listens any more", socket.create_connection, ("127.0.0.1", port))
 
 
+def many_children(t):
+    port = t.port()
+    count = 200
+    if t.is_server:
+        listener = t.listener(port, backlog=count)
+        wait, go_on = os.pipe()
+        t.sync("listening")
+
+        def work(s):
+            os.close(go_on)
+            # Until all are there.
+            os.read(wait, 1)
+            s.sendall(sides.recv_exactly(s, 8)[::-1])
+            s.close()
+            return 0
+
+        pids = []
+        for _ in range(count):
+            s, _ = listener.accept()
+            pids.append(child(lambda: work(s)))
+            s.close()
+        os.close(wait)
+        os.close(go_on)
+        t.say("all ended well", set(reap(pids)))
+        listener.close()
+    else:
+        t.sync("listening")
+        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+        for i, s in enumerate(connections):
+            s.sendall(b"%08d" % i)
+        right = sum(sides.recv_all(s) == (b"%08d" % i)[::-1] for i, s in enumerate(connections))
+        t.say("right", right)
+        for s in connections:
+            s.close()
+    t.sync()
+
+
 def master_closes_its_listener(t):
     port = t.port()
     if t.is_server:
@@ -112,6 +151,44 @@ def parent_and_child_share(t):
 
         t.say("child ended with", reap([child(work)]))
         s.sendall(b"from the parent")
+        s.close()
+    else:
+        t.say("got", sides.recv_all(s))
+        s.close()
+    t.sync()
+
+
+def parent_closes_with_patience(t):
+    """SO_LINGER: what a child has, too, is not ended by a close(2) of its parent."""
+    s = t.pair()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 10))
+    if t.is_server:
+        wait, go_on = os.pipe()
+        pid = child(lambda: os.read(wait, 1) and s.sendall(b"from the child") or 0)
+        s.close()
+        os.write(go_on, b"x")
+        t.say("child ended with", reap([pid]))
+        os.close(wait)
+        os.close(go_on)
+    else:
+        t.say("got", sides.recv_all(s))
+        s.close()
+    t.sync()
+
+
+def child_with_other_numbers(t):
+    """In another namespace of process numbers (where that is allowed) a child closes what is not its alone."""
+    s = t.pair()
+    if t.is_server:
+
+        def between():
+            ctypes.CDLL(None).unshare(0x20000000)
+            inner = child(lambda: s.close() or 0)
+            s.sendall(b"ended with %d" % reap([inner])[0])
+            return 0
+
+        t.say("child ended with", reap([child(between)]))
+        s.sendall(b", and the parent goes on")
         s.close()
     else:
         t.say("got", sides.recv_all(s))
@@ -240,9 +317,12 @@ def datagrams_shared_with_a_child(t):
 
 sides.main(
     workers_accept,
+    many_children,
     master_closes_its_listener,
     child_serves_a_connection,
     parent_and_child_share,
+    parent_closes_with_patience,
+    child_with_other_numbers,
     child_makes_its_own,
     child_connects,
     killed_worker,

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import socket
+import struct
+import time
 import sides
 
 
@@ -165,6 +167,44 @@ def several_on_a_stream(t):
     s.close()
 
 
+def several_and_an_error(t):
+    s = t.pair()
+    if t.is_server:
+        t.sync("reset")
+        time.sleep(0.05)
+        array, keep = messages([ctypes.create_string_buffer(8) for _ in range(3)])
+        result = libc.recvmmsg(s.fileno(), array, 3, 0, None)
+        t.say("recvmmsg", result, failure(result), array[0].length)
+        for _ in range(2):
+            result = libc.recvmmsg(s.fileno(), array, 3, 0, None)
+            t.say("recvmmsg", result, failure(result))
+    else:
+        s.sendall(b"word")
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        t.sync("reset")
+    t.sync()
+    s.close()
+
+
+def several_in_time(t):
+    """The time that recvmmsg(2) is given is looked at when a datagram has come."""
+    s, peer = t.udp()
+    if t.is_server:
+        s.settimeout(None)
+        t.sync("sent")
+        for pause in (Timespec(0, 0), Timespec(100, 0), Timespec(0, 1_000_000_000)):
+            array, keep = messages([ctypes.create_string_buffer(8) for _ in range(2)])
+            result = libc.recvmmsg(s.fileno(), array, 2, 0, ctypes.byref(pause))
+            t.say("recvmmsg", result, failure(result), pause.seconds)
+    else:
+        for word in (b"one", b"two", b"three"):
+            s.sendto(word, peer)
+        t.sync("sent")
+    t.sync()
+    s.close()
+
+
 def file_to_socket(t):
     s = t.pair()
     data = sides.pattern(1_500_000, 13)
@@ -212,6 +252,8 @@ sides.main(
     datagrams_of_pieces,
     several_at_once,
     several_on_a_stream,
+    several_and_an_error,
+    several_in_time,
     file_to_socket,
     as_a_file,
 )

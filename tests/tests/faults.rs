@@ -120,6 +120,46 @@ fn killed_while_peer_sleeps(mode: Mode) {
 }
 in_modes!(killed_while_peer_sleeps: both, server_only, client_only, kernel);
 
+/// A worker of a server dies inside the stack that it shares with others: their connections are reset, and what waits for
+/// these is told; whoever blocks in accept(2) serves what comes by the kernel, and sleeps until then.
+#[test]
+fn worker_that_dies_inside_the_stack() {
+    let world = World::new(Mode::Both);
+    let port = free_port();
+    let mut server = part(world.server("python3"), "survivors", port).spawn();
+    wait_listening(port);
+    let client = part(world.client("python3"), "read_only", port).spawn();
+    wait_said(&mut server, "ready");
+    assert_eq!(
+        server.stdout(),
+        "events [(True, 25)]\nread ECONNRESET\nread b''\nblocking True False\nsleeps True\nready\n"
+    );
+    assert!(client.wait(SHORT).success().text().contains("ended:"));
+    for _ in 0..2 {
+        let answer = part(world.client("python3"), "ask_once", port).run(SHORT);
+        assert_eq!(answer.success().text(), "answer hello\n");
+    }
+}
+
+/// The child that finds no place in the stack has lost what it inherited and says so; all else works in it, and for others
+/// nothing is changed.
+#[test]
+fn more_children_than_the_stack_has_places() {
+    let world = World::new(Mode::Both);
+    let port = free_port();
+    let mut server = part(world.server("python3"), "crowd", port).spawn();
+    wait_listening(port);
+    let client = part(world.client("python3"), "five_bytes", port).spawn();
+    wait_said(&mut server, "crowded");
+    let answer = part(world.plain("python3"), "ask_once", port).run(SHORT);
+    assert_eq!(answer.success().text(), "answer hello\n");
+    assert_eq!(client.wait(SHORT).success().text(), "got alive\n");
+    assert_eq!(
+        server.wait(SHORT).success().text(),
+        "read ECONNRESET\nreads a file True \"\"\"Programs\nblocking True\ncrowded\ndone\n"
+    );
+}
+
 /// One of many clients is killed, again and again; the server and the others do not notice.
 fn others_go_on(mode: Mode) {
     let mut seed = Seed::of_test(4);

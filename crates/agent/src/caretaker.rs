@@ -224,7 +224,7 @@ impl Registry {
             let reads = |s: &SocketReport| {
                 s.kind == Kind::Stream
                     && s.wire == Some(end.index)
-                    && s.holders != 0
+                    && !s.holders.is_empty()
                     && matches!(s.state, "TIME-WAIT" | "LAST-ACK" | "CLOSING" | "CLOSE-WAIT")
             };
             match entry.with(|stack| stack.report().sockets.iter().any(reads)) {

@@ -219,6 +219,6 @@ fn serves(report: &StackReport, what: &Publication) -> bool {
         } else {
             Kind::Listener
         };
-        socket.kind == kind && socket.local == what.endpoint() && socket.holders != 0
+        socket.kind == kind && socket.local == what.endpoint() && !socket.holders.is_empty()
     })
 }

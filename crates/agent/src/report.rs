@@ -363,12 +363,6 @@ fn inside(outside: Stack, report: StackReport, queues: &BTreeMap<u64, String>) -
 }
 
 fn socket(socket: &SocketReport, processes: &[(u32, u32)]) -> Socket {
-    let holds = |slot: u32| {
-        socket
-            .holders
-            .checked_shr(slot)
-            .is_some_and(|bits| bits & 1 != 0)
-    };
     let datagram = socket.kind == Kind::Datagram;
     Socket {
         protocol: if datagram { "udp" } else { "tcp" }.to_owned(),
@@ -378,7 +372,7 @@ fn socket(socket: &SocketReport, processes: &[(u32, u32)]) -> Socket {
         wire: socket.wire,
         pids: processes
             .iter()
-            .filter(|(slot, _)| holds(*slot))
+            .filter(|(slot, _)| socket.holders.contains(slot))
             .map(|(_, pid)| *pid)
             .collect(),
         rcv_queue: socket.rcv_queue,

@@ -21,6 +21,14 @@ pub fn network() -> io::Result<u64> {
     Ok(rustix::fs::stat("/proc/thread-self/ns/net")?.st_ino)
 }
 
+/// Names the namespace in which processes have the numbers that the calling process sees.
+///
+/// # Errors
+/// Where `/proc` is not mounted.
+pub fn pids() -> io::Result<u64> {
+    Ok(rustix::fs::stat("/proc/self/ns/pid")?.st_ino)
+}
+
 /// Names the network namespace of another process, as [`network`] does.
 ///
 /// # Errors

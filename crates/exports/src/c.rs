@@ -175,6 +175,20 @@ pub(crate) unsafe fn bytes_mut<'a>(buf: *mut c_void, len: usize) -> Result<Forei
     Ok(unsafe { ForeignMut::from_raw(ptr, len) })
 }
 
+/// A buffer of so many bytes of which none is ever read or written.
+pub(crate) fn nowhere<'a>(len: usize) -> ForeignMut<'a> {
+    // SAFETY: whoever gets it only asks for its length.
+    unsafe { ForeignMut::from_raw(core::ptr::NonNull::dangling().as_ptr(), len) }
+}
+
+/// How many bytes the buffers of an iovec take.
+pub(crate) unsafe fn total(iov: *const iovec, count: usize) -> Result<usize, Errno> {
+    // SAFETY: the caller's own vectors.
+    let list = unsafe { vectors(iov, count)? };
+    let total = |sum: usize, v: &iovec| sum.saturating_add(v.iov_len);
+    Ok(list.iter().fold(0, total))
+}
+
 /// Runs `f` on the buffers of an iovec.
 pub(crate) unsafe fn with_parts<R>(
     iov: *const iovec,
@@ -256,6 +270,14 @@ pub(crate) unsafe fn timeout(t: *const timespec) -> Result<Option<Nanos>, Errno>
     match unsafe { t.as_ref() } {
         None => Ok(None),
         Some(t) => span(t.tv_sec, t.tv_nsec).map(Some),
+    }
+}
+
+/// A span as C has it.
+pub(crate) fn timespec(span: Nanos) -> timespec {
+    timespec {
+        tv_sec: i64::try_from(span.0 / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(span.0 % 1_000_000_000).unwrap_or(0),
     }
 }
 

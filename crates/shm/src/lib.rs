@@ -28,7 +28,7 @@ mod steps;
 pub use carve::{Carver, Layout, Span};
 pub use chunks::{CHUNK_BYTES, ChunkId, ChunkMeta, ChunkPool, ChunkQueue, PoolHead, SENDING, Use};
 pub use clock::{Clock, Nanos};
-pub use ended::has_ended;
+pub use ended::{among_strangers, has_ended};
 pub use event::{EventFd, is_eventfd};
 pub use fds::{Fd, internal_fds, is_internal};
 pub use foreign::{Foreign, ForeignMut};

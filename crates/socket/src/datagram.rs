@@ -13,7 +13,7 @@ use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
 use sidestep_shm::{NONE, Nanos, Retired};
 use sidestep_stack::{
     Asked, Beside, Datagram, Discover, Error, Handover, HopState, Ready, SocketFlags, SocketRef,
-    WaitFor, Way,
+    Stack, WaitFor, Way,
 };
 
 impl Process {
@@ -103,20 +103,21 @@ impl Process {
         }
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
+        if peek {
+            self.glances.keep_turn(fd);
+        }
         let first = self.with_stack(shared, |stack| {
-            let got = stack.recv_from_new(now, r, parts, peek);
-            let wait = got.is_err() && stack.blocks(r);
-            let asked = stack.asked(r).unwrap_or(Asked::empty());
-            let shut = got.is_err() && stack.is_shut_for_reading(r);
-            (got, wait, shut, asked)
+            let yields = !peek && stack.has_datagrams(r) && self.kernel_goes_first(fd);
+            (!yields).then(|| take_datagram(stack, now, r, parts, peek))
         });
         let (blocks, shut, asked) = match first {
             Err(Retired) => return Verdict::Kernel,
-            Ok((Ok(datagram), _, _, asked)) => {
+            Ok(None) => return Verdict::KernelNow,
+            Ok(Some((Ok(datagram), _, _, asked))) => {
                 return Verdict::Done(Ok(received(&datagram, asked)));
             }
-            Ok((Err(Error::WouldBlock), blocks, shut, asked)) => (blocks, shut, asked),
-            Ok((Err(error), ..)) => return Verdict::fail(from_stack(error)),
+            Ok(Some((Err(Error::WouldBlock), blocks, shut, asked))) => (blocks, shut, asked),
+            Ok(Some((Err(error), ..))) => return Verdict::fail(from_stack(error)),
         };
         if flags.contains(RecvFlags::DONTWAIT) || !blocks {
             self.stayed_awake();
@@ -161,6 +162,12 @@ impl Process {
             Woken::Interrupted => Verdict::fail(Errno::INTR),
             Woken::Retired => Verdict::Kernel,
         }
+    }
+
+    /// Whether receiving is to be asked for again of a socket of which the kernel's side had nothing after all.
+    pub fn has_datagrams(&self, fd: i32) -> bool {
+        let queued = self.on_socket(fd, |stack, r| Ok(stack.has_datagrams(r)));
+        matches!(queued, Some(Ok(true)))
     }
 
     /// Whether the socket is a TCP one; none where it is not ours.
@@ -585,4 +592,20 @@ fn received(datagram: &Datagram, asked: Asked) -> Received {
         arrival,
         beside: Beside::default(),
     }
+}
+
+/// The next datagram; where there is none, whether to wait, and whether the socket is shut down. What is to be told of it.
+#[inline]
+fn take_datagram(
+    stack: &mut Stack<'static>,
+    now: Nanos,
+    r: SocketRef,
+    parts: &mut [ForeignMut<'_>],
+    peek: bool,
+) -> (sidestep_stack::Result<Datagram>, bool, bool, Asked) {
+    let got = stack.recv_from_new(now, r, parts, peek);
+    let wait = got.is_err() && stack.blocks(r);
+    let asked = stack.asked(r).unwrap_or(Asked::empty());
+    let shut = got.is_err() && stack.is_shut_for_reading(r);
+    (got, wait, shut, asked)
 }

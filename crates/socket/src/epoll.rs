@@ -11,13 +11,15 @@ use crate::signals::quietly;
 use crate::wait::{KernelSide, SleepMask, Target, Waiting, Woken};
 use crate::{Errno, Nanos};
 use rustix::event::epoll::{self, EventData, EventFlags};
-use sidestep_shm::EventFd;
-use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
-use sidestep_stack::{Ready, SetRef, Stack, WaitFor};
+use sidestep_shm::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use sidestep_shm::{EventFd, Retired};
+use sidestep_stack::{Handover, Ready, SetRef, SocketRef, Stack, WaitFor};
 use std::sync::OnceLock;
 
 /// Epoll descriptors of a process that can have accelerated members.
 const EPOLLS_MAX: usize = 1024;
+/// In place of a record: there was none left.
+pub(crate) const UNRECORDED: u32 = u32::MAX;
 /// Data of the descriptor that ends waits in the kernel when a set gets its first accelerated member.
 const KICK: u64 = 0x5ed5_7e95_ed57_e95e;
 
@@ -59,6 +61,10 @@ struct Record {
     in_kernel: AtomicU32,
     /// Members that are epoll descriptors themselves.
     nested: AtomicU32,
+    /// Some member that the kernel serves, too, was to be reported once.
+    once: AtomicBool,
+    /// What calls threads back from the kernel is in the kernel's set.
+    kicked: AtomicBool,
 }
 
 /// All records.
@@ -77,6 +83,8 @@ impl Epolls {
                     set: AtomicU64::new(0),
                     in_kernel: AtomicU32::new(0),
                     nested: AtomicU32::new(0),
+                    once: AtomicBool::new(false),
+                    kicked: AtomicBool::new(false),
                 }
             }; EPOLLS_MAX],
             nesting: Nesting::new(),
@@ -120,8 +128,25 @@ impl Record {
         self.nested.load(Ordering::Acquire) != 0
     }
 
+    /// A change of a member that has two sides.
+    fn note_once(&self, change: EpollChange) {
+        if let EpollChange::Add(e) | EpollChange::Modify(e) = change
+            && e.events & Ready::ONESHOT.bits() != 0
+        {
+            self.once.store(true, Ordering::Release);
+        }
+    }
+
     fn set(&self) -> Option<SetRef> {
-        let word = self.set.load(Ordering::Acquire);
+        Self::decode(self.set.load(Ordering::Acquire))
+    }
+
+    /// Its set, which it has no more.
+    fn take_set(&self) -> Option<SetRef> {
+        Self::decode(self.set.swap(0, Ordering::AcqRel))
+    }
+
+    fn decode(word: u64) -> Option<SetRef> {
         #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
         let (index, generation) = ((word >> 32) as u32, word as u32);
         index
@@ -145,16 +170,20 @@ impl Process {
                 record.set.store(0, Ordering::Release);
                 record.in_kernel.store(0, Ordering::Relaxed);
                 record.nested.store(0, Ordering::Relaxed);
+                record.once.store(false, Ordering::Relaxed);
+                record.kicked.store(false, Ordering::Relaxed);
                 if self.fds.replace(epfd, Entry::Epoll(index)).is_none() {
                     record.references.store(0, Ordering::Release);
                 }
                 return;
             }
         }
+        self.fds.replace(epfd, Entry::Epoll(UNRECORDED));
     }
 
     pub(crate) fn epoll_duplicated(&self, index: u32, new: i32) {
         let Some(record) = self.epolls.records.get(index as usize) else {
+            self.fds.replace(new, Entry::Epoll(index));
             return;
         };
         record.references.fetch_add(1, Ordering::AcqRel);
@@ -209,6 +238,9 @@ impl Process {
     /// epoll_ctl(2). None: the kernel's business. Where a socket has two sides, the kernel's is seen to here.
     pub fn epoll_ctl(&self, epfd: i32, fd: i32, change: EpollChange) -> Option<Result<(), Errno>> {
         let (shared, r) = self.socket_of(fd)?;
+        if self.fds.entry(epfd) == Entry::Epoll(UNRECORDED) {
+            return self.epoll_ctl_unrecorded(shared, fd, r);
+        }
         let (index, record) = self.indexed_record(epfd)?;
         if matches!(change, EpollChange::Modify(e) if e.events & Ready::EXCLUSIVE.bits() != 0) {
             return Some(Err(Errno::INVAL));
@@ -236,6 +268,7 @@ impl Process {
             Err(_) => return None,
         };
         if two_sided || matches!(change, EpollChange::Remove) {
+            record.note_once(change);
             kernel_side(epfd, fd, change);
         }
         Some(match (done, change) {
@@ -243,6 +276,25 @@ impl Process {
             (None, EpollChange::Add(_)) => Err(Errno::EXIST),
             (None, _) => Err(Errno::NOENT),
         })
+    }
+
+    /// A change of a set that cannot have accelerated members: a socket that is not connected yet becomes the kernel's, any
+    /// other is refused as where the kernel's own limit is reached.
+    #[cold]
+    fn epoll_ctl_unrecorded(
+        &self,
+        shared: &Shared,
+        fd: i32,
+        r: SocketRef,
+    ) -> Option<Result<(), Errno>> {
+        let fresh = self.with_stack(shared, |stack| {
+            stack.is_stream(r) && stack.served(r).is_none() && !stack.is_connected_stream(r)
+        });
+        if fresh != Ok(true) {
+            return Some(Err(Errno::NOSPC));
+        }
+        self.hand_over(shared, fd, r, "epoll", None, Handover::Full);
+        None
     }
 
     /// The set of an epoll descriptor, made now if it has none.
@@ -271,12 +323,17 @@ impl Process {
     /// Threads that wait in the kernel must come back and wait on both sides.
     pub(crate) fn call_back_from_kernel(&self, index: u32) {
         let waited = self.epolls.records.get(index as usize);
-        if waited.is_some_and(|record| record.in_kernel.load(Ordering::Acquire) > 0)
+        if let Some(record) = waited.filter(|r| r.in_kernel.load(Ordering::Acquire) > 0)
             && let Some(kick) = self.epolls.kick()
             && let Some(epfd) = self.epfd_of(index)
         {
+            record.kicked.store(true, Ordering::Release);
             with_fd(epfd, |epfd| {
                 let _ = epoll::add(epfd, kick, EventData::new_u64(KICK), EventFlags::IN);
+                if record.in_kernel.load(Ordering::Acquire) == 0 {
+                    // The last one came back meanwhile, before there was anything to take away.
+                    let _ = epoll::delete(epfd, kick);
+                }
             });
         }
     }
@@ -292,12 +349,27 @@ impl Process {
         let Some(record) = self.record(epfd) else {
             return true;
         };
+        if self.lost_members.get().is_some()
+            && let Some(set) = record.take_set()
+        {
+            self.adopt_lost_members(epfd, set.index);
+        }
         record.in_kernel.fetch_add(1, Ordering::AcqRel);
         if self.is_active() && record.concerns_us() {
-            record.in_kernel.fetch_sub(1, Ordering::AcqRel);
+            self.one_less_in_kernel(epfd, record);
             return false;
         }
         true
+    }
+
+    /// The last one back takes away what calls back, if it was put there: nobody else would.
+    fn one_less_in_kernel(&self, epfd: i32, record: &Record) {
+        if record.in_kernel.fetch_sub(1, Ordering::AcqRel) == 1
+            && record.kicked.swap(false, Ordering::AcqRel)
+            && let Some(kick) = self.epolls.kick()
+        {
+            let _ = with_fd(epfd, |epfd| epoll::delete(epfd, kick));
+        }
     }
 
     /// It came back with these events; drops the one that only called it back. Returns how many are left, and whether to
@@ -306,15 +378,10 @@ impl Process {
         let Some(record) = self.record(epfd) else {
             return (events.len(), false);
         };
-        let others = record.in_kernel.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.one_less_in_kernel(epfd, record);
         let Some(at) = events.iter().position(|e| e.data == KICK) else {
             return (events.len(), false);
         };
-        if others == 0
-            && let Some(kick) = self.epolls.kick()
-        {
-            let _ = with_fd(epfd, |epfd| epoll::delete(epfd, kick));
-        }
         let last = events.len() - 1;
         events.copy_within(at + 1.., at);
         (last, last == 0)
@@ -337,23 +404,13 @@ impl Process {
         let shared = self.attached()?;
         let waited = Waited::begin(self, epfd)?;
         let started = self.now();
-        let max = out.len();
-        let mut count = 0;
-        let first = self.with_stack(shared, |stack| {
-            stack.poll(started);
-            waited.gather(stack, out, &mut count)
-        });
-        match first {
-            Err(_) => return None,
+        let zero = timeout == Some(Nanos::ZERO);
+        let mut count = match self.look_at_both(shared, &waited, out, started) {
+            Err(Retired) => return None,
             Ok(Err(Errno::AGAIN)) => return self.epoll_wait(epfd, out, timeout, mask),
             Ok(Err(errno)) => return Some(Err(errno)),
-            Ok(Ok(())) => {}
-        }
-        let zero = timeout == Some(Nanos::ZERO);
-        self.keep_agent(shared, started);
-        if count < max && (zero || count > 0) && self.glance_due(epfd, started) {
-            count = self.add_kernel_events(epfd, out, count);
-        }
+            Ok(Ok(count)) => count,
+        };
         if count > 0 || zero {
             self.stayed_awake();
             return Some(Ok(count));
@@ -378,7 +435,7 @@ impl Process {
             });
             match woken {
                 Woken::Got(Ok(())) => {
-                    if count < max && self.glance_due(epfd, self.now()) {
+                    if count < out.len() && self.glance_due(epfd, self.now()) {
                         count = self.add_kernel_events(epfd, out, count);
                     }
                     return Some(Ok(count));
@@ -401,6 +458,51 @@ impl Process {
         }
     }
 
+    /// What there is to report on either side without waiting. EAGAIN: there is something else to look at by now.
+    fn look_at_both(
+        &self,
+        shared: &Shared,
+        waited: &Waited<'_>,
+        out: &mut [Event],
+        started: Nanos,
+    ) -> Result<Result<usize, Errno>, Retired> {
+        let (epfd, max, mut count) = (waited.epfd, out.len(), 0);
+        // When the kernel is due a look one place is kept for it; where there is but one, every other time.
+        let due = self.glance_due(epfd, started);
+        let kept = due && (max > 1 || self.glances.takes_turn(epfd));
+        let room = max - usize::from(kept);
+        let first = self.with_stack(shared, |stack| {
+            stack.poll(started);
+            waited.gather(stack, &mut out[..room], &mut count)
+        })?;
+        if let Err(errno) = first {
+            return Ok(Err(errno));
+        }
+        self.keep_agent(shared, started);
+        if due && count < max {
+            count = self.add_kernel_events(epfd, out, count);
+        }
+        if kept && count == room {
+            // The kernel had nothing for it.
+            let mut one = [Event { events: 0, data: 0 }];
+            let mut more = 0;
+            let gathered =
+                self.with_stack(shared, |stack| waited.gather(stack, &mut one, &mut more))?;
+            // One that was reported above may be what comes next.
+            let told = out[..count].iter_mut().find(|e| e.data == one[0].data);
+            match (more, told) {
+                (0, _) if count == 0 => return Ok(gathered.map(|()| 0)),
+                (0, _) => {}
+                (_, Some(same)) => same.events |= one[0].events,
+                (_, None) => {
+                    out[count] = one[0];
+                    count += 1;
+                }
+            }
+        }
+        Ok(Ok(count))
+    }
+
     /// Appends what the kernel's side has; a descriptor that both sides report is reported once.
     fn add_kernel_events(&self, epfd: i32, out: &mut [Event], count: usize) -> usize {
         let none = epoll::Event {
@@ -414,9 +516,16 @@ impl Process {
             epoll::wait(epfd, &mut events[..room], Some(&zero))
         });
         let mut count = count;
+        let once = self.record(epfd).filter(|r| r.once.load(Ordering::Acquire));
+        let once = once.and_then(Record::set).zip(self.attached());
         for event in &events[..filled.unwrap_or(0)] {
             let (flags, data) = ({ event.flags }.bits(), { event.data }.u64());
             if data == KICK {
+                continue;
+            }
+            if let Some((set, shared)) = once
+                && self.with_stack(shared, |stack| stack.set_spend(set, data)) == Ok(false)
+            {
                 continue;
             }
             match out[..count].iter_mut().find(|e| e.data == data) {
@@ -438,23 +547,20 @@ impl Process {
 
     /// A member that was handed to the kernel goes on there.
     pub(crate) fn epoll_to_kernel(&self, set: SetRef, fd: i32, events: Ready, data: u64) {
-        let at = self
-            .epolls
-            .records
-            .iter()
-            .position(|r| r.set() == Some(set));
+        let change = EpollChange::Add(Event {
+            events: events.bits(),
+            data,
+        });
+        let is_it = |r: &Record| r.set() == Some(set);
+        let at = self.epolls.records.iter().position(is_it);
+        if let Some(at) = at {
+            self.epolls.records[at].note_once(change);
+        }
         let epfd = at
             .and_then(|at| u32::try_from(at).ok())
             .and_then(|index| self.epfd_of(index));
         if let Some(epfd) = epfd {
-            kernel_side(
-                epfd,
-                fd,
-                EpollChange::Add(Event {
-                    events: events.bits(),
-                    data,
-                }),
-            );
+            kernel_side(epfd, fd, change);
         }
     }
 
@@ -508,7 +614,7 @@ impl<'p> Waited<'p> {
             return Err(Errno::AGAIN);
         }
         if let Some(set) = self.set {
-            collect(stack, set, out, count)?;
+            collect(stack, (self.epfd, set), out, count)?;
         }
         if self.nests {
             let this = (self.epfd, self.index);
@@ -520,25 +626,30 @@ impl<'p> Waited<'p> {
 
 fn collect(
     stack: &mut Stack<'static>,
-    set: SetRef,
+    (epfd, set): (i32, SetRef),
     out: &mut [Event],
     count: &mut usize,
 ) -> Result<(), Errno> {
     let room = out.len() - *count;
+    let report = |ready: Ready, data| {
+        out[*count] = Event {
+            events: ready.bits(),
+            data,
+        };
+        *count += 1;
+    };
+    let once = |fd, data| {
+        let events = Ready::ONESHOT.bits();
+        kernel_side(epfd, fd, EpollChange::Modify(Event { events, data }));
+    };
     stack
-        .set_collect(set, room, |ready, data| {
-            out[*count] = Event {
-                events: ready.bits(),
-                data,
-            };
-            *count += 1;
-        })
+        .set_collect_all(set, room, report, once)
         .map(|_| ())
         .map_err(from_stack)
 }
 
 /// Changes the kernel's set likewise. The kernel's side of our sockets only receives.
-fn kernel_side(epfd: i32, fd: i32, change: EpollChange) {
+pub(crate) fn kernel_side(epfd: i32, fd: i32, change: EpollChange) {
     with_fd(epfd, |epfd| {
         with_fd(fd, |fd| {
             let _ = match change {

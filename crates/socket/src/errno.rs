@@ -3,6 +3,25 @@
 pub use rustix::io::Errno;
 use sidestep_stack::Error;
 
+/// What a socket keeps so that its next call fails with this number; none where no socket would.
+pub(crate) const fn to_stack(errno: Errno) -> Option<Error> {
+    Some(match errno {
+        Errno::CONNRESET => Error::Reset,
+        Errno::CONNREFUSED => Error::Refused,
+        Errno::TIMEDOUT => Error::TimedOut,
+        Errno::MSGSIZE => Error::MessageSize,
+        Errno::HOSTUNREACH => Error::Unreachable,
+        Errno::NETUNREACH => Error::NetUnreachable,
+        Errno::NOPROTOOPT => Error::NoProtocol,
+        Errno::HOSTDOWN => Error::HostDown,
+        Errno::NONET => Error::HostIsolated,
+        Errno::PROTO => Error::Protocol,
+        Errno::ACCESS => Error::Prohibited,
+        Errno::OPNOTSUPP => Error::NoSourceRoute,
+        _ => return None,
+    })
+}
+
 /// The error number that the kernel would set.
 pub(crate) const fn from_stack(error: Error) -> Errno {
     match error {

@@ -15,11 +15,14 @@ pub(crate) enum Entry {
     Socket(SocketRef, bool),
     /// An epoll descriptor that may have accelerated members: index of this process's record of it.
     Epoll(u32),
+    /// A listening socket that is the kernel's alone by now, and whether calls on it block: the kernel's own never do.
+    Listener(bool),
 }
 
 const KIND_STREAM: u64 = 1;
 const KIND_DATAGRAM: u64 = 2;
 const KIND_EPOLL: u64 = 3;
+const KIND_LISTENER: u64 = 4;
 const KIND_SHIFT: u32 = 56;
 const INDEX_SHIFT: u32 = 32;
 const INDEX_MASK: u64 = 0xff_ffff;
@@ -67,6 +70,7 @@ const fn encode(entry: Entry) -> u64 {
             kind << KIND_SHIFT | (r.index as u64 & INDEX_MASK) << INDEX_SHIFT | r.generation as u64
         }
         Entry::Epoll(index) => KIND_EPOLL << KIND_SHIFT | index as u64,
+        Entry::Listener(blocks) => KIND_LISTENER << KIND_SHIFT | blocks as u64,
     }
 }
 
@@ -80,6 +84,7 @@ const fn decode(word: u64) -> Entry {
         KIND_STREAM => Entry::Socket(SocketRef { index, generation }, true),
         KIND_DATAGRAM => Entry::Socket(SocketRef { index, generation }, false),
         KIND_EPOLL => Entry::Epoll(word as u32),
+        KIND_LISTENER => Entry::Listener(word & 1 != 0),
         _ => Entry::Kernel,
     }
 }

@@ -3,16 +3,18 @@
 use crate::fdtable::Entry;
 use crate::nesting::NestingGuard;
 use crate::networks::WakesGuard;
-use crate::process::{Process, SessionGuard, Shared};
+use crate::process::{Process, SessionGuard, SettledGuard, Shared};
 use crate::session::Session;
 use core::cell::RefCell;
 use sidestep_shm::Fd;
 use sidestep_shm::atomic::Ordering;
-use sidestep_stack::SocketRef;
+use sidestep_stack::{Handover, SocketRef};
 use std::os::fd::OwnedFd;
 
 struct Forking {
     child: Option<Child>,
+    /// Another thread may be making the stack. Held over the fork, as what follows.
+    _settled: SettledGuard<'static>,
     /// Held over the fork, so that the child's copy is not locked by a thread that it does not have.
     session: SessionGuard<'static>,
     _nesting: NestingGuard<'static>,
@@ -35,6 +37,7 @@ thread_local! {
 impl Process {
     /// Before a fork: a slot for the child, which holds all that we hold, before either side goes on.
     pub fn before_fork(&'static self) {
+        let settled = self.lock_settled();
         let mut session = self.lock_session();
         let shared = self.attached();
         let child = shared.and_then(|shared| self.expect_child(shared, &mut session));
@@ -43,6 +46,7 @@ impl Process {
         FORKING.with(|f| {
             *f.borrow_mut() = Some(Forking {
                 child,
+                _settled: settled,
                 session,
                 _nesting: nesting,
                 _wakes: wakes,
@@ -56,7 +60,11 @@ impl Process {
         let mine = self.slot();
         let kept = self.lock_only(shared, |stack| {
             session.forget_begun_children(stack);
-            stack.keep_slot(mine)
+            let kept = stack.keep_slot(mine);
+            if kept.is_err() {
+                stack.count_handover(Handover::NoPlace);
+            }
+            kept
         });
         let (slot, times) = kept.ok()?.ok()?;
         let begun = session.await_child(shared, slot, times);
@@ -96,24 +104,24 @@ impl Process {
         };
         let Forking {
             child,
+            _settled: settled,
             mut session,
             _nesting: nesting,
             _wakes: wakes,
         } = forking;
-        drop((nesting, wakes));
+        drop((settled, nesting, wakes));
         session.forget();
-        let Some(shared) = self.attached() else {
-            return;
-        };
-        let Some(child) = child else {
-            // No slot: what was inherited stays the parent's, and new sockets the kernel's.
-            for (fd, _) in self.fds.iter() {
-                self.fds.replace(fd, Entry::Kernel);
+        let shared = self.attached();
+        let slot = child.as_ref().map_or(self.slot(), |child| child.slot);
+        self.become_child(slot, shared.is_some());
+        let (Some(shared), Some(child)) = (shared, child) else {
+            if let Some(shared) = shared {
+                // What was inherited stays the parent's.
+                self.lose_stack(shared, Handover::NoPlace);
             }
             return;
         };
         let Child { slot, begun, holds } = child;
-        self.become_child(slot);
         let mut held = self.sockets();
         for same in held.chunk_by(|a, b| a == b) {
             if let Some(count) = self.references.of(same[0].index) {

@@ -8,9 +8,11 @@
 //! through `rustix`, never through the C library's symbols: inside a preloaded library those are our own.
 #![deny(unsafe_code)]
 
+mod accept;
 mod config;
 mod datagram;
 mod devices;
+mod discard;
 mod epoll;
 mod errno;
 mod explain;
@@ -19,6 +21,7 @@ mod fdtable;
 mod fork;
 mod glance;
 mod groups;
+mod loss;
 mod nesting;
 mod networks;
 mod notices;
@@ -40,6 +43,7 @@ mod urgent;
 mod verdict;
 mod wait;
 
+pub use accept::AcceptedFd;
 pub use epoll::{EpollChange, Event};
 pub use errno::Errno;
 pub use notices::Told;
@@ -51,7 +55,7 @@ pub use sidestep_control::GroupChange;
 pub use sidestep_shm::{Foreign, ForeignMut, Nanos, is_internal};
 pub use sidestep_stack::{Address, Asked, Beside, Complaint, Endpoint, Leaving, Notice};
 pub use signals::{note_signal, puts_signal_off, quietly, set_signal_delivery};
-pub use stream::{AcceptedFd, Listening};
+pub use stream::Listening;
 pub use tcp_info::TCP_INFO_BYTES;
 pub use verdict::{Arrival, Departure, Received, RecvFlags, SendFlags, Verdict};
 pub use wait::SleepMask;

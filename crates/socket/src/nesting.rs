@@ -3,7 +3,7 @@
 //! The kernel has the nesting too, and tells of its side of it. What is kept here is what it takes to tell of accelerated
 //! members, at any depth.
 
-use crate::epoll::{EpollChange, Event};
+use crate::epoll::{EpollChange, Event, UNRECORDED};
 use crate::fdtable::Entry;
 use crate::process::{Process, with_fd};
 use crate::signals::Quiet;
@@ -83,6 +83,9 @@ impl Process {
         else {
             return;
         };
+        if outer == UNRECORDED || inner == UNRECORDED {
+            return;
+        }
         let mut nesting = self.epolls.nesting.lock();
         nesting.list.retain(|n| n.outer != outer || n.fd != fd);
         if let EpollChange::Add(e) | EpollChange::Modify(e) = change {

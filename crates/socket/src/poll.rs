@@ -50,7 +50,7 @@ impl Process {
             self.look(stack, &watched, fds)
         });
         let Ok(count) = first else {
-            return Some(Ok(fail_all(fds, &watched)));
+            return self.poll_lost(fds, &watched);
         };
         self.keep_agent(shared, started);
         let zero = timeout == Some(Nanos::ZERO);
@@ -67,13 +67,20 @@ impl Process {
             match self.await_any(shared, fds, &watched, deadline, mask) {
                 Woken::Got(()) | Woken::Kernel | Woken::TimedOut => {}
                 Woken::Interrupted => return Some(Err(Errno::INTR)),
-                Woken::Retired => return Some(Ok(fail_all(fds, &watched))),
+                Woken::Retired => return self.poll_lost(fds, &watched),
             }
             if watched.has_kernel {
                 self.add_kernel_side(fds, &mut watched);
             }
         }
         Some(Ok(fds.iter().filter(|p| p.revents != 0).count()))
+    }
+
+    /// The stack was given up: by now all descriptors are the kernel's, as a rule.
+    #[cold]
+    fn poll_lost(&self, fds: &mut [PollEntry], watched: &Watched) -> Option<Result<usize, Errno>> {
+        self.attached()?;
+        Some(Ok(fail_all(fds, watched)))
     }
 
     fn await_any(

@@ -6,12 +6,13 @@ use crate::errno::from_stack;
 use crate::explain::Decision;
 use crate::fdtable::{Entry, FdTable};
 use crate::glance::Glances;
+use crate::loss::LostMember;
 use crate::rehearsal::Rehearsal;
 use crate::session::Session;
 use crate::signals::{Quiet, quietly};
 use crate::{Endpoint, Errno};
 use core::ops::{Deref, DerefMut};
-use sidestep_shm::atomic::{AtomicU32, AtomicU64, Ordering};
+use sidestep_shm::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use sidestep_shm::{Ahead, CHUNK_BYTES, Clock, EventFd, Guard, Nanos, Owner, Retired};
 use sidestep_stack::{
     self as stack, Asked, Handover, SharedStack, SocketFlags, SocketRef, Stack, WAITERS,
@@ -41,12 +42,22 @@ pub struct Process {
     pub(crate) fds: FdTable,
     pub(crate) clock: Clock,
     config: OnceLock<Config>,
-    /// None inside: the stack could not be made, and everything stays with the kernel.
-    pub(crate) shared: OnceLock<Option<Shared>>,
+    /// The stack, which is never freed; null while there is none, and once it is lost.
+    shared: AtomicPtr<Shared>,
+    /// Whether a stack was made, or could not be: a process has one in its life. Held while it is made.
+    settled: Mutex<bool>,
+    /// The stack is lost, or about to be.
+    pub(crate) losing: AtomicBool,
+    /// Members of epoll sets that were lost with it.
+    pub(crate) lost_members: OnceLock<Vec<LostMember>>,
     pub(crate) session: Mutex<Session>,
     /// Our client slot in the stack.
     slot: AtomicU32,
     pid: AtomicU32,
+    /// The number by which those with whom we share the stack may see whether we live.
+    known_pid: AtomicU32,
+    /// The namespace of such numbers in which the stack was made.
+    pid_namespace: AtomicU64,
     /// When somebody last saw that the agent lives, in nanoseconds.
     agent_seen: AtomicU64,
     /// Forks between the first process and this one.
@@ -66,6 +77,26 @@ pub(crate) struct SessionGuard<'a> {
     session: MutexGuard<'a, Session>,
     /// Ends after the guard before it.
     _quiet: Quiet,
+}
+
+/// Whether there was a stack, while no other thread can make one and no signal handler can ask for it.
+pub(crate) struct SettledGuard<'a> {
+    settled: MutexGuard<'a, bool>,
+    /// Ends after the guard before it.
+    _quiet: Quiet,
+}
+
+impl Deref for SettledGuard<'_> {
+    type Target = bool;
+    fn deref(&self) -> &bool {
+        &self.settled
+    }
+}
+
+impl DerefMut for SettledGuard<'_> {
+    fn deref_mut(&mut self) -> &mut bool {
+        &mut self.settled
+    }
 }
 
 impl Deref for SessionGuard<'_> {
@@ -94,10 +125,15 @@ static PROCESS: Process = Process {
     fds: FdTable::new(),
     clock: Clock::new(),
     config: OnceLock::new(),
-    shared: OnceLock::new(),
+    shared: AtomicPtr::new(core::ptr::null_mut()),
+    settled: Mutex::new(false),
+    losing: AtomicBool::new(false),
+    lost_members: OnceLock::new(),
     session: Mutex::new(Session::new()),
     slot: AtomicU32::new(0),
     pid: AtomicU32::new(0),
+    known_pid: AtomicU32::new(0),
+    pid_namespace: AtomicU64::new(0),
     agent_seen: AtomicU64::new(0),
     forks: AtomicU32::new(0),
     ports: crate::ports::Ports::new(),
@@ -138,20 +174,44 @@ impl Process {
 
     /// The stack, made now if need be. None where everything stays with the kernel.
     pub(crate) fn shared(&self) -> Option<&Shared> {
-        if self.config().off {
-            return self.attached();
+        match self.attached() {
+            None if !self.config().off => self.make_shared(),
+            attached => attached,
         }
-        let made = match self.shared.get() {
-            Some(shared) => shared,
-            None => quietly(|| self.shared.get_or_init(|| self.create_shared().ok())),
-        };
-        made.as_ref()
+    }
+
+    #[cold]
+    fn make_shared(&self) -> Option<&Shared> {
+        let mut settled = self.lock_settled();
+        if !*settled {
+            *settled = true;
+            if let Ok(shared) = self.create_shared() {
+                self.attach(shared);
+            }
+        }
+        self.attached()
+    }
+
+    /// The stack of this process is this one; false where it has one already.
+    pub(crate) fn attach(&self, shared: Shared) -> bool {
+        let free = self.attached().is_none();
+        if free {
+            let shared = Box::into_raw(Box::new(shared));
+            self.shared.store(shared, Ordering::Release);
+        }
+        free
+    }
+
+    /// This process has no stack from now on. Calls under way may still use it.
+    pub(crate) fn forget_stack(&self) {
+        self.shared.store(core::ptr::null_mut(), Ordering::Release);
     }
 
     /// The stack, if there is one already.
     #[inline]
     pub(crate) fn attached(&self) -> Option<&Shared> {
-        self.shared.get()?.as_ref()
+        // SAFETY: null, or a value that is never freed or changed (see `attach`).
+        unsafe { self.shared.load(Ordering::Acquire).as_ref() }
     }
 
     fn create_shared(&self) -> io::Result<Shared> {
@@ -186,6 +246,9 @@ impl Process {
     pub(crate) fn share(&self, stack: SharedStack, id: u64, netns: u64) -> io::Result<Shared> {
         let pid = current_pid();
         self.pid.store(pid, Ordering::Relaxed);
+        self.known_pid.store(pid, Ordering::Relaxed);
+        let namespace = sidestep_control::namespace::pids().unwrap_or(0);
+        self.pid_namespace.store(namespace, Ordering::Relaxed);
         let owner = Owner { slot: 0, pid };
         let (slot, ahead) = {
             let mut stack = stack.lock(owner).map_err(io::Error::other)?;
@@ -221,6 +284,18 @@ impl Process {
         }
     }
 
+    /// Whether there was a stack; nobody makes one meanwhile.
+    pub(crate) fn lock_settled(&self) -> SettledGuard<'_> {
+        let quiet = Quiet::begin();
+        SettledGuard {
+            settled: self
+                .settled
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+            _quiet: quiet,
+        }
+    }
+
     /// The session, unless another thread is at it, or this one.
     fn try_lock_session(&self) -> Option<SessionGuard<'_>> {
         let quiet = Quiet::begin();
@@ -236,7 +311,7 @@ impl Process {
     pub(crate) fn owner(&self) -> Owner {
         Owner {
             slot: self.slot(),
-            pid: self.pid.load(Ordering::Relaxed),
+            pid: self.known_pid.load(Ordering::Relaxed),
         }
     }
 
@@ -251,10 +326,20 @@ impl Process {
     }
 
     /// We are a child now, in `slot`.
-    pub(crate) fn become_child(&self, slot: u32) {
-        sidestep_shm::barrier::take_part();
+    pub(crate) fn become_child(&self, slot: u32, has_stack: bool) {
+        let pid = current_pid();
         self.slot.store(slot, Ordering::Relaxed);
-        self.pid.store(current_pid(), Ordering::Relaxed);
+        self.pid.store(pid, Ordering::Relaxed);
+        self.known_pid.store(pid, Ordering::Relaxed);
+        if has_stack {
+            sidestep_shm::barrier::take_part();
+            let here = sidestep_control::namespace::pids().unwrap_or(0);
+            if here != self.pid_namespace.load(Ordering::Relaxed) {
+                sidestep_shm::among_strangers();
+                // Our number is another's there. Number 1 is somebody's who never ends.
+                self.known_pid.store(1, Ordering::Relaxed);
+            }
+        }
         self.forks.fetch_add(1, Ordering::Relaxed);
         self.wakes.forget_watchers();
     }
@@ -273,7 +358,7 @@ impl Process {
         f: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Retired> {
         quietly(|| {
-            let mut guard = shared.stack.lock(self.owner())?;
+            let mut guard = self.enter(shared)?;
             let result = f(&mut guard);
             self.give_back(shared, guard);
             Ok(result)
@@ -287,12 +372,29 @@ impl Process {
         f: impl FnOnce(&mut Stack<'static>) -> R,
     ) -> Result<R, Retired> {
         quietly(|| {
-            let mut guard = shared.stack.lock(self.owner())?;
+            let mut guard = self.enter(shared)?;
             let result = f(&mut guard);
             let wakes = guard.take_wakes();
             give_back_and_ring(shared, guard, wakes);
             Ok(result)
         })
+    }
+
+    #[inline]
+    fn enter<'a>(&self, shared: &'a Shared) -> Result<Guard<'a, Stack<'static>>, Retired> {
+        let entered = shared.stack.lock(self.owner());
+        if entered.is_err() {
+            self.on_retired(shared);
+        }
+        entered
+    }
+
+    #[cold]
+    fn on_retired(&self, shared: &Shared) {
+        // Whoever sleeps is to know it, too.
+        ring(shared, u64::MAX);
+        shared.doorbell.ring();
+        self.lose_stack(shared, Handover::Retired);
     }
 
     /// Gives the lock back, then wakes whom the work done under it made ready, and attaches new wires.
@@ -404,12 +506,15 @@ impl Process {
                 }
             }
             Entry::Epoll(_) => self.epoll_closing(fd),
+            Entry::Listener(_) => {
+                self.fds.replace(fd, Entry::Kernel);
+            }
         }
     }
 
     /// Whether this memory is another process's: the child of a vfork(2) runs in its parent's until it execs, and what
     /// it does to its own descriptors is nothing to the parent.
-    fn is_borrowed(&self) -> bool {
+    pub(crate) fn is_borrowed(&self) -> bool {
         let pid = self.pid.load(Ordering::Relaxed);
         pid != 0 && pid != current_pid()
     }
@@ -429,6 +534,9 @@ impl Process {
                 }
             }
             Entry::Epoll(index) => self.epoll_duplicated(index, new),
+            Entry::Listener(_) => {
+                self.fds.replace(new, entry);
+            }
         }
     }
 
@@ -518,13 +626,20 @@ impl Process {
 
     /// Whether calls on the socket return rather than block.
     pub fn nonblocking(&self, fd: i32) -> Option<bool> {
-        self.on_socket(fd, |stack, r| stack.flags(r))
-            .map(|flags| flags.is_ok_and(|f| f.contains(SocketFlags::NONBLOCK)))
+        let flags = self.on_socket(fd, |stack, r| stack.flags(r));
+        match (flags, self.fds.entry(fd)) {
+            (Some(flags), _) => Some(flags.is_ok_and(|f| f.contains(SocketFlags::NONBLOCK))),
+            (None, Entry::Listener(blocks)) => Some(!blocks),
+            (None, _) => None,
+        }
     }
 
     /// The program changed O_NONBLOCK.
     pub fn set_nonblocking(&self, fd: i32, on: bool) {
         let _ = self.on_socket(fd, |stack, r| stack.set_flags(r, SocketFlags::NONBLOCK, on));
+        if let Entry::Listener(_) = self.fds.entry(fd) {
+            self.fds.replace(fd, Entry::Listener(!on));
+        }
     }
 
     /// accept(2) took a connection from the kernel's side of a listening socket of ours.
@@ -573,6 +688,11 @@ impl Process {
         )
     }
 
+    /// Whether `fd` is a listening socket that the kernel serves alone by now, and that blocks for the program only.
+    pub fn is_left_to_kernel(&self, fd: i32) -> bool {
+        matches!(self.fds.entry(fd), Entry::Listener(_))
+    }
+
     /// Whether listen(2) is refused: the socket is connected, which the kernel does not know.
     pub fn must_not_listen(&self, fd: i32) -> bool {
         self.is_accelerated_stream(fd)
@@ -612,6 +732,14 @@ impl Process {
     #[inline]
     pub(crate) fn glance_due(&self, key: i32, now: Nanos) -> bool {
         self.glances.due(key, now)
+    }
+
+    /// Whether a call that could be served at once by our side goes to the kernel's, which has something, too.
+    #[cold]
+    pub(crate) fn kernel_goes_first(&self, fd: i32) -> bool {
+        self.glance_due(fd, self.now())
+            && self.glances.takes_turn(fd)
+            && crate::wait::is_readable(fd)
     }
 }
 

@@ -115,7 +115,7 @@ impl Process {
         };
         let taken = || io::Error::other("there is a stack already");
         self.rehearsal.set(rehearsal).map_err(|_| taken())?;
-        self.shared.set(Some(shared)).map_err(|_| taken())
+        self.attach(shared).then_some(()).ok_or_else(taken)
     }
 
     /// A bare IP packet arrives.

@@ -1,6 +1,6 @@
 //! TCP sockets: bind, listen, connect, accept, send, receive, shutdown.
 
-use crate::errno::from_stack;
+use crate::errno::{from_stack, to_stack};
 use crate::explain::Decision;
 use crate::networks::Wanted;
 use crate::process::{Process, Shared, with_fd};
@@ -8,28 +8,15 @@ use crate::room::{send_if_worth_while, send_some, skip_parts};
 use crate::verdict::{Received, RecvFlags, SendFlags, Verdict};
 use crate::wait::{KernelSide, Target, Waiting, Woken};
 use crate::{Address, Endpoint, Errno, Foreign, ForeignMut};
-use rustix::net::SocketFlags as OpenFlags;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketType};
+use rustix::net::SocketAddrAny;
 use sidestep_shm::{Nanos, Retired};
 use sidestep_stack::{
     Beside, ConnectState, Error, Fast, Handover, Ready, Served, SocketFlags, SocketRef, WaitFor,
 };
 use smallvec::SmallVec;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
 /// Ports tried before the kernel is asked to choose.
 const PORT_ATTEMPTS: u32 = 128;
-
-/// A connection that accept(2) returns.
-#[derive(Clone, Copy, Debug)]
-pub struct AcceptedFd {
-    /// Its descriptor.
-    pub fd: i32,
-    /// The peer.
-    pub remote: Endpoint,
-    /// Whether the listening socket is an IPv6 one, so that addresses are told as IPv6.
-    pub is_v6: bool,
-}
 
 /// What became of [`Process::listening`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,107 +313,6 @@ impl Process {
         })
     }
 
-    /// Accepts a connection from either side. `cloexec` and `nonblock` are for the new descriptor.
-    pub fn accept(&self, fd: i32, cloexec: bool, nonblock: bool) -> Verdict<AcceptedFd> {
-        let Some((shared, r)) = self.socket_of(fd) else {
-            return Verdict::Kernel;
-        };
-        let found = self.with_stack(shared, |stack| {
-            if !stack.acceptable(r)? {
-                stack.poll(self.now());
-            }
-            Ok((
-                stack.acceptable(r)?,
-                stack.flags(r)?,
-                stack.served(r).is_some_and(|served| served.is_tcp),
-            ))
-        });
-        let (ready, flags) = match found {
-            Ok(Ok((ready, flags, true))) => (ready, flags),
-            Ok(Ok(_) | Err(Error::Stale)) => return Verdict::Kernel,
-            Ok(Err(error)) => return Verdict::fail(from_stack(error)),
-            Err(Retired) => return Verdict::Kernel,
-        };
-        if !ready {
-            if flags.contains(SocketFlags::NONBLOCK) {
-                let glance = self.glance_due(fd, self.now());
-                return if glance {
-                    Verdict::KernelNow
-                } else {
-                    Verdict::fail(Errno::AGAIN)
-                };
-            }
-            let (timeout, _) = self.timeouts(fd);
-            let waiting = Waiting {
-                target: Target::One(WaitFor::Socket(r, Ready::IN)),
-                kernel: KernelSide::Readable(fd),
-                deadline: self.deadline(timeout),
-                mask: None,
-                restarts: timeout == Nanos::ZERO,
-            };
-            match self.wait(shared, &waiting, |stack, _| {
-                stack.acceptable(r).unwrap_or(true).then_some(())
-            }) {
-                Woken::Got(()) => {}
-                Woken::Kernel => return Verdict::KernelNow,
-                Woken::TimedOut => return Verdict::fail(Errno::AGAIN),
-                Woken::Interrupted => return Verdict::fail(Errno::INTR),
-                Woken::Retired => return Verdict::Kernel,
-            }
-        }
-        match self.accept_one(shared, fd, r, flags, cloexec, nonblock) {
-            // Another thread took it.
-            Err(Errno::AGAIN) if !flags.contains(SocketFlags::NONBLOCK) => {
-                self.accept(fd, cloexec, nonblock)
-            }
-            result => Verdict::Done(result),
-        }
-    }
-
-    fn accept_one(
-        &self,
-        shared: &Shared,
-        fd: i32,
-        r: SocketRef,
-        flags: SocketFlags,
-        cloexec: bool,
-        nonblock: bool,
-    ) -> Result<AcceptedFd, Errno> {
-        let is_v6 = flags.contains(SocketFlags::INET6);
-        let backing = open_backing(is_v6, cloexec, nonblock)?;
-        let slot = self.slot();
-        let accepted = self
-            .with_stack(shared, |stack| {
-                let accepted = stack.accept(r, slot)?;
-                stack.set_flags(accepted.socket, SocketFlags::NONBLOCK, nonblock)?;
-                Ok(accepted)
-            })
-            .map_err(|Retired| Errno::CONNABORTED)?
-            .map_err(from_stack)?;
-        if accepted.needs_keys {
-            self.take_fast_keys(shared, fd, r);
-        }
-        if accepted.device != 0 {
-            let _ = sidestep_control::device::bind_socket(backing.as_fd(), accepted.device);
-        }
-        let new = backing.into_raw_fd();
-        self.install(new, accepted.socket, true);
-        let (local, remote) = (accepted.local, accepted.remote);
-        self.explain(&Decision {
-            fd,
-            is_tcp: true,
-            event: "accept",
-            local: Some(local),
-            remote: Some(remote),
-            handover: None,
-        });
-        Ok(AcceptedFd {
-            fd: new,
-            remote,
-            is_v6,
-        })
-    }
-
     /// Sends on a connected stream.
     pub(crate) fn send_stream(
         &self,
@@ -493,7 +379,10 @@ impl Process {
                     sent += n;
                     continue;
                 }
-                Woken::Got(Err(error)) => from_stack(error),
+                Woken::Got(Err(error)) => {
+                    self.put_back(shared, r, error, sent);
+                    from_stack(error)
+                }
                 Woken::TimedOut => Errno::AGAIN,
                 Woken::Interrupted => Errno::INTR,
                 Woken::Kernel | Woken::Retired => Errno::CONNRESET,
@@ -512,6 +401,10 @@ impl Process {
         parts: &mut [ForeignMut<'_>],
         flags: RecvFlags,
     ) -> Verdict<Received> {
+        let total: usize = parts.iter().map(|p| p.len()).sum();
+        if flags.contains(RecvFlags::TRUNC) {
+            return self.discard(shared, fd, r, total, flags);
+        }
         let peek = flags.contains(RecvFlags::PEEK);
         let now = self.now();
         let first = self.with_stack(shared, |stack| {
@@ -525,7 +418,6 @@ impl Process {
             };
             (got, more_wanted && stack.blocks(r), beside)
         });
-        let total: usize = parts.iter().map(|p| p.len()).sum();
         let all = flags.contains(RecvFlags::WAITALL);
         let (got, blocks) = match first {
             Err(Retired) => return Verdict::fail(Errno::CONNRESET),
@@ -601,7 +493,10 @@ impl Process {
                     }
                     continue;
                 }
-                Woken::Got(Err(error)) => from_stack(error),
+                Woken::Got(Err(error)) => {
+                    self.put_back(shared, r, error, got);
+                    from_stack(error)
+                }
                 Woken::TimedOut => Errno::AGAIN,
                 Woken::Interrupted => Errno::INTR,
                 Woken::Kernel | Woken::Retired => Errno::CONNRESET,
@@ -612,6 +507,27 @@ impl Process {
                 Err(failed)
             });
         }
+    }
+
+    /// A call that returns what it has done before an error leaves that to the next.
+    #[cold]
+    pub(crate) fn put_back(&self, shared: &Shared, r: SocketRef, error: Error, done: usize) {
+        if done > 0 {
+            let _ = self.with_stack(shared, |stack| stack.put_back(r, error));
+        }
+    }
+
+    /// An error that a call of the kernel's, or one of ours, has taken from the socket and will not tell of.
+    pub fn put_error_back(&self, fd: i32, errno: Errno) {
+        if let (Some((shared, r)), Some(error)) = (self.socket_of(fd), to_stack(errno)) {
+            self.put_back(shared, r, error, 1);
+        }
+    }
+
+    /// The error that is kept for the next call, which need not tell it any more.
+    pub fn pending_error(&self, fd: i32) -> Option<Errno> {
+        let error = self.on_socket(fd, |stack, r| stack.take_error(r));
+        error.and_then(Result::ok).flatten().map(from_stack)
     }
 
     /// Ends one direction or both.
@@ -649,7 +565,13 @@ impl Process {
         {
             return;
         }
-        let seconds = self.with_stack(shared, |stack| stack.linger(r).unwrap_or(0));
+        let slot = self.slot();
+        let seconds = self.with_stack(shared, |stack| {
+            // Where another process has it, too, nothing ends yet.
+            let seconds = stack.linger(r).unwrap_or(0);
+            let last = seconds < 2 || !stack.is_shared(r, slot).unwrap_or(false);
+            if last { seconds } else { 0 }
+        });
         let Ok(seconds @ 2..) = seconds else { return };
         let now = self.now();
         let _ = self.with_stack(shared, |stack| stack.shutdown(now, r, false, true));
@@ -765,18 +687,4 @@ pub(crate) fn kernel_name(fd: i32) -> Option<Endpoint> {
     let name: SocketAddrAny = with_fd(fd, |fd| rustix::net::getsockname(fd)).ok()?;
     let name = std::net::SocketAddr::try_from(name).ok()?;
     Some(Endpoint::new(Address::from(name.ip()), name.port()))
-}
-
-fn open_backing(is_v6: bool, cloexec: bool, nonblock: bool) -> Result<OwnedFd, Errno> {
-    let family = if is_v6 {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
-    let mut flags = OpenFlags::empty();
-    flags.set(OpenFlags::CLOEXEC, cloexec);
-    flags.set(OpenFlags::NONBLOCK, nonblock);
-    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    debug_assert!(fd.as_raw_fd() >= 0, "a descriptor");
-    Ok(fd)
 }

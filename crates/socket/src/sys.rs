@@ -4,6 +4,7 @@
 
 use crate::{Errno, Nanos};
 use libc::{c_int, c_long, pollfd, sigset_t, timespec};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Bytes of a set of signals, as the kernel has it.
 const SIGSET_BYTES: usize = 8;
@@ -35,6 +36,19 @@ pub(crate) fn ppoll(
         let errno = std::io::Error::last_os_error().raw_os_error();
         Errno::from_raw_os_error(errno.unwrap_or(libc::EIO as c_int))
     })
+}
+
+/// dup3(2): makes the program's descriptor `onto` one of the same file as `fd`, with the given flags.
+pub(crate) fn duplicate_onto(
+    fd: &OwnedFd,
+    onto: c_int,
+    flags: rustix::io::FdFlags,
+) -> Result<(), Errno> {
+    let closes = flags.contains(rustix::io::FdFlags::CLOEXEC);
+    let flags = if closes { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: numbers only.
+    let done = unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), onto, flags) };
+    if done < 0 { Err(Errno::BADF) } else { Ok(()) }
 }
 
 /// The keys that the kernel makes cookies of TCP Fast Open with for a socket. Returns how many bytes they take in `keys`.

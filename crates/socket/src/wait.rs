@@ -417,7 +417,7 @@ pub(crate) fn poll_now(fds: &mut [libc::pollfd]) -> Result<usize, Errno> {
     ppoll(fds, Nanos::ZERO, None)
 }
 
-fn is_readable(fd: i32) -> bool {
+pub(crate) fn is_readable(fd: i32) -> bool {
     let readable = libc::pollfd {
         fd,
         events: libc::POLLIN,

@@ -121,11 +121,13 @@ pub enum Handover {
     GroupShared,
     /// Members on this host are to get copies of what is sent to the group.
     GroupLoop,
+    /// A forked child found no place in the stack, so many processes share it.
+    NoPlace,
 }
 
 impl Handover {
     /// Number of reasons.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
     /// All reasons, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OtherHost,
@@ -145,6 +147,7 @@ impl Handover {
         Self::Group,
         Self::GroupShared,
         Self::GroupLoop,
+        Self::NoPlace,
     ];
 
     /// The reason as a sentence for people.
@@ -174,6 +177,7 @@ impl Handover {
             Self::GroupLoop => {
                 "members of the group on this host are to get copies (IP_MULTICAST_LOOP)"
             }
+            Self::NoPlace => "more processes share the stack by fork than it has places for (1023)",
             Self::Taken => "another accelerated program serves the same endpoint",
         }
     }

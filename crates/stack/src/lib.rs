@@ -14,6 +14,7 @@ mod express;
 mod fast_keys;
 mod fast_open;
 mod flows;
+mod holders;
 mod hops;
 mod icmp;
 mod input;
@@ -43,12 +44,11 @@ pub use config::{Config, Offers};
 pub use counters::{Counters, Handover};
 pub use fast_keys::FastKeys;
 pub use fast_open::{Fast, FastRules};
+pub use holders::SLOTS;
 pub use hops::{HopState, NextHop, Way};
-pub use last_words::last_connections;
+pub use last_words::{LastMember, Remains, last_connections, last_members, remains};
 pub use listener::Accepted;
-pub use memory::{
-    AGENT_SLOT, SLOTS, SharedStack, Stack, WAITERS, attach, create, create_private, layout,
-};
+pub use memory::{AGENT_SLOT, SharedStack, Stack, WAITERS, attach, create, create_private, layout};
 pub use networks::NetworkSetup;
 pub use notices::{Notice, Stamping};
 pub use ready::{Ready, SetRef, WaitFor};

@@ -4,7 +4,6 @@
 
 use crate::fast_open::Opening;
 use crate::memory::{Core, Stack};
-use crate::slots::bit;
 use crate::socket::{Asked, Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Result};
 use sidestep_shm::{Foreign, NONE};
@@ -73,8 +72,8 @@ impl Stack<'_> {
         }
         core.unlink_child(child);
         core.counters.tcp_accepts += 1;
+        core.hold(child, slot);
         let s = core.at(child);
-        s.holders = bit(slot);
         s.tcb.note_accepted();
         let (local, remote, device) = (s.local, s.remote, s.device);
         Ok(Accepted {

@@ -15,6 +15,7 @@
 //!           OwnKeys    [OWNERS]           │
 //!           flow and port tables          │
 //!           Watch      [watches_max]      │
+//!           FarHolders [sockets and sets] │
 //!           Socket     [sockets_max]      │
 //!           ChunkMeta, chunks             │
 //!           what a bad link holds         ┘
@@ -26,6 +27,7 @@ use crate::express::Recent;
 use crate::fast_keys::{FastKeys, OWNERS, OwnKeys};
 use crate::fast_open::{COOKIES, KnownServer};
 use crate::flows;
+use crate::holders::{FarHolders, SLOTS};
 use crate::hops::{HOPS_MAX, Hop, Stations};
 use crate::links::Links;
 use crate::output::{Pending, Reply};
@@ -46,10 +48,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Processes that can have one stack mapped at a time.
-pub const SLOTS: usize = 64;
 /// The slot number that the agent locks with; it holds no sockets.
-pub const AGENT_SLOT: u32 = 64;
+pub const AGENT_SLOT: u32 = 1 << 16;
 /// Wires of a stack.
 pub(crate) const WIRES_MAX: usize = 256;
 /// Hops that are noted as in doubt at a time.
@@ -177,6 +177,8 @@ pub(crate) struct Core<'m> {
     pub(crate) flows: &'m mut [u64],
     pub(crate) ports: &'m mut [u32],
     pub(crate) watches: &'m mut [Watch],
+    /// Holders of each socket, and then of each set, that have no bit in its own word.
+    pub(crate) far_holders: &'m mut [FarHolders],
     pub(crate) sockets: &'m mut [Socket],
     pub(crate) pool: ChunkPool<'m>,
     /// Waiters to wake when the lock is given back. Not shared: each holder takes care of its own.
@@ -217,6 +219,7 @@ struct Tables {
     flows: Span<u64>,
     ports: Span<u32>,
     watches: Span<Watch>,
+    far_holders: Span<FarHolders>,
     sockets: Span<Socket>,
     pool_head: Span<PoolHead>,
     chunk_meta: Span<ChunkMeta>,
@@ -251,6 +254,7 @@ fn tables(sockets_max: usize, chunks_max: usize, held_max: usize) -> Tables {
     let flows = layout.table(flows::words(sockets_max));
     let ports = layout.table((sockets_max * 2).next_power_of_two().min(8192));
     let watches = layout.table(sockets_max * 2);
+    let far_holders = layout.table(sockets_max + SETS_MAX);
     let sockets = layout.table(sockets_max);
     let pool_head = layout.table(1);
     let chunk_meta = layout.table(chunks_max);
@@ -281,6 +285,7 @@ fn tables(sockets_max: usize, chunks_max: usize, held_max: usize) -> Tables {
         flows,
         ports,
         watches,
+        far_holders,
         sockets,
         pool_head,
         chunk_meta,
@@ -355,11 +360,32 @@ pub fn attach(fd: OwnedFd) -> io::Result<SharedStack> {
     Locked::new(region, |carver| carve(carver, &tables))
 }
 
-/// Where the entries of sockets are that were ever used, in memory that anybody may be writing to: offset and number.
-pub(crate) fn places(region: &Region) -> Option<(usize, usize)> {
+/// Where a table is, and how many of its entries were ever used.
+pub(crate) struct Place {
+    pub(crate) offset: usize,
+    pub(crate) count: usize,
+}
+
+/// Tables in memory that anybody may be writing to.
+pub(crate) struct Places {
+    pub(crate) sockets: Place,
+    pub(crate) watches: Place,
+}
+
+/// Where the entries of sockets and watches are.
+pub(crate) fn places(region: &Region) -> Option<Places> {
     let (header, tables) = found_in(region)?;
-    let used = header.sockets.fresh() as usize;
-    Some((tables.sockets.offset(), used.min(tables.sockets.count())))
+    let used = |list: &FreeList, count: usize| count.min(list.fresh() as usize);
+    Some(Places {
+        sockets: Place {
+            offset: tables.sockets.offset(),
+            count: used(&header.sockets, tables.sockets.count()),
+        },
+        watches: Place {
+            offset: tables.watches.offset(),
+            count: used(&header.watches, tables.watches.count()),
+        },
+    })
 }
 
 /// A copy of the header, and the tables that it says there are: none where these are not what the memory holds.
@@ -386,19 +412,15 @@ fn found_in(region: &Region) -> Option<(Header, Tables)> {
 fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let header = carver.one(t.header)?;
     let counters = carver.one(t.counters)?;
-    let slots = carver.table(t.slots)?;
-    let wires = carver.table(t.wires)?;
-    let waiters = carver.table(t.waiters)?;
-    let sets = carver.table(t.sets)?;
+    let (slots, wires) = (carver.table(t.slots)?, carver.table(t.wires)?);
+    let (waiters, sets) = (carver.table(t.waiters)?, carver.table(t.sets)?);
     let timer_slots = carver.table(t.timer_slots)?;
     let routes = carver.table(t.routes)?;
     let hops = carver.table(t.hops)?;
-    let paths = carver.table(t.paths)?;
-    let servers = carver.table(t.servers)?;
+    let (paths, servers) = (carver.table(t.paths)?, carver.table(t.servers)?);
     let own_keys = carver.table(t.own_keys)?;
     let pending = carver.table(t.pending)?;
-    let networks = carver.table(t.networks)?;
-    let mtus = carver.table(t.mtus)?;
+    let (networks, mtus) = (carver.table(t.networks)?, carver.table(t.mtus)?);
     let own_stations = carver.table(t.own_stations)?;
     let devices = carver.table(t.devices)?;
     let unfinished = carver.table(t.unfinished)?;
@@ -406,6 +428,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
     let flows = carver.table(t.flows)?;
     let ports = carver.table(t.ports)?;
     let watches = carver.table(t.watches)?;
+    let far_holders = carver.table(t.far_holders)?;
     let sockets = carver.table(t.sockets)?;
     let pool_head = carver.one(t.pool_head)?;
     let pool = ChunkPool::new(
@@ -440,6 +463,7 @@ fn carve(carver: &mut Carver<'_>, t: &Tables) -> io::Result<Stack<'static>> {
         flows,
         ports,
         watches,
+        far_holders,
         sockets,
         pool,
         wake: 0,

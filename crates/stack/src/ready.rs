@@ -9,8 +9,8 @@
 //!          ─ready───▶ Watch ⇄ Watch ⇄ …        (those that may have something to tell)
 //! ```
 
+use crate::last_words::LastMember;
 use crate::memory::{Core, Stack, WAITERS};
-use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Error, Result};
 use bitflags::bitflags;
@@ -70,6 +70,8 @@ pub struct SetRef {
     pub generation: u32,
 }
 
+mod once;
+
 const OF_SET: u8 = 1;
 const OF_WAITER: u8 = 2;
 
@@ -95,6 +97,19 @@ pub(crate) struct Watch {
     kind: u8,
     state: u8,
     _reserved: [u8; 6],
+}
+
+impl Watch {
+    /// What it says of a member of a set; none where it is a thread's, or free.
+    pub(crate) fn member(&self) -> Option<LastMember> {
+        (self.kind == OF_SET).then(|| LastMember {
+            socket: self.socket,
+            set: self.owner,
+            fd: self.fd,
+            events: Ready::from_bits_retain(self.events),
+            data: self.data,
+        })
+    }
 }
 
 /// An epoll set's accelerated members.
@@ -219,7 +234,7 @@ impl Stack<'_> {
         let set = &mut self.core.sets[free];
         let generation = set.generation.wrapping_add(1);
         *set = EpollSet {
-            holders: bit(slot),
+            holders: 0,
             sleepers: 0,
             pollers: 0,
             generation,
@@ -231,6 +246,7 @@ impl Stack<'_> {
             happened: 0,
             _reserved: 0,
         };
+        self.core.hold_set(free, slot);
         Ok(SetRef {
             index: u32::try_from(free).map_err(|_| Error::TableFull)?,
             generation,
@@ -373,7 +389,19 @@ impl Stack<'_> {
         &mut self,
         set: SetRef,
         max: usize,
+        report: impl FnMut(Ready, u64),
+    ) -> Result<usize> {
+        self.set_collect_all(set, max, report, |_, _| ())
+    }
+
+    /// As [`set_collect`](Self::set_collect), and calls `spent(fd, data)` for each that is not reported again, and must not
+    /// be by the kernel, before it is armed anew.
+    pub fn set_collect_all(
+        &mut self,
+        set: SetRef,
+        max: usize,
         mut report: impl FnMut(Ready, u64),
+        mut spent: impl FnMut(i32, u64),
     ) -> Result<usize> {
         let core = &mut self.core;
         let turns = core.set(set)?.ready_count as usize;
@@ -397,7 +425,11 @@ impl Stack<'_> {
             report(ready, core.watches[watch as usize].data);
             told += 1;
             if events.contains(Ready::ONESHOT) {
-                core.watches[watch as usize].state |= DISABLED;
+                let w = &mut core.watches[watch as usize];
+                w.state |= DISABLED;
+                if core.sockets[socket as usize].kind() != Kind::Stream {
+                    spent(w.fd, w.data);
+                }
             } else if !events.contains(Ready::EDGE) {
                 // Level-triggered: it stays on the list until it is found not ready.
                 core.push_ready(watch);
@@ -682,12 +714,9 @@ impl Core<'_> {
     }
 
     pub(crate) fn let_go_of_set(&mut self, index: usize, slot: u32) {
-        if self.sets[index].holders & bit(slot) == 0 {
-            return;
-        }
-        self.sets[index].holders &= !bit(slot);
+        let (held, others) = self.unhold_set(index, slot);
         let mut steps = self.watch_steps();
-        while self.sets[index].holders == 0 && self.sets[index].members != NONE {
+        while held && !others && self.sets[index].members != NONE {
             steps.step();
             self.drop_watch(self.sets[index].members);
         }

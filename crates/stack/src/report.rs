@@ -47,7 +47,7 @@ pub struct FaultReport {
 }
 
 /// A socket as it is now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SocketReport {
     /// What it is.
     pub kind: Kind,
@@ -63,8 +63,8 @@ pub struct SocketReport {
     pub vlan: u16,
     /// The index of the interface that it is bound to; 0 for none.
     pub device: u32,
-    /// Slots that hold it, one bit each.
-    pub holders: u64,
+    /// Slots that hold it.
+    pub holders: Vec<u32>,
     /// Bytes received and not read; connections to accept for a listener.
     pub rcv_queue: usize,
     /// Bytes written and not acknowledged; the backlog for a listener.
@@ -127,6 +127,7 @@ impl Stack<'_> {
 
     fn socket_report(&mut self, index: u32) -> Option<SocketReport> {
         let vlan = self.core.vlan(self.core.sockets[index as usize].hop);
+        let holders = self.core.holders(index);
         let s = self.core.at(index);
         let (state, rcv_queue, snd_queue) = match s.kind() {
             Kind::Free => return None,
@@ -143,7 +144,7 @@ impl Stack<'_> {
             wire: (s.wire != sidestep_shm::NONE).then_some(s.wire),
             vlan,
             device: s.device,
-            holders: s.holders,
+            holders,
             rcv_queue,
             snd_queue,
             cookie: s.cookie,

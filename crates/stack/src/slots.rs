@@ -1,6 +1,6 @@
 //! Client slots: which processes have the stack mapped, so that what one of them held can be told when it is gone.
 
-use crate::memory::{Core, SLOTS, Stack};
+use crate::memory::{Core, Stack};
 use crate::{Error, Result, SocketRef};
 use sidestep_shm::Nanos;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -90,24 +90,9 @@ impl Stack<'_> {
             .map(|(i, s)| (i, s.pid))
     }
 
-    /// The slots that hold a socket, and their processes.
-    pub fn holders(&mut self, r: SocketRef) -> Vec<(u32, u32)> {
-        let holders = self.core.socket(r).map_or(0, |s| s.holders);
-        self.slots()
-            .filter(|(slot, _)| holders & bit(*slot) != 0)
-            .collect()
-    }
-
     /// Lets slot `heir` hold all that slot `from` holds: the child of a fork, before either goes on.
     pub fn inherit(&mut self, from: u32, heir: u32) {
-        let (has, gets) = (bit(from), bit(heir));
-        for i in 0..self.core.header.sockets.fresh() as usize {
-            let holders = &mut self.core.sockets[i].holders;
-            *holders |= if *holders & has != 0 { gets } else { 0 };
-        }
-        for set in &mut *self.core.sets {
-            set.holders |= if set.holders & has != 0 { gets } else { 0 };
-        }
+        self.core.hold_likewise(from, heir);
         if let Some(s) = self.core.slots.get_mut(heir as usize) {
             s.keeper = 0;
         }
@@ -117,8 +102,7 @@ impl Stack<'_> {
     pub fn holds_exactly(&mut self, slot: u32, held: &[SocketRef]) -> bool {
         let mut held = held.iter();
         (0..self.core.header.sockets.fresh()).all(|index| {
-            self.core.sockets[index as usize].holders & bit(slot) == 0
-                || held.next() == Some(&self.core.reference(index))
+            !self.core.holds(index, slot) || held.next() == Some(&self.core.reference(index))
         }) && held.next().is_none()
     }
 
@@ -126,11 +110,9 @@ impl Stack<'_> {
     pub fn hold_exactly(&mut self, slot: u32, held: &[SocketRef]) {
         for index in 0..self.core.header.sockets.fresh() {
             let wanted = held.binary_search(&self.core.reference(index)).is_ok();
-            let holders = &mut self.core.at(index).holders;
-            let has = *holders & bit(slot) != 0;
-            if wanted && *holders != 0 {
-                *holders |= bit(slot);
-            } else if has {
+            if wanted && self.core.at(index).holders != 0 {
+                self.core.hold(index, slot);
+            } else if self.core.holds(index, slot) {
                 self.let_go(index, slot);
             }
         }
@@ -141,7 +123,7 @@ impl Stack<'_> {
         self.core.advance(now);
         self.core.forget_waits_of(slot);
         for index in 0..self.core.header.sockets.fresh() {
-            if self.core.sockets[index as usize].holders & bit(slot) != 0 {
+            if self.core.holds(index, slot) {
                 self.let_go(index, slot);
             }
         }
@@ -168,9 +150,4 @@ impl Core<'_> {
     pub(crate) fn has_clients(&self) -> bool {
         self.slots.iter().any(|s| s.taken != 0)
     }
-}
-
-/// The bit of a slot in a set of holders.
-pub(crate) const fn bit(slot: u32) -> u64 {
-    if slot as usize >= SLOTS { 0 } else { 1 << slot }
 }

@@ -482,6 +482,16 @@ impl Stack<'_> {
         self.core.socket(r).map(Socket::take_error)
     }
 
+    /// An error that was taken, and not told of, is to be told of with the next call. Of a connection that cannot be
+    /// written to any more its state tells.
+    pub fn put_back(&mut self, r: SocketRef, error: Error) {
+        if let Ok(s) = self.core.socket(r)
+            && error != Error::Pipe
+        {
+            s.fail(error);
+        }
+    }
+
     /// SO_RCVTIMEO and SO_SNDTIMEO; zero for none.
     #[inline]
     pub fn timeouts(&mut self, r: SocketRef) -> Result<(Nanos, Nanos)> {

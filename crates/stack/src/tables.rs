@@ -41,6 +41,9 @@ impl Core<'_> {
         self.forget_socket(index);
         self.set_way(index, Way::from(NONE));
         self.drop_notices(index);
+        if self.at(index).holders != 0 {
+            self.disown(index);
+        }
         let core = &mut *self;
         let socket = &mut core.sockets[index as usize];
         socket.tcb.release(&mut core.pool);

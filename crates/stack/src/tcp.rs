@@ -5,7 +5,6 @@ use crate::fast_open::Fast;
 use crate::hops::Way;
 use crate::memory::{Core, Stack};
 use crate::networks::{mss, shorter};
-use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::{Endpoint, Error, Offers, Ready, Result};
 use sidestep_shm::{Foreign, ForeignMut, NONE, Nanos};
@@ -54,8 +53,8 @@ impl Stack<'_> {
         );
         let s = self.core.at(index);
         s.set(flags, true);
-        s.holders = bit(slot);
         (s.rcv_buf_bytes, s.snd_buf_bytes) = (rcv, snd);
+        self.core.hold(index, slot);
         Ok(self.core.reference(index))
     }
 
@@ -327,6 +326,31 @@ impl Stack<'_> {
         }
     }
 
+    /// Drops up to `most` received bytes, or counts them if they are to stay (MSG_TRUNC); 0 at the end of the stream.
+    pub fn discard(&mut self, now: Nanos, r: SocketRef, most: usize, peek: bool) -> Result<usize> {
+        let now = self.core.advance(now);
+        let core = &mut self.core;
+        core.socket(r)?;
+        let s = &mut core.sockets[r.index as usize];
+        if s.kind() != Kind::Stream || s.tcb.recv_len() == 0 {
+            return self.recv(now, r, &mut [], peek);
+        }
+        if peek {
+            return Ok(s.tcb.recv_len().min(most));
+        }
+        let done = s.tcb.discard(
+            &mut Env {
+                now,
+                pool: &mut core.pool,
+            },
+            most,
+        );
+        if s.tcb.wants_output() {
+            self.flush_socket(r.index);
+        }
+        Ok(done)
+    }
+
     /// Bytes that can be read at once.
     pub fn recv_len(&mut self, r: SocketRef) -> Result<usize> {
         let core = &mut self.core;
@@ -411,12 +435,10 @@ impl Stack<'_> {
     }
 
     pub(crate) fn let_go(&mut self, index: u32, slot: u32) {
-        let s = self.core.at(index);
-        s.holders &= !bit(slot);
-        if s.holders != 0 {
+        if self.core.unhold(index, slot) {
             return;
         }
-        match s.kind() {
+        match self.core.at(index).kind() {
             Kind::Free => {}
             Kind::Datagram => self.core.free_socket(index),
             Kind::Listener => {

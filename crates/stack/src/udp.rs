@@ -9,7 +9,6 @@ use crate::input::Packet;
 use crate::memory::{Core, ROUTE_HINTS, Stack};
 use crate::networks::ip_header_bytes;
 use crate::output::Path;
-use crate::slots::bit;
 use crate::socket::{Kind, SocketFlags, SocketRef};
 use crate::wires::Wire;
 use crate::{Address, Endpoint, Error, Ready, Result};
@@ -245,8 +244,8 @@ impl Stack<'_> {
         let rcv_buf_bytes = self.core.header.rcv_buf_bytes;
         let s = self.core.at(index);
         s.set(flags, true);
-        s.holders = bit(slot);
         s.rcv_buf_bytes = rcv_buf_bytes;
+        self.core.hold(index, slot);
         Ok(self.core.reference(index))
     }
 
@@ -423,6 +422,12 @@ impl Stack<'_> {
         let s = &mut core.sockets[r.index as usize];
         let read = s.udp.read(&mut core.pool, parts, peek);
         read.ok_or(Error::WouldBlock)
+    }
+
+    /// Whether a datagram waits to be taken.
+    #[inline]
+    pub fn has_datagrams(&mut self, r: SocketRef) -> bool {
+        self.core.socket(r).is_ok_and(|s| !s.udp.is_empty())
     }
 
     /// Whether the receiving side was shut down. As in Linux datagrams still arrive, but nobody waits for them.

@@ -131,12 +131,8 @@ fn with_fcntl(fd: c_int, cmd: c_int, arg: usize, call: impl FnOnce(usize) -> c_i
             }
             new
         }
-        libc::F_SETFL if process().is_socket(fd) => {
-            let always = if process().has_two_accepting_sides(fd) {
-                nonblock
-            } else {
-                0
-            };
+        libc::F_SETFL if process().is_socket(fd) || process().is_left_to_kernel(fd) => {
+            let always = if never_blocks(fd) { nonblock } else { 0 };
             let done = call(arg | always);
             if done >= 0 {
                 process().set_nonblocking(fd, arg & nonblock != 0);
@@ -165,12 +161,17 @@ fn with_fcntl(fd: c_int, cmd: c_int, arg: usize, call: impl FnOnce(usize) -> c_i
     }
 }
 
+/// Whether the kernel's own calls on a socket must not block, whatever the program's do.
+fn never_blocks(fd: c_int) -> bool {
+    process().has_two_accepting_sides(fd) || process().is_left_to_kernel(fd)
+}
+
 /// ioctl(2). The third argument is a pointer or a number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int {
     // SAFETY: the caller's own arguments.
     let kernel = || unsafe { real::ioctl(fd, request, arg) };
-    if !process().is_socket(fd) {
+    if !process().is_socket(fd) && !process().is_left_to_kernel(fd) {
         return kernel();
     }
     let value = core::ptr::with_exposed_provenance_mut::<c_int>(arg);
@@ -181,11 +182,7 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: usize) -> c_int
                 return c::fail(Errno::FAULT);
             };
             process().set_nonblocking(fd, *on != 0);
-            if process().has_two_accepting_sides(fd) {
-                0
-            } else {
-                kernel()
-            }
+            if never_blocks(fd) { 0 } else { kernel() }
         }
         libc::FIONREAD => match process().readable_bytes(fd) {
             Some(n) => {

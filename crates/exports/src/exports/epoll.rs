@@ -145,7 +145,9 @@ unsafe fn wait_both(
                     return c_int::try_from(count).unwrap_or(c_int::MAX);
                 }
                 Some(Err(errno)) => return c::fail(errno),
-                None => return kernel(),
+                // The stack was lost, and what was in the set is the kernel's by now, as a rule.
+                None if process().epoll_is_ours(epfd) => return kernel(),
+                None => {}
             }
         }
         if !process().epoll_enter_kernel(epfd) {

@@ -9,8 +9,8 @@ use crate::{c, control, real};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use sidestep_socket::{
-    Beside, Departure, Endpoint, Errno, Foreign, ForeignMut, Received, RecvFlags, SendFlags, Told,
-    Verdict, process,
+    Beside, Departure, Endpoint, Errno, Foreign, ForeignMut, Nanos, Received, RecvFlags, SendFlags,
+    Told, Verdict, process,
 };
 
 /// Sends through the stack; `kernel` is the same call of the C library.
@@ -109,9 +109,12 @@ fn recv_parts_with(
                 if n >= 0 {
                     process().kernel_side_ready();
                 }
-                let blocks = !asked.contains(RecvFlags::DONTWAIT)
-                    && process().nonblocking(fd) == Some(false);
-                if !(n < 0 && c::errno() == libc::EAGAIN && blocks) {
+                let again = || {
+                    let blocks = !asked.contains(RecvFlags::DONTWAIT)
+                        && process().nonblocking(fd) == Some(false);
+                    blocks || process().has_datagrams(fd)
+                };
+                if !(n < 0 && c::errno() == libc::EAGAIN && again()) {
                     return Err(n);
                 }
             }
@@ -206,6 +209,12 @@ pub unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ss
     }
 }
 
+/// Whether a call drops bytes of a stream, and so looks at no pointer that they could go to.
+#[cold]
+fn drops(fd: c_int, flags: c_int) -> bool {
+    flags & libc::MSG_TRUNC != 0 && process().is_tcp(fd) == Some(true)
+}
+
 /// recv(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
@@ -217,6 +226,7 @@ pub unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c
     // SAFETY: the caller's own buffer.
     let part = match unsafe { c::bytes_mut(buf, len) } {
         Ok(part) => part,
+        Err(_) if drops(fd, flags) => c::nowhere(len),
         Err(errno) => return c::fail_long(errno),
     };
     match recv_parts(fd, &mut [part], flags, kernel) {
@@ -243,6 +253,7 @@ pub unsafe extern "C" fn recvfrom(
     // SAFETY: the caller's own buffer.
     let part = match unsafe { c::bytes_mut(buf, len) } {
         Ok(part) => part,
+        Err(_) if drops(fd, flags) => c::nowhere(len),
         Err(errno) => return c::fail_long(errno),
     };
     match recv_parts(fd, &mut [part], flags, kernel) {
@@ -283,8 +294,14 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> s
         RecvFlags::empty()
     };
     let receive = |parts: &mut [ForeignMut<'_>]| recv_parts_with(fd, parts, flags, wanted, kernel);
-    // SAFETY: the caller's own vectors.
-    match unsafe { c::with_parts_mut(iov, count, receive) } {
+    let received = if flags & libc::MSG_TRUNC != 0 && drops(fd, flags) {
+        // SAFETY: the caller's own vectors.
+        unsafe { c::total(iov, count) }.map(|len| receive(&mut [c::nowhere(len)]))
+    } else {
+        // SAFETY: as above.
+        unsafe { c::with_parts_mut(iov, count, receive) }
+    };
+    match received {
         Ok(Ok(received)) => {
             header.msg_flags = flags & libc::MSG_OOB;
             if received.len > received.copied {
@@ -377,25 +394,48 @@ pub unsafe extern "C" fn recvmmsg(
         // SAFETY: the caller's own arguments.
         return unsafe { real::recvmmsg(fd, msgs, n, flags, timeout) };
     }
+    // SAFETY: the caller passes a time, or null.
+    let deadline = match unsafe { c::timeout(timeout) } {
+        Ok(span) => span.map(|span| process().time() + span),
+        Err(errno) => return c::fail(errno),
+    };
+    if let Some(errno) = process().pending_error(fd) {
+        return c::fail(errno);
+    }
     let mut asked = flags & !libc::MSG_WAITFORONE;
-    for i in 0..n as usize {
+    let mut count = 0;
+    while count < n as usize {
         // SAFETY: the caller passes n messages.
-        let place = unsafe { &mut *msgs.add(i) };
+        let place = unsafe { &mut *msgs.add(count) };
         // SAFETY: as above.
         let got = unsafe { recvmsg(fd, &raw mut place.msg_hdr, asked) };
         if got < 0 {
-            return if i > 0 {
-                c_int::try_from(i).unwrap_or(c_int::MAX)
-            } else {
-                -1
-            };
+            if count == 0 {
+                return -1;
+            }
+            process().put_error_back(fd, Errno::from_raw_os_error(c::errno()));
+            break;
         }
         place.msg_len = c_uint::try_from(got).unwrap_or(c_uint::MAX);
+        count += 1;
         if flags & libc::MSG_WAITFORONE != 0 {
             asked |= libc::MSG_DONTWAIT;
         }
+        if place.msg_hdr.msg_flags & libc::MSG_OOB != 0 {
+            break;
+        }
+        // As in Linux it ends no wait: it is looked at when a message has come.
+        if let Some(deadline) = deadline {
+            let now = process().time();
+            let left = deadline - deadline.min(now);
+            // SAFETY: the time that was read above.
+            unsafe { *timeout = c::timespec(left) };
+            if left == Nanos::ZERO {
+                break;
+            }
+        }
     }
-    c_int::try_from(n).unwrap_or(c_int::MAX)
+    c_int::try_from(count).unwrap_or(c_int::MAX)
 }
 
 /// write(2).

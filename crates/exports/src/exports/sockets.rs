@@ -92,9 +92,7 @@ pub unsafe extern "C" fn accept4(
             Verdict::KernelNow => {
                 // SAFETY: the caller's own arguments.
                 let new = unsafe { real::accept4(fd, addr, len, flags) };
-                let again = new < 0
-                    && c::errno() == libc::EAGAIN
-                    && process().nonblocking(fd) == Some(false);
+                let again = new < 0 && c::errno() == libc::EAGAIN && process().accepts_again(fd);
                 if new >= 0 {
                     process().accepted_by_kernel(fd);
                 }

@@ -23,3 +23,13 @@ fn descriptors_of_one_place_do_not_starve_each_other() {
         assert!(glances.due(5 + 256, now));
     }
 }
+
+#[test]
+fn sides_take_turns_and_what_was_peeked_at_is_taken_next() {
+    let glances = Glances::new();
+    let turns: Vec<bool> = (0..4).map(|_| glances.takes_turn(5)).collect();
+    assert_eq!(turns, [true, false, true, false]);
+    glances.keep_turn(5);
+    assert!(!glances.takes_turn(5));
+    assert!(glances.takes_turn(5));
+}

@@ -2,7 +2,7 @@
 
 use crate::harness::{Net, PORT, at_a, at_b, config};
 use sidestep_shm::Nanos;
-use sidestep_stack::{Config, ConnectState, Error, Ready, SocketFlags, WaitFor};
+use sidestep_stack::{Config, ConnectState, Error, Ready, SLOTS, SocketFlags, WaitFor};
 
 #[test]
 fn a_full_table_of_sockets_says_so_and_recovers() {
@@ -215,7 +215,7 @@ fn tables_of_slots_waiters_and_sets_are_finite() {
     let net = Net::new();
     let a = &net.a;
     let slots: Vec<u32> = std::iter::from_fn(|| a.with(|s| s.take_slot(0)).ok()).collect();
-    assert_eq!(slots.len(), 63, "one was taken already");
+    assert_eq!(slots.len(), SLOTS - 1, "one was taken already");
     let waiters: Vec<u32> = std::iter::from_fn(|| a.with(|s| s.take_waiter(1))).collect();
     assert_eq!(waiters.len(), sidestep_stack::WAITERS);
     let sets: Vec<_> = std::iter::from_fn(|| a.with(|s| s.new_set(1)).ok()).collect();

@@ -49,6 +49,52 @@ fn a_child_holds_what_its_parent_held() {
 }
 
 #[test]
+fn a_child_in_a_far_slot_holds_what_its_parent_held() {
+    let net = Net::new();
+    let listener = net.b.listener(at_b(PORT), 8);
+    let (client, server) = net.pair(listener, 5000);
+    let (parent, pid) = (net.a.slot, std::process::id());
+    let set = net.a.with(|s| s.new_set(parent)).unwrap();
+    let takes = |n: u32| net.a.with(|s| s.take_slot(n)).unwrap();
+    let others: Vec<u32> = (1..200).map(takes).collect();
+    let (near, far, last) = (others[10], others[61], others[198]);
+    assert!(!net.a.with(|s| s.is_shared(client, parent)).unwrap());
+    net.a.with(|s| s.inherit(parent, far));
+    net.a.with(|s| s.inherit(far, last));
+    for slot in [parent, far, last] {
+        assert!(net.a.with(|s| s.is_shared(client, slot)).unwrap());
+    }
+    let holders = [(parent, pid), (far, 62), (last, 199)];
+    assert_eq!(net.a.with(|s| s.holders(client)), holders);
+
+    net.a.close(client);
+    net.a.with(|s| s.close_set(set, parent));
+    net.a.with(|s| s.on_slot_dead(net.a.now, near));
+    net.a.with(|s| s.on_slot_dead(net.a.now, far));
+    net.settle();
+    assert_eq!(net.a.with(|s| s.holders(client)), [(last, 199)]);
+    assert!(!net.a.with(|s| s.is_shared(client, last)).unwrap());
+    assert_eq!(net.a.usage().sets, 1);
+    assert_eq!(net.b.recv(server, 99), Err(Error::WouldBlock));
+
+    net.a.with(|s| s.hold_exactly(last, &[]));
+    net.settle();
+    assert_eq!(net.b.recv(server, 99), Ok(vec![]), "closed by the last");
+    net.a.with(|s| s.on_slot_dead(net.a.now, last));
+    assert_eq!(net.a.usage().sets, 0);
+    // The entry's next life begins without holders from this one.
+    let again = net.a.stream();
+    assert_eq!(net.a.with(|s| s.holders(again)), [(parent, pid)]);
+    for slot in others {
+        net.a.with(|s| s.on_slot_dead(net.a.now, slot));
+    }
+    net.a.close(again);
+    net.b.close(server);
+    net.b.close(listener);
+    net.finish();
+}
+
+#[test]
 fn the_dead_let_go_of_what_only_they_held() {
     let net = Net::new();
     let listener = net.b.listener(at_b(PORT), 8);

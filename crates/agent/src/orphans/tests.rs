@@ -35,7 +35,7 @@ fn report(queues: &[usize]) -> StackReport {
         wire: Some(0),
         vlan: 0,
         device: 0,
-        holders: 0,
+        holders: Vec::new(),
         rcv_queue: 0,
         snd_queue: *snd_queue,
         cookie: 0,

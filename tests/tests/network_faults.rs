@@ -362,7 +362,7 @@ fn neighbour_lost(mode: Mode) {
     assert_eq!(words, expected_words, "{expected}\n{seen}");
     for (after, expected_after) in times.iter().zip(&expected_times) {
         let apart = (after - expected_after).abs();
-        assert!(apart < 1.5, "{expected}\n{seen}");
+        assert!(apart < 3.0, "{expected}\n{seen}");
     }
     assert!(seen.contains("EHOSTUNREACH"), "{seen}");
 }

@@ -28,7 +28,8 @@ impl Bound {
 
     /// Whether a stack that serves `what` needs to have bound no more than this.
     pub(crate) fn is(&self, what: &Publication) -> bool {
-        let narrower = what.v6_only || !self.v6_only || self.local.addr.is_v4();
+        // Only one of all addresses could take IPv4, too.
+        let narrower = what.v6_only || !self.v6_only || self.local.addr != Address::UNSPECIFIED_V6;
         self.protocol as u8 == what.protocol && self.local == what.endpoint() && narrower
     }
 }

@@ -39,8 +39,11 @@ fn has_left(pid: u32, entry: &StackEntry) -> bool {
         return false;
     };
     let inode = memory.st_ino.to_string();
+    // One that is ending has no memory at all, and is heard of by its end.
+    let mut is_alive = false;
     for line in BufReader::new(maps).lines() {
         let Ok(line) = line else { return false };
+        is_alive = true;
         // Addresses, rights, offset, device, inode, name.
         let mut words = line.split_ascii_whitespace().skip(4);
         let is_memory = words.next() == Some(&inode);
@@ -48,5 +51,5 @@ fn has_left(pid: u32, entry: &StackEntry) -> bool {
             return false;
         }
     }
-    true
+    is_alive
 }

@@ -80,7 +80,8 @@ impl Tcb {
         if seq_len == 0 {
             // Who has filled our window acknowledges from its end: two who have filled each other's, and lost text of both,
             // would hear nothing of each other any more (as Linux).
-            return in_window(seg.seq) || seg.seq == self.rcv_adv;
+            let is_ack = seg.flags & (Flags::ACK | Flags::RST) == Flags::ACK;
+            return in_window(seg.seq) || (is_ack && seg.seq == self.rcv_adv);
         }
         in_window(seg.seq) || in_window(seg.seq + seq_len - 1)
     }

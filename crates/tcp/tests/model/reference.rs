@@ -157,7 +157,10 @@ impl Reference {
             && !self.passive
             && seg.flags.contains(Flags::SYN | Flags::ACK)
             && (seg.seq, seg.ack) == (self.irs, self.snd_nxt);
-        if !self.acceptable(seg.seq, seq_len) && !simultaneous {
+        // From the end of the window it is heard what has no text (as Linux): who has filled it speaks from there.
+        let is_ack = seg.flags & (Flags::ACK | Flags::RST) == Flags::ACK;
+        let at_end = is_ack && seq_len == 0 && seg.seq == self.rcv_edge;
+        if !self.acceptable(seg.seq, seq_len) && !simultaneous && !at_end {
             return self.on_unacceptable(seg, seq_len, reset, now);
         }
         if reset {

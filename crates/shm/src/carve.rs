@@ -103,7 +103,8 @@ impl<'r> Carver<'r> {
         }
         self.carved = span.offset + bytes;
         // SAFETY: in bounds, aligned and disjoint from every other slice by the checks above; `T` allows any bit
-        // pattern; exclusive because Locked attaches a region once in a process and lends the view under the lock.
+        // pattern; exclusive because Locked attaches a region once in a process and lends the view under the lock. That
+        // holds among processes that honour the lock: against another it is a race, and all that is read is checked.
         Ok(unsafe { core::slice::from_raw_parts_mut(start.cast::<T>(), span.count) })
     }
 

@@ -287,8 +287,7 @@ impl Server {
         let asker = Asker {
             pid: connection.pid,
             user: connection.user,
-            is_trusted: connection.user == 0
-                || connection.user == rustix::process::geteuid().as_raw(),
+            is_trusted: Registry::is_trusted(connection.user),
             introduced: connection.introduced,
         };
         let answer = self.registry.on_request(asker, &request, received.fds);
